@@ -1,1 +1,2 @@
-
+//! ngx-cosocket
+pub mod vm;
