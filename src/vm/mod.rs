@@ -1,0 +1,5 @@
+//! The Lua state.
+
+mod syntax;
+
+pub use syntax::syntax_check;
