@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use crate::rt::Millis;
 use crate::sock::error::Error;
-use crate::sock::framing::Mode;
+use crate::sock::framing::{Mode, Piece};
 use crate::sock::net::Local;
 use crate::sock::pool::Pools;
 use crate::sock::rxbuf::Buffers;
@@ -37,15 +37,6 @@ pub enum Begun<R, Op> {
     Pending(Op),
 }
 
-/// A stretch of received bytes, valid until the next call on the socket; see [`TcpSocket::take`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct Piece {
-    /// Bytes to hand out.
-    pub(crate) len: usize,
-    /// Bytes to drop from the buffer afterwards, at least `len` (line ends, patterns).
-    pub(crate) used: usize,
-}
 
 /// How a read ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
