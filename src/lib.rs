@@ -6,6 +6,7 @@ use core::ffi::c_void;
 use nginx_sys::{NGX_HTTP_MODULE, ngx_module_t};
 
 pub mod conf;
+pub mod lua;
 pub mod phase;
 pub mod rt;
 pub mod sock;

@@ -77,10 +77,6 @@ fn enter_phase(request: Request, phase: Phase) -> isize {
     let Some(source) = phase.source(conf) else {
         return DECLINED;
     };
-    if phase == Phase::Access && request.is_subrequest() {
-        // nginx skips the access phase of subrequests as well.
-        return DECLINED;
-    }
     if let Some(handler) = RequestHandler::existing(request) {
         match handler.progress.get() {
             Progress::Waiting(_) => return DONE,
@@ -192,7 +188,7 @@ fn run(handler: &Rc<RequestHandler>, request: Request, phase: Phase, source: &Lu
 fn file_path(request: Request, file: &LuaFile) -> Option<String> {
     let path = match file {
         LuaFile::Fixed(path) => path.to_vec(),
-        LuaFile::Variable(value) => request.full_path(&request.complex_value(value)?),
+        LuaFile::Variable(value) => request.full_path(value)?,
     };
     Some(String::from_utf8_lossy(&path).into_owned())
 }

@@ -9,6 +9,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use nginx_sys::{
+    ngx_array_push, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t, ngx_http_core_module,
+    ngx_http_handler_pt, ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
+    ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
+};
+use nginx_sys::{
     NGX_ERROR, NGX_LOG_EMERG, NGX_LOG_WARN, NGX_OK, ngx_buf_t, ngx_conf_file_t, ngx_conf_log_error,
     ngx_conf_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
     ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_request_t, ngx_pagesize, ngx_palloc,
@@ -245,6 +250,43 @@ impl<'cf> Conf<'cf> {
         Ok(true)
     }
 
+    /// Adds a handler to a phase of request processing.
+    ///
+    /// nginx runs the handlers of a phase from the last one added to the
+    /// first, so the place in the list decides the order.
+    pub fn add_phase_handler(
+        &mut self,
+        phase: RequestPhase,
+        order: PhaseOrder,
+        handler: ngx_http_handler_pt,
+    ) -> Result<(), Reported> {
+        let phase = match phase {
+            RequestPhase::Rewrite => ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
+            RequestPhase::Access => ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
+        };
+        // SAFETY: inside of `http` the parser's context is that of the HTTP
+        // modules, and the core module has made its lists of handlers.
+        unsafe {
+            let http = (*self.cf.as_ptr()).ctx.cast::<ngx_http_conf_ctx_t>();
+            let core = (*(*http).main_conf.add(ngx_http_core_module.ctx_index))
+                .cast::<ngx_http_core_main_conf_t>();
+            let list = &raw mut (*core).phases[phase as usize].handlers;
+            let added = ngx_array_push(list).cast::<ngx_http_handler_pt>();
+            if added.is_null() {
+                return Err(Reported);
+            }
+            match order {
+                PhaseOrder::First => added.write(handler),
+                PhaseOrder::Last => {
+                    let first = (*list).elts.cast::<ngx_http_handler_pt>();
+                    ptr::copy(first, first.add(1), (*list).nelts - 1);
+                    first.write(handler);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a value to the configuration: it is dropped with it.
     pub fn keep<T>(&self, value: T) -> Option<NonNull<T>> {
         // SAFETY: the pool lives as long as the configuration.
@@ -278,6 +320,22 @@ impl<'cf> Conf<'cf> {
         // SAFETY: `new` promises a live parser.
         NonNull::new(unsafe { self.cf.as_ref().conf_file })
     }
+}
+
+/// A phase of request processing that takes handlers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestPhase {
+    Rewrite,
+    Access,
+}
+
+/// When a handler runs within its phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PhaseOrder {
+    /// Before those of the modules that were set up before.
+    First,
+    /// After all others.
+    Last,
 }
 
 /// The part of the configuration file that nginx has read and not parsed.

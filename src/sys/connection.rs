@@ -151,7 +151,6 @@ impl Connection {
         // SAFETY: a plain nginx callback that the peer connection wants.
         peer.get = Some(ngx::ffi::ngx_event_get_peer);
         peer.log = log;
-        peer.log_error = 0;
         if let Some(local) = &mut local {
             local_addr.sockaddr = (&raw mut local.storage).cast();
             local_addr.socklen = local.len;

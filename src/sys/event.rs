@@ -163,3 +163,15 @@ impl Posted {
         }
     }
 }
+
+/// Seconds since the epoch with milliseconds, as of the current round.
+pub fn now_seconds() -> f64 {
+    let time = ngx::ffi::ngx_timeofday();
+    time.sec as f64 + time.msec as f64 / 1000.0
+}
+
+/// Reads the clock anew.
+pub fn update_time() {
+    // SAFETY: nginx's own function for the event loop's thread.
+    unsafe { ngx::ffi::ngx_time_update() }
+}

@@ -62,3 +62,9 @@ pub fn cycle(level: Level, message: impl AsRef<[u8]>) {
     // SAFETY: the cycle's log is live.
     unsafe { write(cycle_log(), level, 0, message.as_ref()) }
 }
+
+/// Whether the log of the cycle takes messages of `level`.
+pub fn cycle_enabled(level: Level) -> bool {
+    // SAFETY: the cycle's log is live.
+    unsafe { enabled(cycle_log(), level) }
+}

@@ -52,14 +52,15 @@ impl HandlerNet {
 impl Net for HandlerNet {
     type Transport = Connection;
 
-    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
         let resolver = self
             .context
             .request()
             .map(|r| r.resolver())
             .or_else(Resolver::of_worker)
             .ok_or(ResolveError::NoResolver)?;
-        resolver.resolve(host).await
+        let addresses = resolver.resolve(host).await?;
+        Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
     }
 
     fn connect(&self, address: &Address, local: &Local) -> Result<Connection, Error> {
@@ -68,13 +69,13 @@ impl Net for HandlerNet {
             stage: Stage::Connect,
         };
         let raw = match address {
-            Address::Inet(address) => RawAddress::inet(*address),
+            Address::Ip(address) => RawAddress::inet(*address),
             Address::Unix(path) => {
-                RawAddress::unix(path.as_bytes()).ok_or(system(libc::ENAMETOOLONG))?
+                RawAddress::unix(path).ok_or(system(libc::ENAMETOOLONG))?
             }
         };
         let bind = match address {
-            Address::Inet(_) => local.bind.map(RawAddress::inet),
+            Address::Ip(_) => local.bind.map(RawAddress::inet),
             Address::Unix(_) => None,
         };
         Connection::connect(

@@ -6,12 +6,13 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 
 use ngx::ffi::{
-    ngx_connection_t, ngx_http_cleanup_add, ngx_http_core_loc_conf_t, ngx_http_core_module,
+    ngx_connection_t, ngx_cycle, ngx_http_cleanup_add, ngx_http_core_loc_conf_t, ngx_http_core_module,
     ngx_http_core_run_phases, ngx_http_event_handler_pt, ngx_http_finalize_request,
     ngx_http_log_ctx_t, ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_test_reading,
     ngx_int_t, ngx_log_t, ngx_module_t, ngx_pool_t,
 };
 
+use super::conf::ComplexValue;
 use super::entry::{guard, on_pool_destroyed};
 use super::log::{self, Level};
 use super::resolver::Resolver;
@@ -75,6 +76,16 @@ impl Request {
     /// Whether only a header is to be sent (HEAD, 204, 304).
     pub fn header_only(self) -> bool {
         self.get().header_only() != 0
+    }
+
+    /// Status of the response; 0 while it is open.
+    pub fn status(self) -> usize {
+        let r = self.get();
+        if r.err_status != 0 {
+            r.err_status
+        } else {
+            r.headers_out.status
+        }
     }
 
     /// HTTP version as nginx counts it: 9, 1000, 1001, 2000, 3000.
@@ -231,6 +242,32 @@ impl Request {
     pub unsafe fn main_conf<T>(self, module: &ngx_module_t) -> &'static T {
         // SAFETY: as location_conf.
         unsafe { &*(*self.get().main_conf.add(module.ctx_index)).cast::<T>() }
+    }
+
+    /// Sets the status of the response unless Lua has chosen one.
+    pub fn set_default_status(self, status: usize) {
+        // SAFETY: the request is live.
+        unsafe {
+            let headers = &mut (*self.raw()).headers_out;
+            if headers.status == 0 {
+                headers.status = status;
+            }
+        }
+    }
+
+    /// Evaluates a file name with variables; a relative one is under nginx's
+    /// prefix. None where nginx could not (it has logged why).
+    pub fn full_path(self, value: &ComplexValue) -> Option<Vec<u8>> {
+        // SAFETY: the request is live and the result copied at once; the
+        // cycle's prefix is live.
+        unsafe {
+            let path = value.evaluate(self.raw())?;
+            Some(if path.starts_with(b"/") {
+                path.to_vec()
+            } else {
+                [(*ngx_cycle).prefix.as_bytes(), path].concat()
+            })
+        }
     }
 
     /// The `resolver` directive that applies to the request.

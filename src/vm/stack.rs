@@ -1,9 +1,11 @@
 //! A typed view of one Lua stack.
 
+use std::ffi::CStr;
 use std::os::raw::{c_char, c_int};
 use std::ptr;
 
 use super::ffi;
+use super::function::Throw;
 
 /// Type of a Lua value, as `type()` names it (`None` where no value stands).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -331,4 +333,73 @@ impl State {
         // SAFETY: `l` is live; luaL_unref accepts any reference.
         unsafe { ffi::luaL_unref(self.l, ffi::LUA_REGISTRYINDEX, anchor) }
     }
+
+    /// Calls the function below `nargs` arguments; its `nresults` results
+    /// replace them. A Lua error is caught and handed on.
+    pub fn call(&mut self, nargs: c_int, nresults: c_int) -> Result<(), Throw> {
+        // SAFETY: function and arguments stand on the live stack.
+        match unsafe { ffi::lua_pcall(self.l, nargs, nresults, 0) } {
+            ffi::LUA_OK => Ok(()),
+            _ => Err(Throw::Value),
+        }
+    }
+
+    /// Pushes what the `__tostring` metamethod of the value at `idx` makes of
+    /// it; false, with nothing pushed, where it has none.
+    pub fn call_tostring(&mut self, idx: c_int) -> Result<bool, Throw> {
+        let idx = self.abs(idx);
+        if !self.metatable(idx) {
+            return Ok(false);
+        }
+        self.raw_get_field(-1, "__tostring");
+        self.remove(-2);
+        if self.is_none_or_nil(-1) {
+            self.pop(1);
+            return Ok(false);
+        }
+        self.push_value(idx);
+        self.call(1, 1)?;
+        Ok(true)
+    }
+
+    /// Who called the running function: 1 is the direct caller.
+    pub fn caller(&self, level: c_int) -> Option<Caller> {
+        // SAFETY: zeros are a valid lua_Debug; Lua fills it, and its strings
+        // are copied before anything else runs.
+        unsafe {
+            let mut ar: ffi::lua_Debug = std::mem::zeroed();
+            if ffi::lua_getstack(self.l, level, &mut ar) == 0
+                || ffi::lua_getinfo(self.l, c"Snl".as_ptr(), &mut ar) == 0
+            {
+                return None;
+            }
+            let text = |p: *const c_char| CStr::from_ptr(p).to_string_lossy().into_owned();
+            Some(Caller {
+                source: text(ar.short_src.as_ptr()),
+                line: ar.currentline,
+                function: (!ar.name.is_null()).then(|| text(ar.name)),
+            })
+        }
+    }
+
+    /// Pushes `ngx.null`.
+    pub fn push_null(&self) {
+        self.push_light(0);
+    }
+
+    /// Whether the value is `ngx.null`.
+    pub fn is_null(&self, idx: c_int) -> bool {
+        self.type_of(idx) == Type::LightUserdata && self.light(idx).is_none()
+    }
+}
+
+/// A place in Lua code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Chunk name, shortened as in Lua's messages.
+    pub source: String,
+    /// Line in the chunk; -1 where there is none.
+    pub line: c_int,
+    /// Name by which the function was called, if it has one.
+    pub function: Option<String>,
 }
