@@ -15,12 +15,11 @@ use warnings;
 
 use Exporter qw( import );
 use Test::Builder ();
-use Test::LongString ();
 
 use Test::Nginx::Util qw( $NoLongString );
 
 our @EXPORT_OK = qw(
-    check check_str check_like check_unlike check_true flunk is_str
+    check_str check_like check_unlike check_true flunk is_str
     set_dry_run in_dry_run failures
 );
 
@@ -32,17 +31,20 @@ sub set_dry_run { ($dry_run) = @_; return }
 sub in_dry_run  { return defined $dry_run }
 sub failures    { return $failures }
 
-# Runs one test, or skips it in a dry run. $code returns its verdict.
-sub check {
-    my ( $name, $code ) = @_;
+# One test, or a skipped one in a dry run. The details are shown when it fails; they
+# may be a sub, so that they cost nothing otherwise.
+sub check_true {
+    my ( $ok, $name, @details ) = @_;
     if ( defined $dry_run ) {
         $builder->skip("$name - $dry_run");
         return 1;
     }
     local $Test::Builder::Level = _level_of_script();
-    my $ok = $code->();
-    $failures++ if !$ok;
-    return $ok;
+    $builder->ok( $ok, $name );
+    return 1 if $ok;
+    $builder->diag($_) for map { ref $_ ? $_->() : $_ } @details;
+    $failures++;
+    return 0;
 }
 
 # A failure beyond the plan: something is wrong that no section asked about.
@@ -55,45 +57,23 @@ sub flunk {
     return;
 }
 
-sub check_true {
-    my ( $ok, $name, @details ) = @_;
-    return check(
-        $name,
-        sub {
-            my $verdict = $builder->ok( $ok, $name );
-            $builder->diag(@details) if !$ok && @details;
-            return $verdict;
-        }
-    );
-}
-
 sub check_str {
     my ( $got, $expected, $name ) = @_;
-    return check( $name, sub { _compare( $got, $expected, $name ) } );
+    my $same =
+        defined $got && defined $expected ? $got eq $expected : !defined $got && !defined $expected;
+    return check_true( $same, $name, sub { _difference( $got, $expected ) } );
 }
 
 sub check_like {
     my ( $got, $pattern, $name ) = @_;
-    return check(
-        $name,
-        sub {
-            $NoLongString
-                ? $builder->like( $got, $pattern, $name )
-                : Test::LongString::like_string( $got, $pattern, $name );
-        }
-    );
+    return check_true( defined $got && $got =~ $pattern,
+        $name, sub { '     got: ' . _quoted($got) . "\ndoes not match: $pattern" } );
 }
 
 sub check_unlike {
     my ( $got, $pattern, $name ) = @_;
-    return check(
-        $name,
-        sub {
-            $NoLongString
-                ? $builder->unlike( $got, $pattern, $name )
-                : Test::LongString::unlike_string( $got, $pattern, $name );
-        }
-    );
+    return check_true( !defined $got || $got !~ $pattern,
+        $name, sub { '     got: ' . _quoted($got) . "\nmatches: $pattern" } );
 }
 
 # Exported to .t files: as check_str, and a regex as expectation is matched.
@@ -104,33 +84,45 @@ sub is_str {
         : check_str( $got, $expected, $name );
 }
 
-# Several lines are shown as a diff, one line by Test::LongString, which points
-# at the first difference.
-sub _compare {
-    my ( $got, $expected, $name ) = @_;
-    return $builder->is_eq( $got, $expected, $name )
-        if !defined $got || !defined $expected;
-    return $builder->ok( 1, $name ) if $got eq $expected;
+# Several lines are shown as a diff, one line around the first difference.
+sub _difference {
+    my ( $got, $expected ) = @_;
+    my $several = defined $got && defined $expected && "$got\n$expected" =~ /\n.*\n./s;
+    return _diff( $got, $expected ) if $several && !$ENV{TEST_SHOW_NO_DIFFS};
 
-    if ( !$ENV{TEST_SHOW_NO_DIFFS} && "$got$expected" =~ /\n./s ) {
-        $builder->ok( 0, $name );
-        $builder->diag( _diff( $got, $expected ) );
-        return 0;
+    my $at = 0;
+    if ( defined $got && defined $expected ) {
+        ( $got ^ $expected ) =~ /[^\0]/ and $at = $-[0];
     }
-    return $NoLongString
-        ? $builder->is_eq( $got, $expected, $name )
-        : Test::LongString::is_string( $got, $expected, $name );
+    my $where = $at ? "\n  differ at offset $at" : '';
+    return '     got: ' . _quoted( $got, $at ) . "\nexpected: " . _quoted( $expected, $at ) . $where;
+}
+
+use constant { SHOWN => 300, BEFORE => 60 };
+
+# Unless no_long_string is set, a long text is cut to what surrounds $at.
+sub _quoted {
+    my ( $text, $at ) = @_;
+    return 'nothing' if !defined $text;
+    my ( $head, $tail ) = ( '', '' );
+    if ( !$NoLongString && length $text > SHOWN ) {
+        my $start = ( $at || 0 ) > BEFORE ? $at - BEFORE : 0;
+        $head = '...' if $start;
+        $tail = '... (' . length($text) . ' bytes)' if length $text > $start + SHOWN;
+        $text = substr $text, $start, SHOWN;
+    }
+    $text =~ s/\n/\\n/g;
+    $text =~ s/\r/\\r/g;
+    $text =~ s/([\x00-\x1f\x7f-\xff])/sprintf '\\x%02x', ord $1/ge;
+    return qq{$head"$text"$tail};
 }
 
 sub _diff {
     my ( $got, $expected ) = @_;
     require Text::Diff;
     my @shown = map { _printable($_) } $expected, $got;
-    my $diff = Text::Diff::diff( \$shown[0], \$shown[1],
-        { STYLE => 'Unified', FILENAME_A => 'expected', FILENAME_B => 'got',
-          MTIME_A => 0, MTIME_B => 0 } );
-    $diff =~ s/^(--- expected|\+\+\+ got)\t.*$/$1/mg;
-    return $diff;
+    my $diff = Text::Diff::diff( \$shown[0], \$shown[1], { STYLE => 'Unified' } );
+    return "--- expected\n+++ got\n$diff";
 }
 
 # Control characters and a missing last newline must be visible in a diff.

@@ -114,7 +114,11 @@ sub _expected_by {
 sub log_tail {
     my ($count) = @_;
     my @all   = _lines( _text_from( $ErrLogFile, 0 ) );
-    my @plain = grep { !/\[debug\]/ } @all;
+    my $in_debug = 0;    # an entry may have several lines
+    my @plain = grep {
+        $in_debug = /\[debug\]/ ? 1 : 0 if m{^\d{4}/};
+        !$in_debug;
+    } @all;
     my @shown = @plain >= 3 ? @plain : @all;
     splice @shown, 0, @shown - $count if @shown > $count;
     return @shown;

@@ -159,8 +159,8 @@ sub _bring_up {
     return 1 if $up;
 
     my $why = stderr_text() . ( slurp($ErrLogFile) || '' );
+    trouble_lines( undef, '' );    # one failure is enough
     if ( $ENV{TEST_NGINX_IGNORE_MISSING_DIRECTIVES} && $why =~ /unknown directive "(.*?)"/ ) {
-        trouble_lines( undef, '' );
         set_dry_run("nginx has no directive $1");
         return 0;
     }
