@@ -169,7 +169,7 @@ sub _user_directive {
 # nginx does only for equal addresses: then the wildcard is used as the test does.
 sub _listen {
     my ( $http_config, $http2 ) = @_;
-    my $shared  = $http_config =~ /^\s*listen\s+(?:\*:)?$ServerPort\b/m;
+    my $shared  = $http_config =~ /(?:^|[{;\s])listen\s+(?:\*:)?$ServerPort\b/;
     my $address = $shared ? $ServerPort : "127.0.0.1:$ServerPort";
     my $options = $ENV{TEST_NGINX_REUSE_PORT} ? ' reuseport' : '';
     return "listen          $address$options;" if !$http2;
