@@ -66,14 +66,16 @@ sub check_str {
 
 sub check_like {
     my ( $got, $pattern, $name ) = @_;
-    return check_true( defined $got && $got =~ $pattern,
-        $name, sub { '     got: ' . _quoted($got) . "\ndoes not match: $pattern" } );
+    my $matches = defined $got && $got =~ $pattern ? 1 : 0;
+    return check_true( $matches, $name,
+        sub { '     got: ' . _quoted($got) . "\ndoes not match: $pattern" } );
 }
 
 sub check_unlike {
     my ( $got, $pattern, $name ) = @_;
-    return check_true( !defined $got || $got !~ $pattern,
-        $name, sub { '     got: ' . _quoted($got) . "\nmatches: $pattern" } );
+    my $matches = defined $got && $got =~ $pattern ? 1 : 0;
+    return check_true( !$matches, $name,
+        sub { '     got: ' . _quoted($got) . "\nmatches: $pattern" } );
 }
 
 # Exported to .t files: as check_str, and a regex as expectation is matched.
