@@ -54,7 +54,18 @@ libclang() {
 
 installed() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
 version_of() { dpkg-query -W -f '${Version}' "$1" 2>/dev/null || true; }
-known() { [[ $(apt-cache policy "$1" 2>/dev/null) =~ Candidate:\ [^\(] ]]; }
+
+# Of the packages named, those that apt can install; one call, apt-cache is slow.
+declare -A candidates=()
+look_up() {
+    local package
+    (($#)) || return 0
+    while read -r package; do candidates[$package]=1; done < <(
+        apt-cache policy "$@" 2>/dev/null |
+            awk '/^[^ ]/ { sub(/:$/, ""); name = $0 } / Candidate: [^(]/ { print name }'
+    )
+}
+known() { [[ -n ${candidates[$1]:-} ]]; }
 
 # Sets `missing` to the packages of a list that are not there.
 missing=()
@@ -227,6 +238,7 @@ plan_nginx
 [[ $what == test ]] && plan_servers
 
 update=()
+look_up ${missing[*]//|/ } "${to_unpack[@]%%=*}"
 for name in "${to_unpack[@]%%=*}"; do known "$name" || update=(--update); done
 packages=()
 for names in "${missing[@]}"; do
@@ -248,6 +260,7 @@ if ((${#update[@]})); then
     to_unpack=()
     plan_nginx
     [[ $what == test ]] && plan_servers
+    look_up ${missing[*]//|/ } "${to_unpack[@]%%=*}"
     for name in "${to_unpack[@]%%=*}"; do
         known "$name" || [[ $name == lua-nginx-* ]] || die "this distribution has no package $name (nginx 1.22 or newer with nginx-dev is needed; \
 or build nginx yourself and set NGINX_SOURCE_DIR and NGINX_BUILD_DIR)"
