@@ -5,14 +5,15 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help run build install check unittest test bench clean deps deps-build headers \
-        check-mainline test-mainline
+        check-port check-mainline test-mainline
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PORT ?= 8080
 REDIS ?=
 CARGO_FLAGS ?= $(if $(CI),--locked)
 
-# The module is built for the installed nginx, unless told otherwise.
+# The module is built for the installed nginx, unless told otherwise. (No recipe
+# may call $(MAKE): it would take the exported defaults for the user's wish.)
 ifdef NGINX_SOURCE_DIR
   override NGINX_SOURCE_DIR := $(abspath $(NGINX_SOURCE_DIR))
   NGINX_BUILD_DIR ?= $(NGINX_SOURCE_DIR)/objs
@@ -37,9 +38,7 @@ help: ## this text
 	@echo '  TEST_NGINX_BINARY=f   run demo and tests with this nginx'
 	@echo '  DESTDIR= MODULES_DIR= where `make install` puts the module'
 
-run: ## install what is missing, build, start the demo on 127.0.0.1:8080
-	@tools/demo.sh --check-port $(PORT)
-	@$(MAKE) -f $(firstword $(MAKEFILE_LIST)) build
+run: check-port build ## install what is missing, build, start the demo on 127.0.0.1:8080
 	@REDIS='$(REDIS)' exec tools/demo.sh $(PORT)
 
 build: deps-build headers ## target/release/libngx_http_cosocket_module.so
@@ -78,6 +77,9 @@ deps: ## install what tests need and is missing
 
 clean: ## remove everything that was built, unpacked or generated
 	rm -rf build target t/servroot*
+
+check-port:
+	@tools/demo.sh --check-port $(PORT)
 
 deps-build:
 	@tools/rust.sh

@@ -73,7 +73,7 @@ if ((EUID == 0)); then globals+=' user root;'; fi
 
 # ---- run
 
-"$nginx" -p "$prefix/" -c demo.conf -g "$globals" </dev/null &
+"$nginx" -p "$prefix/" -e stderr -c demo.conf -g "$globals" </dev/null &
 nginx_pid=$!
 for ((try = 0; try < 100; try++)); do
     if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then break; fi

@@ -63,8 +63,12 @@ if not bytes then
 end
 for _, command in ipairs(commands) do
     local reply, reply_err = read_reply(sock)
-    ngx.say(table.concat(command, " "), "\n    -> ",
-        reply == nil and "error: " .. reply_err or tostring(reply))
+    if reply == nil then
+        reply = "error: " .. reply_err
+    elseif reply == ngx.null then
+        reply = "(no such key)"
+    end
+    ngx.say(table.concat(command, " "), "\n    -> ", reply)
 end
 
 -- Not closed but kept: the next visit finds the connection ready.

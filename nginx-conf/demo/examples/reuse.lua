@@ -19,12 +19,12 @@ for round = 1, 5 do
         return
     end
 
-    sock:send("*1\r\n$4\r\nPING\r\n")
+    sock:send("*1\r\n$4\r\nPING\r\n") -- an error would show in the receive
     local reply
     reply, err = sock:receive()
     ngx.say("round ", round, ": ",
-        times == 0 and "a new connection" or "reused, the " .. times .. ". time",
-        ", the answer is ", reply or err)
+        times == 0 and "a new connection" or "reused, times so far: " .. times,
+        "; the answer: ", reply or err)
 
     ok, err = sock:setkeepalive(10000, 5) -- idle milliseconds, connections
     if not ok then

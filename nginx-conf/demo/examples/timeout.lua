@@ -1,4 +1,4 @@
--- The second server block answers /slow?1.5 after a second and a half; this
+-- The second server block answers /slow?1.2 after more than a second; this
 -- handler is only willing to wait for half a second at a time.
 local sock = ngx.socket.tcp()
 sock:settimeout(500)
@@ -8,7 +8,7 @@ if not ok then
     ngx.say("failed to connect: ", err)
     return
 end
-sock:send("GET /slow?1.5 HTTP/1.0\r\nHost: backend.demo\r\n\r\n")
+sock:send("GET /slow?1.2 HTTP/1.0\r\nHost: backend.demo\r\n\r\n")
 
 ngx.update_time()
 local start = ngx.now()

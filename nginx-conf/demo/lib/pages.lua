@@ -22,8 +22,6 @@ end
 
 local function send(values)
     ngx.header.content_type = "text/html; charset=utf-8"
-    values.version = ngx.config.nginx_version
-    values.pid = ngx.worker.pid()
     ngx.print(fill(read("html/layout.html"), values))
 end
 
