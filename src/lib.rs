@@ -1,0 +1,2 @@
+//! ngx-cosocket
+pub mod vm;
