@@ -44,7 +44,10 @@ step 'file lengths' lengths
 step 'scripts' scripts
 step 'layers' perl tools/layers.pl
 ((failed == 0)) || die 'some checks failed (see above)'
-step 'cargo fmt' cargo fmt --check
+# rustfmt colours its differences even into a pipe.
+colour=never
+if [[ -t 1 ]]; then colour=auto; fi
+step 'cargo fmt' cargo fmt --check -- --color="$colour"
 ((failed == 0)) || die 'not formatted as `cargo fmt` does it'
 step 'cargo clippy' cargo clippy "$@" --all-targets -- -D warnings
 ((failed == 0)) || die 'clippy found something (see above)'

@@ -91,3 +91,4 @@ if [[ -n $backend_pid ]] && kill -0 "$nginx_pid" 2>/dev/null; then
 fi
 nginx_pid=''
 ((status == 0)) || die "nginx ended with status $status"
+say 'nginx was stopped'

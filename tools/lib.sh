@@ -5,7 +5,9 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$ROOT/build
 DEBS=$BUILD/debs # Debian packages that are unpacked here, not installed
 BIN=$BUILD/bin   # links to the nginx and the servers that demo and tests use
-MODULE=$ROOT/target/release/libngx_http_cosocket_module.so
+TARGET=${CARGO_TARGET_DIR:-target}
+if [[ $TARGET != /* ]]; then TARGET=$ROOT/$TARGET; fi
+MODULE=$TARGET/release/libngx_http_cosocket_module.so
 
 # Debian keeps nginx in sbin, which is not in everybody's PATH; rustup's cargo
 # is in ~/.cargo/bin, which a non-login shell may not know.

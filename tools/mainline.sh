@@ -65,7 +65,7 @@ export CARGO_TARGET_DIR=$home/target
 say "building the module for nginx $version"
 cd "$ROOT"
 cargo build --release
-module=$CARGO_TARGET_DIR/release/${MODULE##*/}
+module=$CARGO_TARGET_DIR/release/${MODULE##*/} # what MODULE is to the scripts below
 
 # nginx itself says whether the module fits.
 mkdir -p "$home/check/logs"
@@ -73,5 +73,5 @@ printf 'load_module %s;\nevents {}\nhttp {}\n' "$module" >"$home/check/nginx.con
 "$tree/objs/nginx" -t -p "$home/check/" -c nginx.conf -e stderr -g 'pid nginx.pid;'
 
 if [[ $what == test ]]; then
-    TEST_NGINX_BINARY=$tree/objs/nginx TEST_NGINX_LOAD_MODULES=$module tools/prove.sh "$@"
+    TEST_NGINX_BINARY=$tree/objs/nginx tools/prove.sh "$@"
 fi
