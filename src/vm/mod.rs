@@ -12,6 +12,7 @@ mod op;
 pub mod sched;
 mod stack;
 mod state;
+mod syntax;
 mod userdata;
 
 pub use chunk::Chunk;
@@ -20,3 +21,4 @@ pub use op::{Parked, run_op};
 pub use sched::{Host, Outcome, Thread, ThreadId};
 pub use stack::{State, Type};
 pub use state::{Vm, VmOptions};
+pub use syntax::syntax_check;

@@ -1,0 +1,3 @@
+//! Safe wrappers over nginx.
+
+pub mod conf;
