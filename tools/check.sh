@@ -10,8 +10,13 @@ step() { # title command...
     "${@:2}" || failed=1
 }
 
-# Files of this kind that git knows or would know.
-files() { git ls-files -co --exclude-standard -- "$@" | while read -r f; do [[ ! -f $f ]] || echo "$f"; done; }
+# The project's files below a directory whose names match a pattern.
+files() { # pattern... -- directory
+    local names=() pattern
+    for pattern in "${@:1:$#-2}"; do names+=(-o -name "$pattern"); done
+    find "${@: -1}" \( -path ./build -o -path ./target -o -path ./.git -o -name 'servroot*' \) -prune \
+        -o -type f \( "${names[@]:1}" \) -print | sort
+}
 
 lengths() {
     local limit=600 file lines bad=0
@@ -21,7 +26,7 @@ lengths() {
             echo "$file: $lines lines; the limit is $limit, split it" >&2
             bad=1
         fi
-    done < <(files '*.rs' '*.sh' '*.pl' '*.pm' '*.py' '*.lua' .ci/run)
+    done < <(files '*.rs' '*.sh' '*.pl' '*.pm' '*.py' '*.lua' -- .)
     return $bad
 }
 
@@ -29,14 +34,14 @@ scripts() {
     local file bad=0
     while read -r file; do
         bash -n "$file" || bad=1
-    done < <(files '*.sh' .ci/run)
+    done < <(files '*.sh' run -- .)
     while read -r file; do
         # Says "syntax OK" to stderr for each; only the others are news.
         perl -It/lib -c "$file" 2>&1 | grep -v 'syntax OK$' >&2 && bad=1
-    done < <(files 't/lib/*.pm' 'tools/*.pl')
+    done < <(files '*.pm' '*.pl' -- .)
     while read -r file; do
         python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$file" || bad=1
-    done < <(files '*.py')
+    done < <(files '*.py' -- .)
     return $bad
 }
 

@@ -61,7 +61,7 @@ sub first_names {
 sub check {
     my ($file) = @_;
     open my $in, '<', $file or die "$file: $!";
-    my $code = code_only(do { local $/; <$in> });
+    my $code = code_only(do { local $/; <$in> // '' });
 
     if ($file !~ $unsafe_ok) {
         complain($file, $code, $-[0], '`unsafe` is only for src/sys, src/vm, src/phase/commands and src/lib.rs')
