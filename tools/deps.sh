@@ -237,35 +237,43 @@ fi
 plan_nginx
 [[ $what == test ]] && plan_servers
 
-update=()
-look_up ${missing[*]//|/ } "${to_unpack[@]%%=*}"
-for name in "${to_unpack[@]%%=*}"; do known "$name" || update=(--update); done
-packages=()
-for names in "${missing[@]}"; do
-    choice=${names%%|*}
-    for name in ${names//|/ }; do
-        if known "$name"; then
-            choice=$name
-            break
-        fi
+# What this distribution cannot supply, although its package list is there.
+unavailable() {
+    local names name
+    for names in "${missing[@]}" "${to_unpack[@]%%=*}"; do
+        [[ $names != lua-nginx-* ]] || continue
+        for name in ${names//|/ }; do
+            if known "$name"; then continue 2; fi
+        done
+        echo "${names//|/ or }"
     done
-    packages+=("$choice")
-done
+}
 
-# A list that knows none of the packages cannot say what they need, so it is
-# fetched first.
-if ((${#update[@]})); then
+look_up ${missing[*]//|/ } "${to_unpack[@]%%=*}"
+if [[ -n $(unavailable) ]]; then
+    # Perhaps only because there is no list yet. A new one may also know the
+    # headers of the installed nginx, so the plan is made again.
     say 'fetching the package lists'
     run_root --update
     to_unpack=()
     plan_nginx
     [[ $what == test ]] && plan_servers
     look_up ${missing[*]//|/ } "${to_unpack[@]%%=*}"
-    for name in "${to_unpack[@]%%=*}"; do
-        known "$name" || [[ $name == lua-nginx-* ]] || die "this distribution has no package $name (nginx 1.22 or newer with nginx-dev is needed; \
-or build nginx yourself and set NGINX_SOURCE_DIR and NGINX_BUILD_DIR)"
-    done
+    none=$(unavailable | tr '\n' ' ')
+    [[ -z $none ]] || die "this distribution has no package for: $none
+       (nginx must be 1.22 or newer; where the distribution's is older, build one and set
+       NGINX_SOURCE_DIR and NGINX_BUILD_DIR)"
 fi
+
+packages=()
+for names in "${missing[@]}"; do
+    for name in ${names//|/ }; do
+        if known "$name"; then
+            packages+=("$name")
+            break
+        fi
+    done
+done
 if ((${#to_unpack[@]})); then
     mapfile -t names < <(printf '%s\n' "${to_unpack[@]%%=*}" | grep -vx nginx-dev)
     mapfile -t libraries < <(libraries_of "${names[@]}")
