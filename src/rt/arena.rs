@@ -33,7 +33,11 @@ pub struct List {
 impl List {
     /// An empty list.
     pub const fn new() -> Self {
-        Self { head: NIL, tail: NIL, len: 0 }
+        Self {
+            head: NIL,
+            tail: NIL,
+            len: 0,
+        }
     }
 
     /// The number of entries.
@@ -63,7 +67,10 @@ pub struct Arena<T> {
 impl<T> Arena<T> {
     /// An empty arena; allocates with the first entry.
     pub const fn new() -> Self {
-        Self { nodes: Vec::new(), free: NIL }
+        Self {
+            nodes: Vec::new(),
+            free: NIL,
+        }
     }
 
     /// Appends what `make` returns to `list`; `make` is told the key of the new entry.
@@ -91,17 +98,25 @@ impl<T> Arena<T> {
 
     /// The entry named `key`.
     pub fn get(&self, key: Key) -> Option<&T> {
-        self.node(key.index).filter(|node| node.generation == key.generation)?.value.as_ref()
+        self.node(key.index)
+            .filter(|node| node.generation == key.generation)?
+            .value
+            .as_ref()
     }
 
     /// The entry named `key`.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        self.node_mut(key.index).filter(|node| node.generation == key.generation)?.value.as_mut()
+        self.node_mut(key.index)
+            .filter(|node| node.generation == key.generation)?
+            .value
+            .as_mut()
     }
 
     /// Takes the entry named `key` out of `list`, which must be the list it is in.
     pub fn remove(&mut self, list: &mut List, key: Key) -> Option<T> {
-        let node = self.node_mut(key.index).filter(|node| node.generation == key.generation)?;
+        let node = self
+            .node_mut(key.index)
+            .filter(|node| node.generation == key.generation)?;
         let value = node.value.take()?;
         node.generation = node.generation.wrapping_add(1);
         self.unlink(list, key.index);
@@ -130,7 +145,10 @@ impl<T> Arena<T> {
     }
 
     fn key_at(&self, index: u32) -> Option<Key> {
-        self.node(index).map(|node| Key { index, generation: node.generation })
+        self.node(index).map(|node| Key {
+            index,
+            generation: node.generation,
+        })
     }
 
     /// A place without an entry, taken off the free list or made.
@@ -142,7 +160,12 @@ impl<T> Arena<T> {
         }
         // Four thousand million entries do not fit into memory, so the index does not wrap.
         let index = self.nodes.len() as u32;
-        self.nodes.push(Node { generation: 0, prev: NIL, next: NIL, value: None });
+        self.nodes.push(Node {
+            generation: 0,
+            prev: NIL,
+            next: NIL,
+            value: None,
+        });
         index
     }
 

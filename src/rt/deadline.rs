@@ -12,7 +12,9 @@ pub struct Deadline {
 impl Deadline {
     /// The point `timeout` after `now`; saturates instead of wrapping.
     pub fn after(now: Millis, timeout: Millis) -> Self {
-        Self { at: now.saturating_add(timeout) }
+        Self {
+            at: now.saturating_add(timeout),
+        }
     }
 
     /// The time left at `now`, or `None` once it has passed.
@@ -39,6 +41,9 @@ mod tests {
 
     #[test]
     fn far_future_saturates() {
-        assert_eq!(Deadline::after(10, Millis::MAX).remaining(10), Some(Millis::MAX - 10));
+        assert_eq!(
+            Deadline::after(10, Millis::MAX).remaining(10),
+            Some(Millis::MAX - 10)
+        );
     }
 }

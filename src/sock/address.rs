@@ -90,8 +90,10 @@ fn parse_ipv6(host: &[u8], port: u16) -> Result<HostPort, &'static str> {
         return Err("invalid host");
     }
     let text = std::str::from_utf8(host).map_err(|_| "invalid host")?;
-    let (literal, rest) =
-        text.get(1..).and_then(|text| text.split_once(']')).ok_or("invalid host")?;
+    let (literal, rest) = text
+        .get(1..)
+        .and_then(|text| text.split_once(']'))
+        .ok_or("invalid host")?;
     let port = match rest.strip_prefix(':') {
         Some(digits) => parse_port(digits)?,
         None if rest.is_empty() => port,
@@ -101,7 +103,10 @@ fn parse_ipv6(host: &[u8], port: u16) -> Result<HostPort, &'static str> {
         return Err("no host");
     }
     let ip: Ipv6Addr = literal.parse().map_err(|_| "invalid IPv6 address")?;
-    Ok(HostPort::Address(Address::Ip(SocketAddr::new(IpAddr::V6(ip), port))))
+    Ok(HostPort::Address(Address::Ip(SocketAddr::new(
+        IpAddr::V6(ip),
+        port,
+    ))))
 }
 
 fn parse_name(host: &[u8], port: u16) -> Result<HostPort, &'static str> {
@@ -118,7 +123,10 @@ fn parse_name(host: &[u8], port: u16) -> Result<HostPort, &'static str> {
     }
     Ok(match name.parse::<Ipv4Addr>() {
         Ok(ip) => HostPort::Address(Address::Ip(SocketAddr::new(IpAddr::V4(ip), port))),
-        Err(_) => HostPort::Name { name: name.into(), port },
+        Err(_) => HostPort::Name {
+            name: name.into(),
+            port,
+        },
     })
 }
 
@@ -127,7 +135,11 @@ fn parse_port(digits: &str) -> Result<u16, &'static str> {
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("invalid port");
     }
-    digits.parse().ok().filter(|&port| port != 0).ok_or("invalid port")
+    digits
+        .parse()
+        .ok()
+        .filter(|&port| port != 0)
+        .ok_or("invalid port")
 }
 
 #[cfg(test)]
@@ -136,7 +148,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn host(text: &str) -> Result<HostPort, &'static str> {
-        Target::Host { host: text.as_bytes().into(), port: 80 }.parse()
+        Target::Host {
+            host: text.as_bytes().into(),
+            port: 80,
+        }
+        .parse()
     }
 
     fn ip(text: &str) -> Result<HostPort, &'static str> {
@@ -153,8 +169,20 @@ mod tests {
 
     #[test]
     fn names_do() {
-        assert_eq!(host("a.test"), Ok(HostPort::Name { name: "a.test".into(), port: 80 }));
-        assert_eq!(host("127.0.0.1.test"), Ok(HostPort::Name { name: "127.0.0.1.test".into(), port: 80 }));
+        assert_eq!(
+            host("a.test"),
+            Ok(HostPort::Name {
+                name: "a.test".into(),
+                port: 80
+            })
+        );
+        assert_eq!(
+            host("127.0.0.1.test"),
+            Ok(HostPort::Name {
+                name: "127.0.0.1.test".into(),
+                port: 80
+            })
+        );
     }
 
     #[test]
@@ -183,7 +211,10 @@ mod tests {
     #[test]
     fn unix_paths() {
         let unix = |url: &str| Target::Unix(url.as_bytes().into()).parse();
-        assert_eq!(unix("unix:/a"), Ok(HostPort::Address(Address::Unix((*b"/a").into()))));
+        assert_eq!(
+            unix("unix:/a"),
+            Ok(HostPort::Address(Address::Unix((*b"/a").into())))
+        );
         assert_eq!(unix("unix:"), Err("no path in the unix domain socket"));
         let long = format!("unix:/{}", "x".repeat(107));
         assert_eq!(unix(&long), Err("too long path in the unix domain socket"));
@@ -192,9 +223,19 @@ mod tests {
 
     #[test]
     fn display_is_for_the_log() {
-        assert_eq!(Address::Ip("[::1]:80".parse().unwrap()).to_string(), "[::1]:80");
+        assert_eq!(
+            Address::Ip("[::1]:80".parse().unwrap()).to_string(),
+            "[::1]:80"
+        );
         assert_eq!(Address::Unix((*b"/a").into()).to_string(), "unix:/a");
-        assert_eq!(Target::Host { host: (*b"h").into(), port: 1 }.to_string(), "h:1");
+        assert_eq!(
+            Target::Host {
+                host: (*b"h").into(),
+                port: 1
+            }
+            .to_string(),
+            "h:1"
+        );
     }
 
     proptest! {

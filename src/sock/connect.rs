@@ -39,7 +39,10 @@ pub struct ConnectError {
 
 impl ConnectError {
     fn at(error: Error, peer: &impl fmt::Display) -> Self {
-        Self { error, peer: Some(peer.to_string().into()) }
+        Self {
+            error,
+            peer: Some(peer.to_string().into()),
+        }
     }
 
     /// The line for the error log; see [`Error::log_line`].
@@ -99,8 +102,13 @@ pub async fn connect<N: Net>(
 ) -> Result<(), ConnectError> {
     let connecting = socket.begin_connect()?;
     let timeout = socket.timeouts().connect;
-    let ConnectRequest { target, pool, pool_size, backlog } = request;
-    let (mut lease, mut idle) = match pools.acquire(&pool, pool_size, backlog) {
+    let ConnectRequest {
+        target,
+        pool,
+        pool_size,
+        backlog,
+    } = request;
+    let (lease, idle) = match pools.acquire(&pool, pool_size, backlog) {
         Acquired::Unpooled => (None, None),
         Acquired::Slot(lease) => (Some(lease), None),
         Acquired::Hit(lease, idle) => (Some(lease), Some(idle)),
@@ -110,22 +118,20 @@ pub async fn connect<N: Net>(
             None => return Err(ConnectError::at(Error::Timeout(Stage::Queue), &target)),
         },
     };
-    if let (Some(held), Some(idle)) = (lease.take(), idle.take()) {
-        match reuse(&net, held, idle) {
+    let membership = match (lease, idle) {
+        (Some(lease), Some(idle)) => match reuse(&net, lease, idle) {
             Ok(connection) => {
                 connecting.install(connection);
                 return Ok(());
             }
             // It died while nobody looked: its slot serves for a new one.
-            Err(held) => lease = Some(held),
-        }
-    }
+            Err(lease) => Membership::Leased(lease),
+        },
+        (Some(lease), None) => Membership::Leased(lease),
+        (None, _) => Membership::Named(pool),
+    };
     let addresses = find(&net, &target).await?;
     let transport = connect_to_any(&net, &addresses, &socket.local(), timeout).await?;
-    let membership = match lease {
-        Some(lease) => Membership::Leased(lease),
-        None => Membership::Named(pool),
-    };
     connecting.install(Connection::fresh(transport, membership));
     Ok(())
 }
@@ -165,13 +171,21 @@ async fn find<N: Net>(net: &N, target: &Target) -> Result<Vec<Address>, Error> {
     let (name, port) = match target.parse() {
         Ok(HostPort::Address(address)) => return Ok(vec![address]),
         Ok(HostPort::Name { name, port }) => (name, port),
-        Err(reason) => return Err(Error::BadHost { host: target.name(), reason }),
+        Err(reason) => {
+            return Err(Error::BadHost {
+                host: target.name(),
+                reason,
+            });
+        }
     };
     match net.resolve(&name, port).await {
         Ok(addresses) if !addresses.is_empty() => {
             Ok(addresses.into_iter().map(Address::Ip).collect())
         }
-        Ok(_) => Err(Error::Resolve { host: name, error: ResolveError::host_not_found() }),
+        Ok(_) => Err(Error::Resolve {
+            host: name,
+            error: ResolveError::host_not_found(),
+        }),
         Err(error) => Err(Error::Resolve { host: name, error }),
     }
 }
@@ -189,7 +203,9 @@ async fn connect_to_any<N: Net>(
         0 | 1 => 0,
         count => net.random() as usize % count,
     };
-    let (before, from) = addresses.split_at_checked(start).unwrap_or((&[], addresses));
+    let (before, from) = addresses
+        .split_at_checked(start)
+        .unwrap_or((&[], addresses));
     let mut left = Some(timeout);
     let mut failure = ConnectError::from(Error::NoLiveConnection);
     for address in from.iter().chain(before) {

@@ -43,7 +43,10 @@ pub enum Error {
     /// The backlog of the pool is full.
     TooManyWaiting,
     /// `host` is not one: the reason in nginx's words.
-    BadHost { host: Box<str>, reason: &'static str },
+    BadHost {
+        host: Box<str>,
+        reason: &'static str,
+    },
     /// The name could not be resolved.
     Resolve { host: Box<str>, error: ResolveError },
     /// nginx has no connection left.
@@ -74,7 +77,10 @@ pub enum ResolveError {
 impl ResolveError {
     /// `NGX_RESOLVE_NXDOMAIN`: the answer to an empty list of addresses.
     pub fn host_not_found() -> Self {
-        Self::Failed { code: 3, text: "Host not found".into() }
+        Self::Failed {
+            code: 3,
+            text: "Host not found".into(),
+        }
     }
 }
 
@@ -84,7 +90,10 @@ impl Error {
         match error.raw_os_error() {
             Some(errno) => Self::System { errno, stage },
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
-            None => Self::System { errno: libc::EIO, stage },
+            None => Self::System {
+                errno: libc::EIO,
+                stage,
+            },
         }
     }
 
@@ -112,9 +121,9 @@ impl Error {
             Self::Timeout(Stage::Connect) => {
                 format!("lua tcp socket connect timed out, when connecting to {peer}")
             }
-            Self::Timeout(Stage::Queue) => format!(
-                "lua tcp socket queued connect timed out, when trying to connect to {peer}"
-            ),
+            Self::Timeout(Stage::Queue) => {
+                format!("lua tcp socket queued connect timed out, when trying to connect to {peer}")
+            }
             Self::Timeout(Stage::Read) => "lua tcp socket read timed out".to_owned(),
             Self::Timeout(Stage::Write) => "lua tcp socket write timed out".to_owned(),
             Self::System { errno, stage } => {
@@ -197,22 +206,46 @@ mod tests {
 
     #[test]
     fn resolver_messages() {
-        let text = |error| Error::Resolve { host: "a.test".into(), error }.to_string();
-        assert_eq!(text(ResolveError::NoResolver), "no resolver defined to resolve \"a.test\"");
-        assert_eq!(text(ResolveError::NotStarted), "failed to start the resolver");
+        let text = |error| {
+            Error::Resolve {
+                host: "a.test".into(),
+                error,
+            }
+            .to_string()
+        };
+        assert_eq!(
+            text(ResolveError::NoResolver),
+            "no resolver defined to resolve \"a.test\""
+        );
+        assert_eq!(
+            text(ResolveError::NotStarted),
+            "failed to start the resolver"
+        );
         assert_eq!(text(ResolveError::NotWorking), "resolver not working");
         assert_eq!(
             text(ResolveError::host_not_found()),
             "a.test could not be resolved (3: Host not found)"
         );
-        let timed_out = ResolveError::Failed { code: 110, text: "Operation timed out".into() };
-        assert_eq!(text(timed_out), "a.test could not be resolved (110: Operation timed out)");
+        let timed_out = ResolveError::Failed {
+            code: 110,
+            text: "Operation timed out".into(),
+        };
+        assert_eq!(
+            text(timed_out),
+            "a.test could not be resolved (110: Operation timed out)"
+        );
     }
 
     #[test]
     fn parse_message() {
-        let error = Error::BadHost { host: "a/b".into(), reason: "invalid host" };
-        assert_eq!(error.to_string(), "failed to parse host name \"a/b\": invalid host");
+        let error = Error::BadHost {
+            host: "a/b".into(),
+            reason: "invalid host",
+        };
+        assert_eq!(
+            error.to_string(),
+            "failed to parse host name \"a/b\": invalid host"
+        );
     }
 
     #[test]
@@ -228,15 +261,21 @@ mod tests {
     #[test]
     fn log_lines_name_the_peer() {
         assert_eq!(
-            Error::Timeout(Stage::Connect).log_line(Some("127.0.0.1:80")).as_deref(),
+            Error::Timeout(Stage::Connect)
+                .log_line(Some("127.0.0.1:80"))
+                .as_deref(),
             Some("lua tcp socket connect timed out, when connecting to 127.0.0.1:80")
         );
         assert_eq!(
-            Error::Timeout(Stage::Queue).log_line(Some("h:80")).as_deref(),
+            Error::Timeout(Stage::Queue)
+                .log_line(Some("h:80"))
+                .as_deref(),
             Some("lua tcp socket queued connect timed out, when trying to connect to h:80")
         );
         assert_eq!(
-            system(libc::ECONNREFUSED, Stage::Connect).log_line(None).as_deref(),
+            system(libc::ECONNREFUSED, Stage::Connect)
+                .log_line(None)
+                .as_deref(),
             Some("connect() failed (111: Connection refused)")
         );
     }

@@ -70,7 +70,11 @@ pub(crate) struct Frame {
 
 impl Frame {
     pub(crate) fn new(mode: Mode) -> Self {
-        Self { mode, scanned: 0, carriage_return: false }
+        Self {
+            mode,
+            scanned: 0,
+            carriage_return: false,
+        }
     }
 
     /// Whether this is the call after the last piece of an iterator, which starts afresh.
@@ -108,8 +112,18 @@ impl Frame {
             };
             at += found;
             match data.get(at..).unwrap_or_default() {
-                [b'\n', ..] => return Step::Done(Piece { len: at, used: at + 1 }),
-                [_, b'\n', ..] => return Step::Done(Piece { len: at, used: at + 2 }),
+                [b'\n', ..] => {
+                    return Step::Done(Piece {
+                        len: at,
+                        used: at + 1,
+                    });
+                }
+                [_, b'\n', ..] => {
+                    return Step::Done(Piece {
+                        len: at,
+                        used: at + 2,
+                    });
+                }
                 [_] => {
                     self.scanned = at;
                     return Step::Want(1);
@@ -141,7 +155,10 @@ impl Frame {
     /// All of `data` as the partial result of a failed call.
     pub(crate) fn partial(&mut self, data: &mut [u8]) -> Piece {
         match self.mode {
-            Mode::Line => Piece { len: drop_carriage_returns(data), used: data.len() },
+            Mode::Line => Piece {
+                len: drop_carriage_returns(data),
+                used: data.len(),
+            },
             _ => Piece::whole(data.len()),
         }
     }
@@ -158,7 +175,9 @@ impl Frame {
 
 /// Moves the other bytes together; returns how many they are.
 fn drop_carriage_returns(line: &mut [u8]) -> usize {
-    let Some(mut len) = memchr(b'\r', line) else { return line.len() };
+    let Some(mut len) = memchr(b'\r', line) else {
+        return line.len();
+    };
     for at in len + 1..line.len() {
         match line.get(at) {
             Some(&byte) if byte != b'\r' => {
@@ -218,7 +237,11 @@ mod tests {
     fn text(pieces: &[Option<Vec<u8>>]) -> Vec<&str> {
         pieces
             .iter()
-            .map(|piece| piece.as_ref().map_or("nil", |piece| std::str::from_utf8(piece).unwrap()))
+            .map(|piece| {
+                piece
+                    .as_ref()
+                    .map_or("nil", |piece| std::str::from_utf8(piece).unwrap())
+            })
             .collect()
     }
 
@@ -231,7 +254,11 @@ mod tests {
         let input = b"plain\ncrlf\r\n\n\r\na\rb\r\r\nc\rrest\r";
         for cut in 1..input.len() {
             let lines = read_all(&Mode::Line, input, &[cut]);
-            assert_eq!(text(&lines), ["plain", "crlf", "", "", "ab", "crest"], "cut {cut}");
+            assert_eq!(
+                text(&lines),
+                ["plain", "crlf", "", "", "ab", "crest"],
+                "cut {cut}"
+            );
         }
     }
 
@@ -245,13 +272,22 @@ mod tests {
 
     #[test]
     fn zero_bytes_are_there_at_once() {
-        assert_eq!(Frame::new(Mode::Exact(0)).step(&mut []), Step::Done(Piece::default()));
+        assert_eq!(
+            Frame::new(Mode::Exact(0)).step(&mut []),
+            Step::Done(Piece::default())
+        );
     }
 
     #[test]
     fn any_takes_what_is_there() {
-        assert_eq!(text(&read_all(&Mode::Any(4), b"abcdef", &[6])), ["abcd", "ef", ""]);
-        assert_eq!(text(&read_all(&Mode::Any(4), b"abcdef", &[3])), ["abc", "def", ""]);
+        assert_eq!(
+            text(&read_all(&Mode::Any(4), b"abcdef", &[6])),
+            ["abcd", "ef", ""]
+        );
+        assert_eq!(
+            text(&read_all(&Mode::Any(4), b"abcdef", &[3])),
+            ["abc", "def", ""]
+        );
     }
 
     #[test]
@@ -269,7 +305,11 @@ mod tests {
             let pieces = read_all(&until("--abcdabcd", false, None), input, &[cut]);
             assert_eq!(text(&pieces), ["hello--abcdabc", "rest"], "cut {cut}");
             let pieces = read_all(&until("--abcdabcd", true, None), input, &[cut]);
-            assert_eq!(text(&pieces), ["hello--abcdabc--abcdabcd", "rest"], "cut {cut}");
+            assert_eq!(
+                text(&pieces),
+                ["hello--abcdabc--abcdabcd", "rest"],
+                "cut {cut}"
+            );
         }
     }
 
@@ -329,8 +369,9 @@ mod tests {
                     continue 'calls;
                 }
                 // Places before which nothing is held back, if what begins there fails.
-                let alive: Vec<usize> =
-                    (0..=seen.len()).filter(|&h| pattern.starts_with(&seen[h..])).collect();
+                let alive: Vec<usize> = (0..=seen.len())
+                    .filter(|&h| pattern.starts_with(&seen[h..]))
+                    .collect();
                 let fails = |h: usize| input.get(at).is_some_and(|b| pattern[seen.len() - h] != *b);
                 if let Some(size) = size {
                     let next = alive.iter().find(|&&h| h >= size);

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -92,7 +92,10 @@ impl Peer {
     }
 
     pub fn feed(&self, data: impl AsRef<[u8]>) {
-        self.0.borrow_mut().arrivals.push_back(Arrival::Data(data.as_ref().to_vec()));
+        self.0
+            .borrow_mut()
+            .arrivals
+            .push_back(Arrival::Data(data.as_ref().to_vec()));
         self.wake(Direction::Read);
     }
 
@@ -102,7 +105,10 @@ impl Peer {
     }
 
     pub fn fail_read(&self, errno: i32) {
-        self.0.borrow_mut().arrivals.push_back(Arrival::Error(errno));
+        self.0
+            .borrow_mut()
+            .arrivals
+            .push_back(Arrival::Error(errno));
         self.wake(Direction::Read);
     }
 
@@ -285,7 +291,7 @@ struct Sleep {
 
 #[derive(Default)]
 struct Network {
-    hosts: HashMap<String, Result<Vec<SocketAddr>, ResolveError>>,
+    hosts: HashMap<String, Result<Vec<IpAddr>, ResolveError>>,
     plans: HashMap<String, Plan>,
     opened: Vec<(String, Local, Peer)>,
     sleeps: Vec<Rc<Sleep>>,
@@ -335,12 +341,22 @@ impl MockNet {
 
     /// How many queries are under way.
     pub fn queries(&self) -> usize {
-        self.0.borrow().resolving.iter().filter(|query| Rc::strong_count(query) > 1).count()
+        self.0
+            .borrow()
+            .resolving
+            .iter()
+            .filter(|query| Rc::strong_count(query) > 1)
+            .count()
     }
 
     /// The addresses connected to so far, in order.
     pub fn attempts(&self) -> Vec<String> {
-        self.0.borrow().opened.iter().map(|opened| opened.0.clone()).collect()
+        self.0
+            .borrow()
+            .opened
+            .iter()
+            .map(|opened| opened.0.clone())
+            .collect()
     }
 
     pub fn last_local(&self) -> Local {
@@ -349,7 +365,13 @@ impl MockNet {
 
     /// The peer of the last connection opened.
     pub fn peer(&self) -> Peer {
-        self.0.borrow().opened.last().expect("nothing was opened").2.clone()
+        self.0
+            .borrow()
+            .opened
+            .last()
+            .expect("nothing was opened")
+            .2
+            .clone()
     }
 }
 
@@ -379,9 +401,11 @@ impl Net for MockNet {
             fired(query).await;
         }
         let answer = self.0.borrow().hosts.get(host).cloned();
-        let mut addresses = answer.unwrap_or(Err(ResolveError::NoResolver))?;
-        addresses.iter_mut().for_each(|address| address.set_port(port));
-        Ok(addresses)
+        let ips = answer.unwrap_or(Err(ResolveError::NoResolver))?;
+        Ok(ips
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, port))
+            .collect())
     }
 
     fn connect(&self, address: &Address, local: &Local) -> Result<MockTransport, Error> {
@@ -390,7 +414,10 @@ impl Net for MockNet {
         let connected = match network.plans.get(&name).copied().unwrap_or(Plan::Accept) {
             Plan::Accept => Some(Ok(())),
             Plan::Fail(libc::ENETUNREACH) => {
-                return Err(Error::System { errno: libc::ENETUNREACH, stage: Stage::Connect });
+                return Err(Error::System {
+                    errno: libc::ENETUNREACH,
+                    stage: Stage::Connect,
+                });
             }
             Plan::Fail(errno) => Some(Err(errno)),
             Plan::Hang => None,
@@ -436,7 +463,10 @@ pub struct Task<F: Future> {
 
 impl<F: Future> Task<F> {
     pub fn new(future: F) -> Self {
-        Self { future: Box::pin(future), wakes: Arc::default() }
+        Self {
+            future: Box::pin(future),
+            wakes: Arc::default(),
+        }
     }
 
     pub fn poll(&mut self) -> Poll<F::Output> {

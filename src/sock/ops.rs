@@ -29,7 +29,10 @@ pub(super) enum Advance {
 impl<T: Transport> Socket<T> {
     /// May a read begin?
     pub(super) fn begin_read(&self, frame: &Frame) -> Result<(), ReadOutcome> {
-        if let Err(busy) = self.slots.idle(&[Operation::Connecting, Operation::Reading]) {
+        if let Err(busy) = self
+            .slots
+            .idle(&[Operation::Connecting, Operation::Reading])
+        {
             return Err(ReadOutcome::Failed(busy, None));
         }
         if frame.take_end() {
@@ -87,7 +90,8 @@ impl<T: Transport> Socket<T> {
 
     /// May a send begin?
     pub(super) fn begin_send(&self) -> Result<(), Error> {
-        self.slots.idle(&[Operation::Connecting, Operation::Writing])
+        self.slots
+            .idle(&[Operation::Connecting, Operation::Writing])
     }
 
     /// Sends as much of `data` as the kernel takes; returns how much. An error closes the write
@@ -124,7 +128,9 @@ impl<T: Transport> Socket<T> {
         timeout: Millis,
         cx: &mut Context<'_>,
     ) -> Result<(), TimedOut> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
         let timer = match wait {
             Wait::Waiting if !progress => {
                 if connection.transport.timed_out(dir) {
@@ -199,7 +205,11 @@ impl<T: Transport> ReadOp<T> {
     /// Takes the reading slot.
     pub(super) fn new(socket: TcpSocket<T>, frame: Frame) -> Self {
         socket.0.borrow_mut().slots.set(Operation::Reading);
-        Self { socket, frame, wait: Wait::Begun }
+        Self {
+            socket,
+            frame,
+            wait: Wait::Begun,
+        }
     }
 
     fn timed_out(socket: &mut Socket<T>, frame: &mut Frame) -> ReadOutcome {
@@ -212,7 +222,11 @@ impl<T: Transport> Future for ReadOp<T> {
     type Output = ReadOutcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ReadOutcome> {
-        let Self { socket, frame, wait } = &mut *self;
+        let Self {
+            socket,
+            frame,
+            wait,
+        } = &mut *self;
         let mut inner = socket.0.borrow_mut();
         let (outcome, ended) = match inner.advance(frame) {
             Advance::Done(outcome) => (outcome, false),
@@ -242,7 +256,9 @@ impl<T: Transport> Drop for ReadOp<T> {
 
 impl<T: Transport> fmt::Debug for ReadOp<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadOp").field("frame", &self.frame).finish_non_exhaustive()
+        f.debug_struct("ReadOp")
+            .field("frame", &self.frame)
+            .finish_non_exhaustive()
     }
 }
 
@@ -289,7 +305,13 @@ impl<T: Transport> Future for SendOp<T> {
     type Output = Result<usize, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { socket, rest, sent, total, wait } = &mut *self;
+        let Self {
+            socket,
+            rest,
+            sent,
+            total,
+            wait,
+        } = &mut *self;
         let mut inner = socket.0.borrow_mut();
         let result = match inner.push(rest.get(*sent..).unwrap_or_default()) {
             Ok(n) if *sent + n == rest.len() => Ok(*total),
@@ -323,6 +345,8 @@ impl<T: Transport> Drop for SendOp<T> {
 
 impl<T: Transport> fmt::Debug for SendOp<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendOp").field("total", &self.total).finish_non_exhaustive()
+        f.debug_struct("SendOp")
+            .field("total", &self.total)
+            .finish_non_exhaustive()
     }
 }

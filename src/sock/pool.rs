@@ -104,12 +104,7 @@ impl<I: Poolable> Pools<I> {
 
     /// Begins a connect under the pool called `name`. Where there is none, `size` creates it;
     /// size and backlog of an existing one stay.
-    pub fn acquire(
-        &self,
-        name: &[u8],
-        size: Option<usize>,
-        backlog: Option<usize>,
-    ) -> Acquired<I> {
+    pub fn acquire(&self, name: &[u8], size: Option<usize>, backlog: Option<usize>) -> Acquired<I> {
         if let Some((lease, item)) = self.take_idle(name) {
             return Acquired::Hit(lease, item);
         }
@@ -118,7 +113,9 @@ impl<I: Poolable> Pools<I> {
             return Acquired::Unpooled;
         };
         let Registry { pools, queue, .. } = &mut *registry;
-        let Some(pool) = pools.get_mut(key) else { return Acquired::Unpooled };
+        let Some(pool) = pools.get_mut(key) else {
+            return Acquired::Unpooled;
+        };
         match pool.backlog {
             Some(backlog) if pool.active + pool.idle.len() >= pool.size => {
                 if pool.waiting.len() >= backlog {
@@ -128,7 +125,10 @@ impl<I: Poolable> Pools<I> {
                     pool: key,
                     state: WaitState::Queued(None),
                 });
-                Acquired::Queued(Ticket { pools: self.clone(), entry: Some(entry) })
+                Acquired::Queued(Ticket {
+                    pools: self.clone(),
+                    entry: Some(entry),
+                })
             }
             _ => {
                 pool.active += 1;
@@ -175,7 +175,10 @@ impl<I: Poolable> Pools<I> {
     }
 
     fn lease(&self, pool: Key) -> Lease<I> {
-        Lease { pools: self.clone(), pool: Some(pool) }
+        Lease {
+            pools: self.clone(),
+            pool: Some(pool),
+        }
     }
 }
 
@@ -245,11 +248,11 @@ impl<I: Poolable> Registry<I> {
     }
 
     fn put_new(&mut self, name: &[u8], size: usize, item: I) -> Option<I> {
-        let Some(key) = self.find_or_create(name, Some(size), None) else { return Some(item) };
+        let Some(key) = self.find_or_create(name, Some(size), None) else {
+            return Some(item);
+        };
         match self.pools.get(key) {
-            Some(pool)
-                if pool.backlog.is_none() || pool.active + pool.idle.len() < pool.size =>
-            {
+            Some(pool) if pool.backlog.is_none() || pool.active + pool.idle.len() < pool.size => {
                 self.park(key, item)
             }
             _ => Some(item),
@@ -258,7 +261,9 @@ impl<I: Poolable> Registry<I> {
 
     /// Makes `item` idle; returns the connection that is too many then.
     fn park(&mut self, key: Key, mut item: I) -> Option<I> {
-        let Some(pool) = self.pools.get_mut(key) else { return Some(item) };
+        let Some(pool) = self.pools.get_mut(key) else {
+            return Some(item);
+        };
         let oldest = match self.idle.front(&pool.idle) {
             Some(oldest) if pool.idle.len() >= pool.size => {
                 self.idle.remove(&mut pool.idle, oldest)
@@ -296,10 +301,17 @@ impl<I: Poolable> Registry<I> {
 
     /// Hands the slot of an ending lease to the first that waits, or gives `item` back.
     fn grant(&mut self, key: Key, item: Option<I>) -> Result<Option<Waker>, Option<I>> {
-        let Some(pool) = self.pools.get_mut(key) else { return Err(item) };
-        let Some(first) = self.queue.front(&pool.waiting) else { return Err(item) };
-        self.queue.transfer(&mut pool.waiting, &mut self.granted, first);
-        let Some(entry) = self.queue.get_mut(first) else { return Err(item) };
+        let Some(pool) = self.pools.get_mut(key) else {
+            return Err(item);
+        };
+        let Some(first) = self.queue.front(&pool.waiting) else {
+            return Err(item);
+        };
+        self.queue
+            .transfer(&mut pool.waiting, &mut self.granted, first);
+        let Some(entry) = self.queue.get_mut(first) else {
+            return Err(item);
+        };
         match std::mem::replace(&mut entry.state, WaitState::Granted(item)) {
             WaitState::Queued(waker) => Ok(waker),
             WaitState::Granted(_) => Ok(None),
@@ -307,9 +319,8 @@ impl<I: Poolable> Registry<I> {
     }
 
     fn drop_if_unused(&mut self, key: Key) {
-        let unused = |pool: &&Pool| {
-            pool.active == 0 && pool.idle.is_empty() && pool.waiting.is_empty()
-        };
+        let unused =
+            |pool: &&Pool| pool.active == 0 && pool.idle.is_empty() && pool.waiting.is_empty();
         if self.pools.get(key).filter(unused).is_some()
             && let Some(pool) = self.pools.remove(&mut self.all, key)
         {
@@ -346,7 +357,9 @@ impl<I: Poolable> Drop for Lease<I> {
 
 impl<I: Poolable> fmt::Debug for Lease<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("pool", &self.pool).finish_non_exhaustive()
+        f.debug_struct("Lease")
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
     }
 }
 
@@ -363,8 +376,14 @@ impl<I: Poolable> Future for Ticket<I> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let granted = {
             let mut registry = self.pools.0.borrow_mut();
-            let Some(entry) = self.entry else { return Poll::Pending };
-            match registry.queue.get_mut(entry).map(|waiting| &mut waiting.state) {
+            let Some(entry) = self.entry else {
+                return Poll::Pending;
+            };
+            match registry
+                .queue
+                .get_mut(entry)
+                .map(|waiting| &mut waiting.state)
+            {
                 Some(WaitState::Granted(_)) => registry.leave(entry),
                 Some(WaitState::Queued(waker)) => {
                     match waker {
@@ -377,7 +396,10 @@ impl<I: Poolable> Future for Ticket<I> {
             }
         };
         match granted {
-            Some(Waiting { pool, state: WaitState::Granted(item) }) => {
+            Some(Waiting {
+                pool,
+                state: WaitState::Granted(item),
+            }) => {
                 self.entry = None;
                 Poll::Ready((self.pools.lease(pool), item))
             }
@@ -388,9 +410,15 @@ impl<I: Poolable> Future for Ticket<I> {
 
 impl<I: Poolable> Drop for Ticket<I> {
     fn drop(&mut self) {
-        let Some(entry) = self.entry.take() else { return };
+        let Some(entry) = self.entry.take() else {
+            return;
+        };
         let left = self.pools.0.borrow_mut().leave(entry);
-        if let Some(Waiting { pool, state: WaitState::Granted(item) }) = left {
+        if let Some(Waiting {
+            pool,
+            state: WaitState::Granted(item),
+        }) = left
+        {
             let lease = self.pools.lease(pool);
             match item {
                 Some(item) => self.pools.put(lease, item),

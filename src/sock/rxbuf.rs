@@ -46,9 +46,16 @@ impl Buffers {
     }
 
     fn put(&self, buf: Vec<u8>) {
-        let Some(class) = class_of(buf.len()) else { return };
+        let Some(class) = class_of(buf.len()) else {
+            return;
+        };
         let keep = KEEP_BYTES >> (MIN_SHIFT + class as u32);
-        if let Some(kept) = self.0.borrow_mut().get_mut(class).filter(|kept| kept.len() < keep) {
+        if let Some(kept) = self
+            .0
+            .borrow_mut()
+            .get_mut(class)
+            .filter(|kept| kept.len() < keep)
+        {
             kept.push(buf);
         }
     }
@@ -64,7 +71,8 @@ fn class_of(len: usize) -> Option<usize> {
 
 /// Makes `buf` `len` bytes long, or fails where `resize` would abort the process.
 fn extend(buf: &mut Vec<u8>, len: usize) -> Result<(), Error> {
-    buf.try_reserve_exact(len.saturating_sub(buf.len())).map_err(|_| Error::NoMemory)?;
+    buf.try_reserve_exact(len.saturating_sub(buf.len()))
+        .map_err(|_| Error::NoMemory)?;
     buf.resize(len, 0);
     Ok(())
 }
@@ -100,7 +108,13 @@ impl Detached {
 impl RxBuf {
     /// An empty buffer that holds no memory.
     pub fn new(buffers: Buffers, size: usize) -> Self {
-        Self { buf: Vec::new(), start: 0, end: 0, size: size.clamp(1, TRUST), buffers }
+        Self {
+            buf: Vec::new(),
+            start: 0,
+            end: 0,
+            size: size.clamp(1, TRUST),
+            buffers,
+        }
     }
 
     /// The bytes received and not consumed. Mutable: a frame may be tidied in place.
@@ -125,13 +139,22 @@ impl RxBuf {
     /// [`Error::NoMemory`], also when there are [`MAX_FRAME`] bytes already.
     pub fn spare(&mut self, want: usize) -> Result<&mut [u8], Error> {
         let have = self.len();
-        let limit = MAX_FRAME.checked_sub(have).filter(|&room| room > 0).ok_or(Error::NoMemory)?;
+        let limit = MAX_FRAME
+            .checked_sub(have)
+            .filter(|&room| room > 0)
+            .ok_or(Error::NoMemory)?;
         let room = want.min(have.max(TRUST)).max(self.size).min(limit);
         if self.buf.len() - self.end < room {
             self.make_room(have, room)?;
         }
-        let end = self.buf.len().min(self.end.saturating_add(room.max(have).min(limit)));
-        self.buf.get_mut(self.end..end).filter(|spare| !spare.is_empty()).ok_or(Error::NoMemory)
+        let end = self
+            .buf
+            .len()
+            .min(self.end.saturating_add(room.max(have).min(limit)));
+        self.buf
+            .get_mut(self.end..end)
+            .filter(|spare| !spare.is_empty())
+            .ok_or(Error::NoMemory)
     }
 
     /// Called when the buffer ends before `room`: moves the data to the front, makes do with what
@@ -201,8 +224,11 @@ impl RxBuf {
 
     /// Takes the contents out; undone by [`attach`](Self::attach).
     pub fn detach(&mut self) -> Detached {
-        let detached =
-            Detached { buf: std::mem::take(&mut self.buf), start: self.start, end: self.end };
+        let detached = Detached {
+            buf: std::mem::take(&mut self.buf),
+            start: self.start,
+            end: self.end,
+        };
         (self.start, self.end) = (0, 0);
         detached
     }
@@ -210,7 +236,11 @@ impl RxBuf {
     /// Puts the contents back; whatever came in meanwhile is dropped.
     pub fn attach(&mut self, detached: Detached) {
         self.clear();
-        Detached { buf: self.buf, start: self.start, end: self.end } = detached;
+        Detached {
+            buf: self.buf,
+            start: self.start,
+            end: self.end,
+        } = detached;
     }
 }
 

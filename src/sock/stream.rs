@@ -11,8 +11,8 @@ use std::rc::Rc;
 use crate::rt::Millis;
 use crate::sock::error::{Error, Operation, Stage};
 use crate::sock::framing::{Frame, Mode, Piece};
-use crate::sock::ops::{Advance, ReadOp, SendOp};
 use crate::sock::net::Local;
+use crate::sock::ops::{Advance, ReadOp, SendOp};
 use crate::sock::pool::{IdleKey, Lease, Poolable, Pools};
 use crate::sock::rxbuf::{Buffers, Detached, RxBuf};
 use crate::sock::transport::{Direction, Transport};
@@ -99,7 +99,13 @@ pub(crate) struct Connection<T: Transport> {
 
 impl<T: Transport> Connection<T> {
     pub(crate) fn fresh(transport: T, membership: Membership<T>) -> Self {
-        Self { transport, readable: true, writable: true, reused: 0, membership }
+        Self {
+            transport,
+            readable: true,
+            writable: true,
+            reused: 0,
+            membership,
+        }
     }
 
     pub(crate) fn reused(idle: Idle<T>, lease: Lease<Idle<T>>) -> Self {
@@ -118,7 +124,11 @@ impl<T: Transport> Connection<T> {
 pub(super) struct Slots(u8);
 
 impl Slots {
-    pub(super) const ANY: [Operation; 3] = [Operation::Connecting, Operation::Reading, Operation::Writing];
+    pub(super) const ANY: [Operation; 3] = [
+        Operation::Connecting,
+        Operation::Reading,
+        Operation::Writing,
+    ];
 
     fn bit(operation: Operation) -> u8 {
         1 << operation as u8
@@ -169,7 +179,8 @@ impl<T: Transport> Socket<T> {
 
     /// As [`detach`](Self::detach), if both halves are closed; leaves the received bytes.
     pub(super) fn take_dead(&mut self) -> Option<Connection<T>> {
-        self.connection.take_if(|connection| !(connection.readable || connection.writable))
+        self.connection
+            .take_if(|connection| !(connection.readable || connection.writable))
     }
 
     pub(super) fn close_half(&mut self, dir: Direction) {
@@ -271,7 +282,10 @@ impl<T: Transport> TcpSocket<T> {
     /// socket is borrowed meanwhile: `f` must not call Lua.
     pub fn with_transport<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
         let mut socket = self.0.borrow_mut();
-        socket.connection.as_mut().map(|connection| f(&mut connection.transport))
+        socket
+            .connection
+            .as_mut()
+            .map(|connection| f(&mut connection.transport))
     }
 
     /// `receive`, `receiveany`, the iterator of `receiveuntil`. Ready outcomes include the busy
@@ -323,7 +337,12 @@ impl<T: Transport> TcpSocket<T> {
             socket.slots.set(Operation::Reading);
             (slots, socket.rx.detach())
         };
-        let guard = PutBack { socket: self, slots, data: Some(data), used: piece.used };
+        let guard = PutBack {
+            socket: self,
+            slots,
+            data: Some(data),
+            used: piece.used,
+        };
         f(guard.data.as_ref().map_or(&[], |data| data.head(piece.len)))
     }
 
@@ -380,8 +399,17 @@ impl<T: Transport> TcpSocket<T> {
         if connection.transport.ready(Direction::Read) && !connection.transport.is_quiet() {
             return Err(Error::DubiousState);
         }
-        let Connection { transport, reused, membership, .. } = connection;
-        let idle = Idle { transport, reused, timeout };
+        let Connection {
+            transport,
+            reused,
+            membership,
+            ..
+        } = connection;
+        let idle = Idle {
+            transport,
+            reused,
+            timeout,
+        };
         match membership {
             Membership::Leased(lease) => pools.put(lease, idle),
             Membership::Named(name) => pools.put_new(&name, size, idle),

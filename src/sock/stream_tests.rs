@@ -5,7 +5,11 @@ use Direction::{Read, Write};
 use proptest::prelude::*;
 use std::task::Poll;
 
-const TIMEOUTS: Timeouts = Timeouts { connect: 10, send: 20, read: 30 };
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: 10,
+    send: 20,
+    read: 30,
+};
 
 type Sock = TcpSocket<MockTransport>;
 
@@ -86,7 +90,13 @@ fn a_socket_without_a_connection_is_closed() {
     assert_eq!(socket.close().unwrap_err().to_string(), "closed");
     assert_eq!(socket.reused_times().unwrap_err().to_string(), "closed");
     let pools = Pools::new();
-    assert_eq!(socket.keepalive(&pools, None, 1, false).unwrap_err().to_string(), "closed");
+    assert_eq!(
+        socket
+            .keepalive(&pools, None, 1, false)
+            .unwrap_err()
+            .to_string(),
+        "closed"
+    );
     assert!(socket.with_transport(|transport| transport.fd()).is_none());
 }
 
@@ -203,7 +213,10 @@ fn a_read_error_hands_out_what_came_before() {
     let (socket, peer) = open();
     peer.feed("a\rb");
     peer.fail_read(libc::ECONNRESET);
-    assert_eq!(read_now(&socket, Mode::Line), failed("connection reset by peer", "ab"));
+    assert_eq!(
+        read_now(&socket, Mode::Line),
+        failed("connection reset by peer", "ab")
+    );
     assert_eq!(read_now(&socket, Mode::Line), failed_bare("closed"));
     assert_eq!(socket.close(), Ok(()));
 }
@@ -273,9 +286,15 @@ fn one_reads_while_another_sends() {
     assert!(read.is_pending());
     let mut send = send_later(&socket, "query");
     assert!(send.is_pending());
-    assert_eq!(read_now(&socket, Mode::Line), failed_bare("socket busy reading"));
+    assert_eq!(
+        read_now(&socket, Mode::Line),
+        failed_bare("socket busy reading")
+    );
     assert_eq!(send_now(&socket, "x").unwrap_err(), "socket busy writing");
-    assert_eq!(socket.close().unwrap_err().to_string(), "socket busy reading");
+    assert_eq!(
+        socket.close().unwrap_err().to_string(),
+        "socket busy reading"
+    );
     let busy = socket.keepalive(&Pools::new(), None, 1, false).unwrap_err();
     assert_eq!(busy.to_string(), "socket busy reading");
     assert!(socket.begin_connect().is_err());
@@ -291,9 +310,18 @@ fn nothing_goes_on_while_connecting() {
     let (socket, peer) = open();
     let connecting = socket.begin_connect().unwrap();
     assert!(peer.is_closed());
-    assert_eq!(read_now(&socket, Mode::Line), failed_bare("socket busy connecting"));
-    assert_eq!(send_now(&socket, "x").unwrap_err(), "socket busy connecting");
-    assert_eq!(socket.close().unwrap_err().to_string(), "socket busy connecting");
+    assert_eq!(
+        read_now(&socket, Mode::Line),
+        failed_bare("socket busy connecting")
+    );
+    assert_eq!(
+        send_now(&socket, "x").unwrap_err(),
+        "socket busy connecting"
+    );
+    assert_eq!(
+        socket.close().unwrap_err().to_string(),
+        "socket busy connecting"
+    );
     drop(connecting);
     assert!(socket.close().unwrap_err().is_closed());
 }
@@ -350,10 +378,16 @@ fn an_abandoned_socket_is_closed_under_its_operations() {
 fn taking_a_piece_leaves_the_socket_usable() {
     let (socket, peer) = open();
     peer.feed("first\nsecond\n");
-    let Begun::Ready(ReadOutcome::Data(piece)) = socket.read(Mode::Line) else { panic!() };
+    let Begun::Ready(ReadOutcome::Data(piece)) = socket.read(Mode::Line) else {
+        panic!()
+    };
     let inner = socket.take(piece, |data| {
         assert_eq!(data, b"first");
-        (read_now(&socket, Mode::Line), send_now(&socket, "x"), socket.close())
+        (
+            read_now(&socket, Mode::Line),
+            send_now(&socket, "x"),
+            socket.close(),
+        )
     });
     assert_eq!(inner.0, failed_bare("socket busy reading"));
     assert_eq!(inner.1, Ok(1));
@@ -365,7 +399,14 @@ fn taking_a_piece_leaves_the_socket_usable() {
 fn timeouts_fall_back_to_the_directives() {
     let (socket, peer) = open();
     socket.set_timeouts(Some(1), Some(2), Some(3));
-    assert_eq!(socket.timeouts(), Timeouts { connect: 1, send: 2, read: 3 });
+    assert_eq!(
+        socket.timeouts(),
+        Timeouts {
+            connect: 1,
+            send: 2,
+            read: 3
+        }
+    );
     let mut op = read_later(&socket, Mode::Line);
     assert!(op.is_pending());
     assert_eq!(peer.armed(Read), Some(3));
@@ -378,10 +419,16 @@ fn a_beginning_of_the_pattern_is_given_back_to_other_reads() {
     let (socket, peer) = open();
     let until = Until::new(b"--END", false).unwrap();
     peer.feed("abc--E");
-    assert_eq!(read_now(&socket, Mode::Until(until.clone(), Some(3))), ok("abc"));
+    assert_eq!(
+        read_now(&socket, Mode::Until(until.clone(), Some(3))),
+        ok("abc")
+    );
     assert_eq!(read_now(&socket, Mode::Exact(2)), ok("--"));
     peer.feed("x--END.");
-    assert_eq!(read_now(&socket, Mode::Until(until.clone(), Some(9))), ok("Ex"));
+    assert_eq!(
+        read_now(&socket, Mode::Until(until.clone(), Some(9))),
+        ok("Ex")
+    );
     assert_eq!(read_now(&socket, Mode::Until(until, Some(9))), ok("nil"));
     assert_eq!(read_now(&socket, Mode::Any(9)), ok("."));
 }
@@ -420,7 +467,10 @@ fn unread_data_prevent_keeping() {
     let (socket, peer) = open();
     peer.feed("a\nb");
     assert_eq!(read_now(&socket, Mode::Line), ok("a"));
-    assert_eq!(socket.keepalive(&pools, None, 2, false), Err(Error::UnreadData));
+    assert_eq!(
+        socket.keepalive(&pools, None, 2, false),
+        Err(Error::UnreadData)
+    );
     assert_eq!(read_now(&socket, Mode::Exact(1)), ok("b"));
     assert_eq!(socket.keepalive(&pools, None, 2, false), Ok(()));
     assert_eq!(peer.parked().unwrap().1, None);

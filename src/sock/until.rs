@@ -28,7 +28,9 @@ struct State {
 
 impl fmt::Debug for Until {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Until").field(&String::from_utf8_lossy(self.pattern())).finish()
+        f.debug_tuple("Until")
+            .field(&String::from_utf8_lossy(self.pattern()))
+            .finish()
     }
 }
 
@@ -62,16 +64,19 @@ impl Until {
         let window = match size {
             None => data,
             Some(0) => return Step::Done(Piece::default()),
-            Some(size) => {
-                data.get(..size.saturating_add(len - 1).min(data.len())).unwrap_or_default()
-            }
+            Some(size) => data
+                .get(..size.saturating_add(len - 1).min(data.len()))
+                .unwrap_or_default(),
         };
         let from = (*scanned).min(window.len());
         if let Some(at) = self.0.finder.find(window.get(from..).unwrap_or_default()) {
             let at = from + at;
             self.0.ended.set(size.is_some());
             let end = if self.0.inclusive { at + len } else { at };
-            return Step::Done(Piece { len: end, used: at + len });
+            return Step::Done(Piece {
+                len: end,
+                used: at + len,
+            });
         }
         *scanned = from.max((window.len() + 1).saturating_sub(len));
         match size.and_then(|size| self.cut(data, size)) {
@@ -160,9 +165,15 @@ mod tests {
     #[test]
     fn holds_back_the_longest_beginning() {
         let until = Until::new(b"--abcdabcd", false).unwrap();
-        for (data, held) in
-            [("x", 0), ("x-", 1), ("x--", 2), ("---", 2), ("--abcd", 6), ("--abcd-", 1), ("", 0)]
-        {
+        for (data, held) in [
+            ("x", 0),
+            ("x-", 1),
+            ("x--", 2),
+            ("---", 2),
+            ("--abcd", 6),
+            ("--abcd-", 1),
+            ("", 0),
+        ] {
             assert_eq!(until.held_back(data.as_bytes()), held, "{data}");
         }
     }
@@ -172,7 +183,10 @@ mod tests {
     fn scanning_goes_on_where_it_stopped() {
         let until = Until::new(b"END", false).unwrap();
         let mut scanned = 0;
-        assert!(matches!(until.step(b"xxxxE", None, &mut scanned), Step::Want(_)));
+        assert!(matches!(
+            until.step(b"xxxxE", None, &mut scanned),
+            Step::Want(_)
+        ));
         assert_eq!(scanned, 3);
         let step = until.step(b"xxxxEND", None, &mut scanned);
         assert!(matches!(step, Step::Done(Piece { len: 4, used: 7 })));
