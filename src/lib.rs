@@ -7,6 +7,8 @@ use nginx_sys::{NGX_HTTP_MODULE, ngx_module_t};
 
 pub mod conf;
 pub mod phase;
+pub mod rt;
+pub mod sock;
 pub mod sys;
 pub mod vm;
 
