@@ -49,8 +49,10 @@ pub fn apply(directive: &Directive, cx: &mut Context<'_, '_>) -> Result {
         Action::Time(slot) => set(slot(cx.loc), || {
             parse_time(argument(cx.conf)).ok_or(DirectiveError::INVALID_VALUE)
         }),
-        Action::Size(slot) => set(slot(cx.loc), || {
-            parse_size(argument(cx.conf)).ok_or(DirectiveError::INVALID_VALUE)
+        Action::Size(slot, least) => set(slot(cx.loc), || {
+            parse_size(argument(cx.conf))
+                .filter(|size| *size >= least)
+                .ok_or(DirectiveError::INVALID_VALUE)
         }),
         Action::Number(slot) => set(slot(cx.loc), || number(argument(cx.conf))),
     }
@@ -174,7 +176,7 @@ fn file(conf: &Conf<'_>, phase: CodePhase) -> Result<LuaFile> {
         return Err(no_code());
     }
     if phase.is_per_request() && memchr::memchr(b'$', path).is_some() {
-        return Ok(LuaFile::Variable(conf.complex_value(path)?));
+        return Ok(LuaFile::Variable(conf.path_value(path)?));
     }
     Ok(LuaFile::Fixed(conf.full_path(path).into()))
 }
