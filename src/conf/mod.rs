@@ -2,6 +2,8 @@
 //! scanner, the table of directives. Plain data; `phase/` ties it to nginx.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
+
 mod directives;
 mod error;
 mod location;
@@ -19,3 +21,17 @@ pub use parse::{Context, SyntaxCheck, apply};
 pub use scanner::{Scanner, Step, Unfinished, UnfinishedKind};
 pub use socket::SocketConf;
 pub use source::{CodePhase, LuaCode, LuaFile, LuaSource, file_chunk_name};
+
+thread_local! {
+    static CURRENT: Cell<Option<&'static LocConf>> = const { Cell::new(None) };
+}
+
+/// Settings of the location whose handler runs; None outside of requests.
+pub fn current() -> Option<&'static LocConf> {
+    CURRENT.get()
+}
+
+/// Says whose settings apply to the Lua code that is about to run.
+pub fn set_current(conf: Option<&'static LocConf>) {
+    CURRENT.set(conf);
+}

@@ -5,12 +5,13 @@ use core::ffi::{c_char, c_void};
 use nginx_sys::{NGX_HTTP_LOC_CONF_OFFSET, ngx_command_t, ngx_conf_t, ngx_str_t};
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
 
-use super::content;
+use super::runner;
 use super::module::{CosocketModule, guarded};
 use crate::conf::{
     Action, CodePhase, Context, DIRECTIVES, Directive, DirectiveError, LocConf, SyntaxCheck, apply,
 };
 use crate::sys::conf::{Conf, DIRECTIVE_FAILED, Level};
+use crate::sys::entry::request_handler;
 use crate::vm;
 
 /// nginx's table of our directives, with the null entry that ends it.
@@ -80,13 +81,13 @@ fn run(
         &mut Context {
             syntax_check: conf.is_test().then_some(vm::syntax_check as SyntaxCheck),
             conf,
-            main,
+            main: &mut main.conf,
             loc,
         },
     )?;
     if matches!(directive.action, Action::Code(CodePhase::Content, _)) {
         let core = NgxHttpCoreModule::location_conf_mut(cf).ok_or(DirectiveError::Reported)?;
-        core.handler = Some(content::handler);
+        core.handler = request_handler(runner::content);
     }
     Ok(())
 }

@@ -3,7 +3,9 @@
 use core::ffi::{c_char, c_void};
 use core::panic::AssertUnwindSafe;
 use core::ptr;
+use std::cell::OnceCell;
 use std::panic::catch_unwind;
+use std::rc::Rc;
 
 use nginx_sys::{NGX_ERROR, NGX_OK, ngx_conf_t, ngx_http_module_t, ngx_int_t, ngx_module_t};
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
@@ -11,6 +13,8 @@ use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
 use super::install;
 use crate::conf::{LocConf, MainConf};
 use crate::sys::conf::{Conf, DIRECTIVE_FAILED, Level, Reported};
+use crate::sys::request::Request;
+use crate::vm::Vm;
 
 /// The hooks, as nginx wants them.
 pub static CONTEXT: ngx_http_module_t = ngx_http_module_t {
@@ -23,6 +27,32 @@ pub static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     create_loc_conf: Some(create_loc_conf),
     merge_loc_conf: Some(merge_loc_conf),
 };
+
+/// The module's main configuration: what was configured, and the VM that
+/// came of it.
+#[derive(Default)]
+pub struct Main {
+    pub conf: MainConf,
+    /// Set after the configuration was read.
+    pub vm: OnceCell<Rc<Vm>>,
+}
+
+/// Our module, for nginx's functions that want to know it.
+pub fn module() -> &'static ngx_module_t {
+    CosocketModule::module()
+}
+
+/// The configuration of the request's location.
+pub fn location_conf(request: Request) -> &'static LocConf {
+    // SAFETY: `create_loc_conf` makes this type.
+    unsafe { request.location_conf::<LocConf>(module()) }
+}
+
+/// The main configuration that the request runs under.
+pub fn main_conf(request: Request) -> &'static Main {
+    // SAFETY: `create_main_conf` makes this type.
+    unsafe { request.main_conf::<Main>(module()) }
+}
 
 /// Finds the module's configuration in a request, a parser or a cycle.
 pub struct CosocketModule;
@@ -37,7 +67,7 @@ impl HttpModule for CosocketModule {
 
 // SAFETY: `create_main_conf` makes this type.
 unsafe impl HttpModuleMainConf for CosocketModule {
-    type MainConf = MainConf;
+    type MainConf = Main;
 }
 
 // SAFETY: `create_loc_conf` makes this type.
@@ -47,7 +77,7 @@ unsafe impl HttpModuleLocationConf for CosocketModule {
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx passes its live parser.
-    unsafe { create::<MainConf>(cf) }
+    unsafe { create::<Main>(cf) }
 }
 
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {

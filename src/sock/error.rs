@@ -82,8 +82,6 @@ impl Error {
     /// The error of a failed `recv`, `send` or `connect`.
     pub fn from_io(error: &io::Error, stage: Stage) -> Self {
         match error.raw_os_error() {
-            // The kernel's own time limit (TCP retransmissions, keepalive probes).
-            Some(libc::ETIMEDOUT) => Self::Timeout(stage),
             Some(errno) => Self::System { errno, stage },
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
             None => Self::System { errno: libc::EIO, stage },
@@ -191,7 +189,7 @@ mod tests {
             (libc::EHOSTUNREACH, "no route to host"),
             (libc::ECONNRESET, "connection reset by peer"),
             (libc::EPIPE, "broken pipe"),
-            (libc::ETIMEDOUT, "timeout"),
+            (libc::ETIMEDOUT, "connection timed out"),
         ] {
             assert_eq!(system(errno, Stage::Connect).to_string(), text);
         }

@@ -54,8 +54,6 @@ impl Piece {
 pub(crate) enum Step {
     /// The result.
     Done(Piece),
-    /// The call after the last piece of an iterator.
-    EndOfPieces,
     /// More is needed: this many bytes, or 1 where that is not known.
     Want(usize),
 }
@@ -75,12 +73,9 @@ impl Frame {
         Self { mode, scanned: 0, carriage_return: false }
     }
 
-    /// Whether the call is answered without looking at the connection's data.
-    pub(crate) fn immediate(&self) -> Option<Step> {
-        match &self.mode {
-            Mode::Until(until, _) if until.take_end() => Some(Step::EndOfPieces),
-            _ => None,
-        }
+    /// Whether this is the call after the last piece of an iterator, which starts afresh.
+    pub(crate) fn take_end(&self) -> bool {
+        matches!(&self.mode, Mode::Until(until, _) if until.take_end())
     }
 
     /// Looks at `data`, which begins where the call began and has only grown since. A line is
@@ -189,7 +184,11 @@ mod tests {
         let mut cuts = cuts.iter().cycle();
         loop {
             let mut frame = Frame::new(mode.clone());
-            let step = frame.immediate().unwrap_or_else(|| loop {
+            if frame.take_end() {
+                out.push(None);
+                continue;
+            }
+            let step = loop {
                 match frame.step(&mut buffer) {
                     Step::Want(_) if rest.is_empty() => {
                         let (Ok(piece) | Err(piece)) = frame.at_eof(&mut buffer);
@@ -205,13 +204,12 @@ mod tests {
                     }
                     step => break step,
                 }
-            });
+            };
             match step {
                 Step::Done(piece) => {
                     out.push(Some(buffer[..piece.len].to_vec()));
                     buffer.drain(..piece.used);
                 }
-                Step::EndOfPieces => out.push(None),
                 Step::Want(_) => return out,
             }
         }
@@ -319,7 +317,6 @@ mod tests {
         let (mut out, mut start) = (Vec::new(), 0);
         'calls: loop {
             let mut at = start;
-            // `emitted`: everything before the longest beginning of the pattern that ends at `at`.
             loop {
                 let seen = &input[start..at];
                 if seen.ends_with(pattern) {
@@ -331,12 +328,19 @@ mod tests {
                     start = at;
                     continue 'calls;
                 }
-                let held = (0..pattern.len()).rev().find(|&n| seen.ends_with(&pattern[..n]));
-                let emitted = seen.len() - held.unwrap();
-                if size.is_some_and(|size| emitted >= size) {
-                    out.push(Some(seen[..emitted].to_vec()));
-                    start += emitted;
-                    continue 'calls;
+                // Places before which nothing is held back, if what begins there fails.
+                let alive: Vec<usize> =
+                    (0..=seen.len()).filter(|&h| pattern.starts_with(&seen[h..])).collect();
+                let fails = |h: usize| input.get(at).is_some_and(|b| pattern[seen.len() - h] != *b);
+                if let Some(size) = size {
+                    let next = alive.iter().find(|&&h| h >= size);
+                    if let Some(&end) = next
+                        && alive.iter().all(|&h| h >= size || fails(h))
+                    {
+                        out.push(Some(seen[..end].to_vec()));
+                        start += end;
+                        continue 'calls;
+                    }
                 }
                 if at == input.len() {
                     out.push(Some(seen.to_vec()));

@@ -1,7 +1,7 @@
 //! What a connect needs from the backend.
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::rt::Millis;
 use crate::sock::address::Address;
@@ -22,9 +22,13 @@ pub struct Local {
 pub trait Net {
     type Transport: Transport;
 
-    /// Resolves `host` under nginx's `resolver_timeout`. Dropping the future cancels the query.
-    /// An empty list counts as "host not found".
-    fn resolve(&self, host: &str) -> impl Future<Output = Result<Vec<IpAddr>, ResolveError>>;
+    /// Resolves `host` under nginx's `resolver_timeout`, and puts `port` to every address. An
+    /// empty list counts as "host not found". Dropping the future cancels the query.
+    fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> impl Future<Output = Result<Vec<SocketAddr>, ResolveError>>;
 
     /// Starts a non-blocking connect. The transport may be connected already (unix sockets); see
     /// [`Transport::connect_result`].

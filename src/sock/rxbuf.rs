@@ -47,10 +47,9 @@ impl Buffers {
 
     fn put(&self, buf: Vec<u8>) {
         let Some(class) = class_of(buf.len()) else { return };
-        if let Some(kept) = self.0.borrow_mut().get_mut(class) {
-            if kept.len() < KEEP_BYTES >> (MIN_SHIFT + class as u32) {
-                kept.push(buf);
-            }
+        let keep = KEEP_BYTES >> (MIN_SHIFT + class as u32);
+        if let Some(kept) = self.0.borrow_mut().get_mut(class).filter(|kept| kept.len() < keep) {
+            kept.push(buf);
         }
     }
 }
@@ -144,7 +143,7 @@ impl RxBuf {
             // Moving at most half a buffer, once, wins at least half a buffer: every byte is
             // moved a bounded number of times however small the pieces are that arrive.
             if self.start > 0 && have <= len / 2 {
-                self.to_front();
+                self.move_to_front();
                 return Ok(());
             }
             if self.end < len {
@@ -154,7 +153,7 @@ impl RxBuf {
         self.grow((have + room).next_power_of_two().max(1 << MIN_SHIFT))
     }
 
-    fn to_front(&mut self) {
+    fn move_to_front(&mut self) {
         let (start, end) = (self.start, self.end);
         self.buf.copy_within(start..end, 0);
         (self.start, self.end) = (0, end - start);
@@ -163,7 +162,7 @@ impl RxBuf {
     fn grow(&mut self, len: usize) -> Result<(), Error> {
         if class_of(len).is_none() {
             // Large: let the allocator move pages.
-            self.to_front();
+            self.move_to_front();
             return extend(&mut self.buf, len);
         }
         let mut buf = self.buffers.get(len)?;

@@ -90,13 +90,21 @@ impl Until {
         let from = (size + 1).saturating_sub(self.pattern().len());
         let mut held = 0;
         for (at, &byte) in data.iter().enumerate().skip(from) {
-            if at >= size && at - held >= size {
+            if at >= held + size {
                 return Some(at - held);
+            }
+            while self.pattern().get(held) != Some(&byte) {
+                match self.shorten(held) {
+                    Some(shorter) => held = shorter,
+                    None => break,
+                }
+                if at >= held + size {
+                    return Some(at - held);
+                }
             }
             held = self.advance(held, byte);
         }
-        let safe = data.len() - held;
-        (safe >= size).then_some(safe)
+        (data.len() >= held + size).then(|| data.len() - held)
     }
 
     /// How many bytes at the end of `data` may be the beginning of the pattern.
@@ -106,6 +114,11 @@ impl Until {
         tail.iter().fold(0, |held, &byte| self.advance(held, byte))
     }
 
+    /// The next shorter beginning of the pattern that ends the first `held` bytes of it.
+    fn shorten(&self, held: usize) -> Option<usize> {
+        self.0.borders.get(held.checked_sub(1)?).copied()
+    }
+
     /// One step of the automaton: `held` bytes of the pattern were matched before `byte`.
     fn advance(&self, held: usize, byte: u8) -> usize {
         advance(self.pattern(), &self.0.borders, held, byte)
@@ -113,15 +126,13 @@ impl Until {
 }
 
 fn advance(pattern: &[u8], borders: &[usize], mut held: usize, byte: u8) -> usize {
-    loop {
-        if pattern.get(held) == Some(&byte) {
-            return held + 1;
-        }
+    while pattern.get(held) != Some(&byte) {
         match held.checked_sub(1).and_then(|last| borders.get(last)) {
             Some(&shorter) => held = shorter,
             None => return 0,
         }
     }
+    held + 1
 }
 
 fn borders(pattern: &[u8]) -> Box<[usize]> {

@@ -14,6 +14,7 @@ use ngx::ffi::{
 
 use super::entry::{guard, on_pool_destroyed};
 use super::log::{self, Level};
+use super::resolver::Resolver;
 
 /// A live request. Copies are only kept where the request's own clean-up
 /// takes them away, so whoever has one may use it.
@@ -230,6 +231,18 @@ impl Request {
     pub unsafe fn main_conf<T>(self, module: &ngx_module_t) -> &'static T {
         // SAFETY: as location_conf.
         unsafe { &*(*self.get().main_conf.add(module.ctx_index)).cast::<T>() }
+    }
+
+    /// The `resolver` directive that applies to the request.
+    pub fn resolver(self) -> Resolver {
+        // SAFETY: the core module's configuration is live.
+        unsafe {
+            let core = self.core_location();
+            Resolver {
+                resolver: (*core).resolver,
+                timeout: (*core).resolver_timeout,
+            }
+        }
     }
 
     pub(super) fn core_location(self) -> *mut ngx_http_core_loc_conf_t {

@@ -15,7 +15,7 @@ mod state;
 mod syntax;
 mod userdata;
 
-pub use chunk::Chunk;
+pub use chunk::{Chunk, ChunkKey};
 pub use function::{Body, LuaResult, Ret, Throw};
 pub use op::{Parked, run_op};
 pub use sched::{Host, Outcome, Thread, ThreadId};

@@ -26,6 +26,8 @@ pub trait Host {
     fn enter(&self);
     /// It stopped running; `enter` of another host may follow.
     fn leave(&self);
+    /// Its code waits for something now.
+    fn suspended(&self);
     /// A thread that had to wait has come to its end. Not called when it
     /// ends within [`start`].
     fn ended(&self, outcome: Outcome);
@@ -278,7 +280,10 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Option<Outcome> {
             .with(|s| s.request.borrow_mut().take())
             .unwrap_or(Request::None);
         match (status, request) {
-            (ffi::LUA_YIELD, Request::Park) => return None,
+            (ffi::LUA_YIELD, Request::Park) => {
+                thread.host.suspended();
+                return None;
+            }
             (ffi::LUA_YIELD, Request::Exit(code)) => break Outcome::Exit(code),
             (ffi::LUA_YIELD, Request::Resume(child, n)) => {
                 thread.chain.borrow_mut().push(child);
@@ -294,6 +299,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Option<Outcome> {
                     unsafe { ffi::lua_settop(l, 0) };
                     *thread.parked.borrow_mut() = Some(Box::new(Yielded));
                     make_ready(thread.id);
+                    thread.host.suspended();
                     return None;
                 }
             },

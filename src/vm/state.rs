@@ -97,6 +97,11 @@ impl Vm {
         protected_call(&mut state, 0)
     }
 
+    /// Gives up an anchor in the registry.
+    pub fn release(&self, anchor: c_int) {
+        self.state().release(anchor);
+    }
+
     /// A coroutine with an empty stack.
     pub(super) fn take_coroutine(&self) -> Coroutine {
         if let Some(co) = self.spare.borrow_mut().pop() {
