@@ -33,8 +33,8 @@ pub enum Action {
     CodeCache,
     /// A time, kept in milliseconds.
     Time(fn(&mut LocConf) -> &mut Option<u64>),
-    /// A size in bytes.
-    Size(fn(&mut LocConf) -> &mut Option<usize>),
+    /// A size in bytes, and the least that makes sense.
+    Size(fn(&mut LocConf) -> &mut Option<usize>, usize),
     /// A plain number.
     Number(fn(&mut LocConf) -> &mut Option<usize>),
 }
@@ -117,12 +117,12 @@ pub static DIRECTIVES: [Directive; 32] = [
     Directive {
         name: c"lua_socket_buffer_size",
         kind: ANYWHERE | TAKES_ONE,
-        action: Action::Size(|loc| &mut loc.socket.buffer_size),
+        action: Action::Size(|loc| &mut loc.socket.buffer_size, 1),
     },
     Directive {
         name: c"lua_socket_send_lowat",
         kind: ANYWHERE | TAKES_ONE,
-        action: Action::Size(|loc| &mut loc.socket.send_lowat),
+        action: Action::Size(|loc| &mut loc.socket.send_lowat, 0),
     },
     Directive {
         name: c"lua_socket_pool_size",

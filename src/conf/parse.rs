@@ -49,8 +49,10 @@ pub fn apply(directive: &Directive, cx: &mut Context<'_, '_>) -> Result {
         Action::Time(slot) => set(slot(cx.loc), || {
             parse_time(argument(cx.conf)).ok_or(DirectiveError::INVALID_VALUE)
         }),
-        Action::Size(slot) => set(slot(cx.loc), || {
-            parse_size(argument(cx.conf)).ok_or(DirectiveError::INVALID_VALUE)
+        Action::Size(slot, least) => set(slot(cx.loc), || {
+            parse_size(argument(cx.conf))
+                .filter(|size| *size >= least)
+                .ok_or(DirectiveError::INVALID_VALUE)
         }),
         Action::Number(slot) => set(slot(cx.loc), || number(argument(cx.conf))),
     }
@@ -141,7 +143,13 @@ fn code(cx: &mut Context<'_, '_>, phase: CodePhase, form: CodeForm) -> Result {
         code,
         chunk_name,
     };
-    check_syntax(cx, phase, &source)?;
+    if let Err(text) = check_syntax(cx, phase, &source) {
+        // The parser stands behind the block; the reader looks for its start.
+        return Err(DirectiveError::Message {
+            text,
+            line: Some(line),
+        });
+    }
     cx.main.use_phase(phase);
     *slot(cx, phase) = Some(Rc::new(source));
     Ok(())
@@ -168,7 +176,7 @@ fn file(conf: &Conf<'_>, phase: CodePhase) -> Result<LuaFile> {
         return Err(no_code());
     }
     if phase.is_per_request() && memchr::memchr(b'$', path).is_some() {
-        return Ok(LuaFile::Variable(conf.complex_value(path)?));
+        return Ok(LuaFile::Variable(conf.path_value(path)?));
     }
     Ok(LuaFile::Fixed(conf.full_path(path).into()))
 }
@@ -231,28 +239,22 @@ fn unfinished(conf: &Conf<'_>, start: usize, what: Unfinished) -> DirectiveError
     }
 }
 
-fn check_syntax(cx: &Context<'_, '_>, phase: CodePhase, source: &LuaSource) -> Result {
+fn check_syntax(cx: &Context<'_, '_>, phase: CodePhase, source: &LuaSource) -> Result<(), String> {
     let Some(check) = cx.syntax_check else {
         return Ok(());
     };
+    let name = phase.name();
     match &source.code {
-        LuaCode::Inline(code) => check(code, &source.chunk_name).map_err(|error| {
-            DirectiveError::message(format!(
-                "{}: failed to load inlined Lua code: {error}",
-                phase.name()
-            ))
-        }),
+        LuaCode::Inline(code) => check(code, &source.chunk_name)
+            .map_err(|error| format!("{name}: failed to load inlined Lua code: {error}")),
         LuaCode::File(LuaFile::Fixed(path)) => {
             // A missing file is no error yet: it is looked for when it is needed.
             let Some(code) = cx.conf.read_file(path) else {
                 return Ok(());
             };
             check(&code, &source.chunk_name).map_err(|error| {
-                DirectiveError::message(format!(
-                    "{}: failed to load external Lua file \"{}\": {error}",
-                    phase.name(),
-                    String::from_utf8_lossy(path)
-                ))
+                let path = String::from_utf8_lossy(path);
+                format!("{name}: failed to load external Lua file \"{path}\": {error}")
             })
         }
         LuaCode::File(LuaFile::Variable(_)) => Ok(()),

@@ -259,3 +259,6 @@ fn long(byte: u8, level: usize, comment: bool) -> State {
         _ => State::Long { level, comment },
     }
 }
+
+#[cfg(test)]
+mod tests;

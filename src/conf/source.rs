@@ -36,7 +36,7 @@ pub enum LuaCode {
 pub enum LuaFile {
     /// The full path.
     Fixed(Box<[u8]>),
-    /// A path with variables; the value may be relative to nginx's prefix.
+    /// A path with variables; it evaluates to a full path.
     Variable(ComplexValue),
 }
 

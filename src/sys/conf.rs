@@ -164,8 +164,9 @@ impl<'cf> Conf<'cf> {
         unsafe { (*file).line = current };
     }
 
-    /// Compiles a value with variables.
-    pub fn complex_value(&self, text: &[u8]) -> Result<ComplexValue, Reported> {
+    /// Compiles a path with variables. It evaluates to a full path: nginx puts
+    /// its prefix before a relative one.
+    pub fn path_value(&self, text: &[u8]) -> Result<ComplexValue, Reported> {
         let mut text = self.pool_string(text).ok_or(Reported)?;
         // SAFETY: the pool lives as long as the configuration.
         let value =
@@ -176,6 +177,7 @@ impl<'cf> Conf<'cf> {
         compile.cf = self.cf.as_ptr();
         compile.value = &mut text;
         compile.complex_value = value.as_ptr();
+        compile.set_root_prefix(1);
         // SAFETY: the parser is live, text and result are in its pool.
         match unsafe { ngx_http_compile_complex_value(&mut compile) } {
             rc if rc == NGX_OK as isize => Ok(ComplexValue(value)),
