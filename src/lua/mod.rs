@@ -2,8 +2,11 @@
 //! below, pushes results or parks.
 
 mod control;
+mod fields;
 mod log;
 mod output;
+mod req;
+mod status;
 mod table;
 mod time;
 
@@ -21,6 +24,8 @@ pub fn open(state: &mut State) {
     log::open(state);
     output::open(state);
     time::open(state);
+    req::open(state);
+    fields::open(state);
     state.raw_set_field(-2, "ngx");
     state.pop(1);
 }

@@ -9,13 +9,15 @@ use ngx::ffi::{
     ngx_connection_t, ngx_cycle, ngx_http_cleanup_add, ngx_http_core_loc_conf_t, ngx_http_core_module,
     ngx_http_core_run_phases, ngx_http_event_handler_pt, ngx_http_finalize_request,
     ngx_http_log_ctx_t, ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_test_reading,
-    ngx_int_t, ngx_log_t, ngx_module_t, ngx_pool_t,
+    ngx_int_t, ngx_log_t, ngx_module_t, ngx_pool_t, ngx_str_t,
 };
 
 use super::conf::ComplexValue;
 use super::entry::{guard, on_pool_destroyed};
 use super::log::{self, Level};
 use super::resolver::Resolver;
+
+const SWITCHING_PROTOCOLS: usize = 101;
 
 /// A live request. Copies are only kept where the request's own clean-up
 /// takes them away, so whoever has one may use it.
@@ -85,6 +87,25 @@ impl Request {
             r.err_status
         } else {
             r.headers_out.status
+        }
+    }
+
+    /// Sets the status of the response, in place of any error's.
+    pub fn set_status(self, status: usize) {
+        // SAFETY: the request is live; the text is static, and nginx only
+        // reads it.
+        unsafe {
+            let r = &mut *self.raw();
+            r.headers_out.status = status;
+            r.err_status = 0;
+            // The line that came from an upstream says another status; for
+            // 101 nginx has no text of its own.
+            r.headers_out.status_line = ngx_str_t::empty();
+            if status == SWITCHING_PROTOCOLS {
+                let line = b"101 Switching Protocols";
+                r.headers_out.status_line.data = line.as_ptr().cast_mut();
+                r.headers_out.status_line.len = line.len();
+            }
         }
     }
 
