@@ -3,12 +3,15 @@
 
 mod control;
 mod fields;
+mod header;
 mod log;
 mod output;
 mod req;
 mod status;
 mod table;
+mod text;
 mod time;
+mod var;
 
 use std::rc::Rc;
 
@@ -24,7 +27,9 @@ pub fn open(state: &mut State) {
     log::open(state);
     output::open(state);
     time::open(state);
+    header::open(state);
     req::open(state);
+    var::open(state);
     fields::open(state);
     state.raw_set_field(-2, "ngx");
     state.pop(1);
