@@ -96,10 +96,7 @@ fn set(state: &mut State) -> LuaResult {
 
 /// Sets the header to the strings of the array; of a header that can have
 /// only one value, the last counts.
-fn set_all(
-    state: &mut State,
-    headers: &ResponseHeaders,
-) -> Result<Result<(), HeaderError>, Throw> {
+fn set_all(state: &mut State, headers: &ResponseHeaders) -> Result<Result<(), HeaderError>, Throw> {
     // Everything is looked at before anything is changed.
     let length = c_int::try_from(state.len(VALUE)).unwrap_or(c_int::MAX);
     for i in 1..=length {

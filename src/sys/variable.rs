@@ -72,9 +72,7 @@ impl Request {
 
     /// Sets a variable, or with None takes its value away.
     pub fn set_variable(self, name: &[u8], value: Option<&[u8]>) -> Result<(), VariableError> {
-        let v = self
-            .find(&lowercase(name))
-            .ok_or(VariableError::NotFound)?;
+        let v = self.find(&lowercase(name)).ok_or(VariableError::NotFound)?;
         // SAFETY: the configuration is live.
         let v = unsafe { &*v };
         if v.flags & NGX_HTTP_VAR_CHANGEABLE as usize == 0 {

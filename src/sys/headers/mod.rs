@@ -13,8 +13,8 @@ use ngx::ffi::{ngx_list_part_t, ngx_list_t, ngx_table_elt_t};
 
 pub use name::{HeaderName, Known, lookup_key};
 pub use request::RequestHeader;
-pub use response::{HeaderError, ResponseHeaders};
 pub(super) use response::wants_default_type;
+pub use response::{HeaderError, ResponseHeaders};
 
 /// The lines of one of nginx's header lists, removed ones too.
 struct Lines<'r> {
