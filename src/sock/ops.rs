@@ -226,6 +226,9 @@ impl<T: Transport> Future for ReadOp<T> {
             frame,
             wait,
         } = &mut *self;
+        if *wait == Wait::Over {
+            return Poll::Pending;
+        }
         let mut inner = socket.0.socket.borrow_mut();
         // Cannot fail: whoever takes a piece has finished the read.
         let Ok(mut rx) = socket.rx() else {
@@ -319,6 +322,9 @@ impl<T: Transport> Future for SendOp<T> {
             total,
             wait,
         } = &mut *self;
+        if *wait == Wait::Over {
+            return Poll::Pending;
+        }
         let mut inner = socket.0.socket.borrow_mut();
         let result = match inner.push(rest.get(*sent..).unwrap_or_default()) {
             Ok(n) if *sent + n == rest.len() => Ok(*total),

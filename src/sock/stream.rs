@@ -399,6 +399,7 @@ impl<T: Transport> TcpSocket<T> {
         if connection.transport.ready(Direction::Read) && !connection.transport.is_quiet() {
             return Err(Error::DubiousState);
         }
+        connection.transport.disown();
         let Connection {
             transport,
             reused,
