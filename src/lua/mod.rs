@@ -4,6 +4,7 @@
 mod control;
 mod log;
 mod output;
+mod socket;
 mod table;
 mod time;
 
@@ -20,6 +21,7 @@ pub fn open(state: &mut State) {
     control::open(state);
     log::open(state);
     output::open(state);
+    socket::open(state);
     time::open(state);
     state.raw_set_field(-2, "ngx");
     state.pop(1);

@@ -7,7 +7,7 @@ use super::module::Main;
 use super::runner;
 use crate::conf::{LuaCode, LuaFile, LuaSource, file_chunk_name};
 use crate::lua;
-use crate::sys::conf::{Conf, Level, PhaseOrder, RequestPhase, Reported};
+use crate::sys::conf::{Conf, Level, PhaseOrder, Reported, RequestPhase};
 use crate::sys::entry::request_handler;
 use crate::vm::{Chunk, ChunkKey, Vm, VmOptions};
 

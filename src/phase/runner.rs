@@ -241,7 +241,11 @@ fn conclude(
         Outcome::Done | Outcome::Exit(0) if answered || phase == Phase::Content => {
             let rc = finish();
             // In the access phase OK would mean: go on.
-            if phase == Phase::Access && rc == OK { HTTP_OK } else { rc }
+            if phase == Phase::Access && rc == OK {
+                HTTP_OK
+            } else {
+                rc
+            }
         }
         Outcome::Done | Outcome::Exit(0) => phase.pass(),
         Outcome::Exit(code) => {

@@ -11,10 +11,10 @@ use std::ptr;
 use std::task::{Poll, Waker};
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_ERROR, NGX_OK, ngx_add_timer, ngx_addr_t,
-    ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_del_timer, ngx_event_connect_peer, ngx_event_t,
-    ngx_handle_read_event, ngx_handle_write_event, ngx_int_t, ngx_log_t, ngx_msec_t,
-    ngx_peer_connection_t, ngx_reusable_connection, ngx_str_t,
+    NGX_AGAIN, NGX_ERROR, NGX_OK, ngx_add_timer, ngx_addr_t, ngx_close_connection,
+    ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_cycle, ngx_del_timer,
+    ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event, ngx_handle_write_event, ngx_int_t,
+    ngx_log_t, ngx_msec_t, ngx_peer_connection_t, ngx_reusable_connection, ngx_str_t,
 };
 
 use super::entry::{cycle_log, guard};
@@ -151,6 +151,8 @@ impl Connection {
         // SAFETY: a plain nginx callback that the peer connection wants.
         peer.get = Some(ngx::ffi::ngx_event_get_peer);
         peer.log = log;
+        // What a peer does is no reason for an alert.
+        peer.set_log_error(ngx_connection_log_error_e_NGX_ERROR_ERR);
         if let Some(local) = &mut local {
             local_addr.sockaddr = (&raw mut local.storage).cast();
             local_addr.socklen = local.len;

@@ -11,3 +11,4 @@ pub mod net;
 pub mod output;
 pub mod request;
 pub mod resolver;
+pub mod sockopt;

@@ -201,11 +201,7 @@ impl Output {
     /// Completes when the client has taken everything written.
     ///
     /// The request's write handler must be [`on_writable`].
-    pub fn poll_flushed(
-        &self,
-        r: Request,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), OutputError>> {
+    pub fn poll_flushed(&self, r: Request, cx: &mut Context<'_>) -> Poll<Result<(), OutputError>> {
         // SAFETY: the request and its connection are live.
         unsafe {
             let c = (*r.raw()).connection;
@@ -263,7 +259,9 @@ impl Output {
 
     /// Appends an empty buffer to the pending chain.
     fn add_buffer(&self, r: Request, wanted: usize) -> bool {
-        let link = self.take_free().unwrap_or_else(|| self.new_buffer(r, wanted));
+        let link = self
+            .take_free()
+            .unwrap_or_else(|| self.new_buffer(r, wanted));
         if link.is_null() {
             return false;
         }

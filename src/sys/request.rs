@@ -6,10 +6,11 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 
 use ngx::ffi::{
-    ngx_connection_t, ngx_cycle, ngx_http_cleanup_add, ngx_http_core_loc_conf_t, ngx_http_core_module,
-    ngx_http_core_run_phases, ngx_http_event_handler_pt, ngx_http_finalize_request,
-    ngx_http_log_ctx_t, ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_test_reading,
-    ngx_int_t, ngx_log_t, ngx_module_t, ngx_pool_t,
+    ngx_connection_t, ngx_cycle, ngx_http_cleanup_add, ngx_http_core_loc_conf_t,
+    ngx_http_core_module, ngx_http_core_run_phases, ngx_http_event_handler_pt,
+    ngx_http_finalize_request, ngx_http_log_ctx_t, ngx_http_request_t,
+    ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_log_t, ngx_module_t,
+    ngx_pool_t,
 };
 
 use super::conf::ComplexValue;

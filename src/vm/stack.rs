@@ -132,9 +132,7 @@ impl State {
     /// A number, or a string that reads as one.
     pub fn number(&self, idx: c_int) -> Option<f64> {
         // SAFETY: `l` is live; both calls only read the value.
-        unsafe {
-            (ffi::lua_isnumber(self.l, idx) != 0).then(|| ffi::lua_tonumber(self.l, idx))
-        }
+        unsafe { (ffi::lua_isnumber(self.l, idx) != 0).then(|| ffi::lua_tonumber(self.l, idx)) }
     }
 
     /// The bytes of a string or number; a number is turned into a string on
