@@ -14,8 +14,8 @@ use POSIX qw( :sys_wait_h );
 
 use Test::Nginx::Util qw(
     $ServRoot $LogDir $ConfFile $ErrLogFile $PidFile $NginxBinary $UseHup
-    $MasterProcessEnabled $UseValgrind $ServerAddr $ServerPortForClient
-    nginx_version version_cmp verbose slurp poll_until slow_factor nap
+    $MasterProcessEnabled $Workers $UseValgrind
+    nginx_version version_cmp verbose slurp poll_until slow_factor
 );
 
 our @EXPORT_OK = qw(
@@ -54,7 +54,10 @@ sub start_nginx {
         },
         0.002
     );
-    return 1 if $up && !defined $ended;
+    if ( $up && !defined $ended ) {
+        _wait_for_workers();
+        return 1;
+    }
 
     if ( !defined $ended ) {
         push @exit_report, 'nginx neither listened nor ended in time';
@@ -62,6 +65,15 @@ sub start_nginx {
         return ( 0, undef );
     }
     return ( 0, $ended );
+}
+
+# With a master process the pid file comes before the workers. A reload must know
+# which workers are the old ones, so all of them have to be there.
+sub _wait_for_workers {
+    return if !$UseHup && $MasterProcessEnabled ne 'on';
+    my $expected = $Workers =~ /^\d+$/ ? $Workers : 1;
+    poll_until( slow_factor(), sub { worker_pids() >= $expected || !nginx_is_running() }, 0.002 );
+    return;
 }
 
 sub _spawn {
@@ -207,7 +219,7 @@ sub _children {
 # listening sockets (their process title says so). Returns false when nginx
 # refused the configuration.
 sub reload_nginx {
-    my %old    = map { $_ => 1 } worker_pids();
+    my %old    = map { $_->{pid} => 1 } _children();
     my $offset = -s $ErrLogFile || 0;
     kill HUP => $pid or return 0;
 
