@@ -1,0 +1,270 @@
+//! Many first-in-first-out lists in one slab, with removal from the middle in constant time.
+//!
+//! Entries are named by generation-checked [`Key`]s, so whoever keeps a key too long gets
+//! nothing instead of somebody else's entry. Freed places are reused; the slab never shrinks.
+
+/// Names an entry of an [`Arena`]; stale once the entry is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    index: u32,
+    generation: u32,
+}
+
+const NIL: u32 = u32::MAX;
+
+#[derive(Debug)]
+struct Node<T> {
+    generation: u32,
+    prev: u32,
+    /// Next entry of the list, or next free place.
+    next: u32,
+    value: Option<T>,
+}
+
+/// The ends of one list. Its entries live in an [`Arena`]; every operation on a list must be
+/// given the arena it was filled through.
+#[derive(Debug)]
+pub struct List {
+    head: u32,
+    tail: u32,
+    len: usize,
+}
+
+impl List {
+    /// An empty list.
+    pub const fn new() -> Self {
+        Self {
+            head: NIL,
+            tail: NIL,
+            len: 0,
+        }
+    }
+
+    /// The number of entries.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The storage of any number of [`List`]s.
+#[derive(Debug)]
+pub struct Arena<T> {
+    nodes: Vec<Node<T>>,
+    free: u32,
+}
+
+impl<T> Arena<T> {
+    /// An empty arena; allocates with the first entry.
+    pub const fn new() -> Self {
+        Self {
+            nodes: Vec::new(),
+            free: NIL,
+        }
+    }
+
+    /// Appends what `make` returns to `list`; `make` is told the key of the new entry.
+    pub fn push_back(&mut self, list: &mut List, make: impl FnOnce(Key) -> T) -> Key {
+        let index = self.vacant();
+        let generation = self.node(index).map_or(0, |node| node.generation);
+        let key = Key { index, generation };
+        let value = make(key);
+        if let Some(node) = self.node_mut(index) {
+            node.value = Some(value);
+        }
+        self.link_back(list, index);
+        key
+    }
+
+    /// The oldest entry of `list`.
+    pub fn front(&self, list: &List) -> Option<Key> {
+        self.key_at(list.head)
+    }
+
+    /// The newest entry of `list`.
+    pub fn back(&self, list: &List) -> Option<Key> {
+        self.key_at(list.tail)
+    }
+
+    /// The entry named `key`.
+    pub fn get(&self, key: Key) -> Option<&T> {
+        self.node(key.index)
+            .filter(|node| node.generation == key.generation)?
+            .value
+            .as_ref()
+    }
+
+    /// The entry named `key`.
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        self.node_mut(key.index)
+            .filter(|node| node.generation == key.generation)?
+            .value
+            .as_mut()
+    }
+
+    /// Takes the entry named `key` out of `list`, which must be the list it is in.
+    pub fn remove(&mut self, list: &mut List, key: Key) -> Option<T> {
+        let node = self
+            .node_mut(key.index)
+            .filter(|node| node.generation == key.generation)?;
+        let value = node.value.take()?;
+        node.generation = node.generation.wrapping_add(1);
+        self.unlink(list, key.index);
+        let free = self.free;
+        if let Some(node) = self.node_mut(key.index) {
+            node.next = free;
+        }
+        self.free = key.index;
+        Some(value)
+    }
+
+    /// Moves an entry from the list it is in to the end of another one; its key stays valid.
+    pub fn transfer(&mut self, from: &mut List, to: &mut List, key: Key) {
+        if self.get(key).is_some() {
+            self.unlink(from, key.index);
+            self.link_back(to, key.index);
+        }
+    }
+
+    fn node(&self, index: u32) -> Option<&Node<T>> {
+        self.nodes.get(index as usize)
+    }
+
+    fn node_mut(&mut self, index: u32) -> Option<&mut Node<T>> {
+        self.nodes.get_mut(index as usize)
+    }
+
+    fn key_at(&self, index: u32) -> Option<Key> {
+        self.node(index).map(|node| Key {
+            index,
+            generation: node.generation,
+        })
+    }
+
+    /// A place without an entry, taken off the free list or made.
+    fn vacant(&mut self) -> u32 {
+        let index = self.free;
+        if let Some(node) = self.node(index) {
+            self.free = node.next;
+            return index;
+        }
+        // Four thousand million entries do not fit into memory, so the index does not wrap.
+        let index = self.nodes.len() as u32;
+        self.nodes.push(Node {
+            generation: 0,
+            prev: NIL,
+            next: NIL,
+            value: None,
+        });
+        index
+    }
+
+    fn link_back(&mut self, list: &mut List, index: u32) {
+        let tail = list.tail;
+        if let Some(node) = self.node_mut(index) {
+            node.prev = tail;
+            node.next = NIL;
+        }
+        match self.node_mut(tail) {
+            Some(last) => last.next = index,
+            None => list.head = index,
+        }
+        list.tail = index;
+        list.len += 1;
+    }
+
+    fn unlink(&mut self, list: &mut List, index: u32) {
+        let Some((prev, next)) = self.node(index).map(|node| (node.prev, node.next)) else {
+            return;
+        };
+        match self.node_mut(prev) {
+            Some(node) => node.next = next,
+            None => list.head = next,
+        }
+        match self.node_mut(next) {
+            Some(node) => node.prev = prev,
+            None => list.tail = prev,
+        }
+        list.len = list.len.saturating_sub(1);
+    }
+}
+
+impl<T> Default for Arena<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    #[test]
+    fn stale_keys_name_nothing() {
+        let (mut arena, mut list) = (Arena::new(), List::new());
+        let old = arena.push_back(&mut list, |_| "old");
+        assert_eq!(arena.remove(&mut list, old), Some("old"));
+        let new = arena.push_back(&mut list, |_| "new");
+        assert_eq!(arena.get(old), None);
+        assert_eq!(arena.remove(&mut list, old), None);
+        assert_eq!(arena.get(new), Some(&"new"));
+        assert_eq!(list.len(), 1);
+    }
+
+    #[test]
+    fn an_entry_may_know_its_key() {
+        let (mut arena, mut list) = (Arena::new(), List::new());
+        let key = arena.push_back(&mut list, |key| key);
+        assert_eq!(arena.get(key), Some(&key));
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_two_queues(ops in prop::collection::vec((0..5u8, 0..8usize), 0..200)) {
+            let mut arena = Arena::new();
+            let mut lists = [List::new(), List::new()];
+            let mut models = [VecDeque::new(), VecDeque::new()];
+            let mut next = 0u32;
+            for (op, pick) in ops {
+                let which = pick % 2;
+                match op {
+                    0 | 1 => {
+                        let key = arena.push_back(&mut lists[which], |_| next);
+                        models[which].push_back((key, next));
+                        next += 1;
+                    }
+                    2 => if pick < models[which].len() {
+                        let (key, value) = models[which].remove(pick).unwrap();
+                        prop_assert_eq!(arena.remove(&mut lists[which], key), Some(value));
+                    },
+                    3 => if let Some((key, value)) = models[which].pop_front() {
+                        prop_assert_eq!(arena.front(&lists[which]), Some(key));
+                        prop_assert_eq!(arena.remove(&mut lists[which], key), Some(value));
+                    },
+                    _ => if let Some((key, value)) = models[0].pop_front() {
+                        let [from, to] = &mut lists;
+                        arena.transfer(from, to, key);
+                        models[1].push_back((key, value));
+                    },
+                }
+                for (list, model) in lists.iter().zip(&models) {
+                    prop_assert_eq!(list.len(), model.len());
+                    prop_assert_eq!(arena.front(list), model.front().map(|entry| entry.0));
+                    prop_assert_eq!(arena.back(list), model.back().map(|entry| entry.0));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Small building blocks for waiting: plain Rust, no nginx, no Lua.
+//!
+//! Waiting is done with [`std::future::Future`] and [`std::task::Waker`]; a worker is
+//! single-threaded, so nothing here is `Sync`. What is cancelled is dropped.
+#![forbid(unsafe_code)]
+
+mod arena;
+mod deadline;
+
+pub use arena::{Arena, Key, List};
+pub use deadline::{Deadline, Millis};

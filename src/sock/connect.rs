@@ -1,0 +1,259 @@
+//! The connect sequence: an idle connection of the pool; else a slot of the pool, parse, resolve
+//! and connect.
+//!
+//! A queued connect waits under the connect timeout and gets a fresh one with its slot. Resolving
+//! is under nginx's `resolver_timeout`. All addresses of a name share one connect timeout.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use crate::rt::{Deadline, Millis};
+use crate::sock::address::{Address, HostPort, Target};
+use crate::sock::error::{Error, ResolveError, Stage};
+use crate::sock::net::{Local, Net};
+use crate::sock::pool::{Acquired, Lease, Ticket};
+use crate::sock::stream::{Connection, Idle, Membership, TcpPools, TcpSocket};
+use crate::sock::transport::{Direction, Timer, Transport};
+
+/// The arguments of a connect, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectRequest {
+    pub target: Target,
+    /// The pool's name: `opts.pool`, else `host:port` as given, else the unix string.
+    pub pool: Box<[u8]>,
+    /// `opts.pool_size`, or the directive's where only `backlog` was given. `None`: this connect
+    /// creates no pool.
+    pub pool_size: Option<usize>,
+    pub backlog: Option<usize>,
+}
+
+/// Why a connect failed, and on the way to where. `Display` is the string handed to Lua.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectError {
+    pub error: Error,
+    /// `ADDR:PORT` being connected to, or `HOST:PORT` while queued.
+    pub peer: Option<Box<str>>,
+}
+
+impl ConnectError {
+    fn at(error: Error, peer: &impl fmt::Display) -> Self {
+        Self {
+            error,
+            peer: Some(peer.to_string().into()),
+        }
+    }
+
+    /// The line for the error log; see [`Error::log_line`].
+    pub fn log_line(&self) -> Option<String> {
+        self.error.log_line(self.peer.as_deref())
+    }
+}
+
+impl From<Error> for ConnectError {
+    fn from(error: Error) -> Self {
+        Self { error, peer: None }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// The part of a connect that never waits nor allocates: closes the connection the socket has,
+/// then takes one from the pool called `pool`. `None`: go on with [`connect`].
+///
+/// # Errors
+/// The busy strings; nothing was closed then.
+pub fn try_connect_now<N: Net>(
+    socket: &TcpSocket<N::Transport>,
+    net: &N,
+    pools: &TcpPools<N::Transport>,
+    pool: &[u8],
+) -> Option<Result<(), Error>> {
+    let connecting = match socket.begin_connect() {
+        Ok(connecting) => connecting,
+        Err(busy) => return Some(Err(busy)),
+    };
+    while let Some((lease, idle)) = pools.take_idle(pool) {
+        if let Ok(connection) = reuse(net, lease, idle) {
+            connecting.install(connection);
+            return Some(Ok(()));
+        }
+    }
+    None
+}
+
+/// Connects `socket`. Takes its connecting slot when first polled; dropping the future gives
+/// everything back: the slot, the place in the queue, the query, the half-open connection.
+///
+/// # Errors
+/// See the sheet, section 5.
+pub async fn connect<N: Net>(
+    socket: TcpSocket<N::Transport>,
+    net: N,
+    pools: TcpPools<N::Transport>,
+    request: ConnectRequest,
+) -> Result<(), ConnectError> {
+    let connecting = socket.begin_connect()?;
+    let timeout = socket.timeouts().connect;
+    let ConnectRequest {
+        target,
+        pool,
+        pool_size,
+        backlog,
+    } = request;
+    let (lease, idle) = match pools.acquire(&pool, pool_size, backlog) {
+        Acquired::Unpooled => (None, None),
+        Acquired::Slot(lease) => (Some(lease), None),
+        Acquired::Hit(lease, idle) => (Some(lease), Some(idle)),
+        Acquired::Full => return Err(Error::TooManyWaiting.into()),
+        Acquired::Queued(ticket) => match wait_in_queue(&net, ticket, timeout).await {
+            Some((lease, idle)) => (Some(lease), idle),
+            None => return Err(ConnectError::at(Error::Timeout(Stage::Queue), &target)),
+        },
+    };
+    let membership = match (lease, idle) {
+        (Some(lease), Some(idle)) => match reuse(&net, lease, idle) {
+            Ok(connection) => {
+                connecting.install(connection);
+                return Ok(());
+            }
+            // It died while nobody looked: its slot serves for a new one.
+            Err(lease) => Membership::Leased(lease),
+        },
+        (Some(lease), None) => Membership::Leased(lease),
+        (None, _) => Membership::Named(pool),
+    };
+    let addresses = find(&net, &target).await?;
+    let transport = connect_to_any(&net, &addresses, &socket.local(), timeout).await?;
+    connecting.install(Connection::fresh(transport, membership));
+    Ok(())
+}
+
+/// Takes over a connection of the pool, or drops it if something happened on it that the event
+/// loop did not report yet.
+fn reuse<N: Net>(
+    net: &N,
+    lease: Lease<Idle<N::Transport>>,
+    mut idle: Idle<N::Transport>,
+) -> Result<Connection<N::Transport>, Lease<Idle<N::Transport>>> {
+    let transport = idle.transport();
+    net.adopt(transport);
+    if transport.ready(Direction::Read) && !transport.is_quiet() {
+        return Err(lease);
+    }
+    Ok(Connection::reused(idle, lease))
+}
+
+/// `None`: timed out.
+async fn wait_in_queue<N: Net>(
+    net: &N,
+    ticket: Ticket<Idle<N::Transport>>,
+    timeout: Millis,
+) -> Option<(Lease<Idle<N::Transport>>, Option<Idle<N::Transport>>)> {
+    let mut ticket = pin!(ticket);
+    let mut timer = pin!(net.sleep(timeout));
+    poll_fn(|cx| match ticket.as_mut().poll(cx) {
+        Poll::Ready(granted) => Poll::Ready(Some(granted)),
+        Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
+
+/// Parses and, if need be, resolves. At least one address.
+async fn find<N: Net>(net: &N, target: &Target) -> Result<Vec<Address>, Error> {
+    let (name, port) = match target.parse() {
+        Ok(HostPort::Address(address)) => return Ok(vec![address]),
+        Ok(HostPort::Name { name, port }) => (name, port),
+        Err(reason) => {
+            return Err(Error::BadHost {
+                host: target.name(),
+                reason,
+            });
+        }
+    };
+    match net.resolve(&name, port).await {
+        Ok(addresses) if !addresses.is_empty() => {
+            Ok(addresses.into_iter().map(Address::Ip).collect())
+        }
+        Ok(_) => Err(Error::Resolve {
+            host: name,
+            error: ResolveError::host_not_found(),
+        }),
+        Err(error) => Err(Error::Resolve { host: name, error }),
+    }
+}
+
+/// Tries the addresses in turn, beginning anywhere. A refused connect leaves the rest of the time
+/// to the others; the last failure is the one reported.
+async fn connect_to_any<N: Net>(
+    net: &N,
+    addresses: &[Address],
+    local: &Local,
+    timeout: Millis,
+) -> Result<N::Transport, ConnectError> {
+    let deadline = Deadline::after(net.now(), timeout);
+    let start = match addresses.len() {
+        0 | 1 => 0,
+        count => net.random() as usize % count,
+    };
+    let (before, from) = addresses
+        .split_at_checked(start)
+        .unwrap_or((&[], addresses));
+    let mut left = Some(timeout);
+    let mut failure = ConnectError::from(Error::NoLiveConnection);
+    for address in from.iter().chain(before) {
+        let Some(time) = left else {
+            return Err(ConnectError::at(Error::Timeout(Stage::Connect), address));
+        };
+        let attempt = match net.connect(address, local) {
+            Ok(transport) => established(transport, time).await,
+            Err(error) => Err(error),
+        };
+        match attempt {
+            Ok(transport) => return Ok(transport),
+            Err(error) => {
+                let last = error.is_timeout();
+                failure = ConnectError::at(error, address);
+                if last {
+                    break;
+                }
+            }
+        }
+        left = deadline.remaining(net.now());
+    }
+    Err(failure)
+}
+
+/// Waits until `transport` is connected. Dropping it closes it.
+async fn established<T: Transport>(mut transport: T, timeout: Millis) -> Result<T, Error> {
+    let mut timer = Timer::Arm(timeout);
+    poll_fn(|cx| match transport.connect_result() {
+        Poll::Ready(result) => {
+            Poll::Ready(result.map_err(|error| Error::from_io(&error, Stage::Connect)))
+        }
+        Poll::Pending if timer == Timer::Keep && transport.timed_out(Direction::Write) => {
+            Poll::Ready(Err(Error::Timeout(Stage::Connect)))
+        }
+        Poll::Pending => {
+            transport.wait(Direction::Write, cx.waker(), timer);
+            timer = Timer::Keep;
+            Poll::Pending
+        }
+    })
+    .await?;
+    if timer == Timer::Keep {
+        transport.cancel_wait(Direction::Write);
+    }
+    Ok(transport)
+}
+
+#[cfg(test)]
+#[path = "connect_tests.rs"]
+mod tests;

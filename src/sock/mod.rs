@@ -1,0 +1,39 @@
+//! The socket engine: everything a cosocket does, without nginx and without Lua.
+//!
+//! * [`transport`] and [`net`] are what a backend supplies: one byte stream, and the means to
+//!   make one (resolve, connect, time, randomness).
+//! * [`stream`] is the socket object: slots, halves, timeouts, reading and writing.
+//! * [`connect`] is the connect sequence, [`pool`] the keepalive pools.
+//! * [`framing`], [`until`] and [`rxbuf`] cut the received bytes into results.
+//! * [`error`] holds every failure with its Lua-visible text.
+//!
+//! Rule of the house: no `RefCell` borrow is held while a waker is woken or a connection is
+//! dropped, because a waker may resume Lua at once and come back in here.
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod connect;
+pub mod error;
+pub mod framing;
+pub mod net;
+pub mod ops;
+pub mod pool;
+pub mod rxbuf;
+pub mod stream;
+pub mod transport;
+pub mod until;
+
+#[cfg(test)]
+pub mod mock;
+
+pub use address::{Address, HostPort, Target};
+pub use connect::{ConnectError, ConnectRequest, connect, try_connect_now};
+pub use error::{Error, Operation, ResolveError, Stage};
+pub use framing::{Mode, Piece};
+pub use net::{Local, Net};
+pub use ops::{ReadOp, SendOp};
+pub use pool::{IdleKey, Poolable, Pools};
+pub use rxbuf::Buffers;
+pub use stream::{Begun, Idle, ReadOutcome, Status, TcpPools, TcpSocket, Timeouts};
+pub use transport::{Direction, Timer, Transport};
+pub use until::Until;

@@ -1,0 +1,53 @@
+//! What a connect needs from the backend.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use crate::rt::Millis;
+use crate::sock::address::Address;
+use crate::sock::error::{Error, ResolveError};
+use crate::sock::transport::Transport;
+
+/// How the local end is set up before connecting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Local {
+    /// Address (and port, 0 = any) to bind to: `sock:bind`. Not used for unix sockets.
+    pub bind: Option<SocketAddr>,
+    /// Set `IP_TRANSPARENT` before binding.
+    pub transparent: bool,
+}
+
+/// The network as one handler (request, timer) sees it: a small value that knows the handler's
+/// resolver and log. Owned by the connect operation.
+pub trait Net {
+    type Transport: Transport;
+
+    /// Resolves `host` under nginx's `resolver_timeout`, and puts `port` to every address. An
+    /// empty list counts as "host not found". Dropping the future cancels the query.
+    fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> impl Future<Output = Result<Vec<SocketAddr>, ResolveError>>;
+
+    /// Starts a non-blocking connect. The transport may be connected already (unix sockets); see
+    /// [`Transport::connect_result`].
+    ///
+    /// # Errors
+    /// What failed at once: [`Error::System`] with [`Stage::Connect`](crate::sock::Stage) for a
+    /// failed system call, [`Error::NoLiveConnection`] where nginx has no connection left.
+    fn connect(&self, address: &Address, local: &Local) -> Result<Self::Transport, Error>;
+
+    /// Makes a connection from the pool belong to this handler (log, data, no idle timer, no
+    /// longer reusable): the end of [`Transport::park`].
+    fn adopt(&self, transport: &mut Self::Transport);
+
+    /// Completes after `timeout`; disarmed when dropped. Must hold up a graceful shutdown.
+    fn sleep(&self, timeout: Millis) -> impl Future<Output = ()>;
+
+    /// The worker's clock (`ngx_current_msec`).
+    fn now(&self) -> Millis;
+
+    /// A random number, to choose among several addresses.
+    fn random(&self) -> u32;
+}

@@ -1,0 +1,352 @@
+//! Reading and writing: what a call does at once, and the operations that wait.
+//!
+//! The inactivity timer of a direction is armed when an operation begins to wait, and again only
+//! after it made progress; a spurious wake-up does not prolong it.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::rt::Millis;
+use crate::sock::error::{Error, Operation, Stage};
+use crate::sock::framing::{Frame, Piece, Step};
+use crate::sock::stream::{Begun, ReadOutcome, Socket, TcpSocket};
+use crate::sock::transport::{Direction, Timer, Transport};
+
+/// How far a read came without waiting.
+pub(super) enum Advance {
+    Done(ReadOutcome),
+    /// Done, and the read half is closed now: the caller reaps.
+    Ended(ReadOutcome),
+    Stalled {
+        /// Something was received.
+        progress: bool,
+    },
+}
+
+impl<T: Transport> Socket<T> {
+    /// May a read begin?
+    pub(super) fn begin_read(&self, frame: &Frame) -> Result<(), ReadOutcome> {
+        if let Err(busy) = self
+            .slots
+            .idle(&[Operation::Connecting, Operation::Reading])
+        {
+            return Err(ReadOutcome::Failed(busy, None));
+        }
+        if frame.take_end() {
+            return Err(ReadOutcome::EndOfPieces);
+        }
+        Ok(())
+    }
+
+    /// Receives until `frame` is complete or there is nothing to receive.
+    pub(super) fn advance(&mut self, frame: &mut Frame) -> Advance {
+        let transport = match &mut self.connection {
+            Some(connection) if connection.readable => &mut connection.transport,
+            _ => {
+                let error = Error::NotConnected(Stage::Read);
+                return Advance::Done(ReadOutcome::Failed(error, None));
+            }
+        };
+        let mut progress = false;
+        let error = loop {
+            let want = match frame.step(self.rx.data()) {
+                Step::Done(piece) => return Advance::Done(ReadOutcome::Data(piece)),
+                Step::Want(want) => want,
+            };
+            if !transport.ready(Direction::Read) {
+                self.rx.release_if_empty();
+                return Advance::Stalled { progress };
+            }
+            let spare = match self.rx.spare(want) {
+                Ok(spare) => spare,
+                Err(error) => break error,
+            };
+            match transport.recv(spare) {
+                Ok(0) => {
+                    self.close_half(Direction::Read);
+                    return Advance::Ended(match frame.at_eof(self.rx.data()) {
+                        Ok(whole) => ReadOutcome::Data(whole),
+                        Err(part) => ReadOutcome::Failed(Error::Closed, Some(part)),
+                    });
+                }
+                Ok(n) => {
+                    self.rx.filled(n);
+                    progress = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.rx.release_if_empty();
+                    return Advance::Stalled { progress };
+                }
+                Err(error) => break Error::from_io(&error, Stage::Read),
+            }
+        };
+        self.close_half(Direction::Read);
+        let partial = frame.partial(self.rx.data());
+        Advance::Ended(ReadOutcome::Failed(error, Some(partial)))
+    }
+
+    /// May a send begin?
+    pub(super) fn begin_send(&self) -> Result<(), Error> {
+        self.slots
+            .idle(&[Operation::Connecting, Operation::Writing])
+    }
+
+    /// Sends as much of `data` as the kernel takes; returns how much. An error closes the write
+    /// half, and the caller reaps.
+    pub(super) fn push(&mut self, data: &[u8]) -> Result<usize, Error> {
+        let transport = match &mut self.connection {
+            Some(connection) if connection.writable => &mut connection.transport,
+            _ => return Err(Error::NotConnected(Stage::Write)),
+        };
+        let mut sent = 0;
+        loop {
+            let rest = data.get(sent..).unwrap_or_default();
+            if rest.is_empty() || !transport.ready(Direction::Write) {
+                return Ok(sent);
+            }
+            match transport.send(rest) {
+                Ok(0) => return Ok(sent),
+                Ok(n) => sent += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(sent),
+                Err(error) => {
+                    self.close_half(Direction::Write);
+                    return Err(Error::from_io(&error, Stage::Write));
+                }
+            }
+        }
+    }
+
+    /// Waits once more, unless the time is up.
+    fn wait(
+        &mut self,
+        dir: Direction,
+        wait: &mut Wait,
+        progress: bool,
+        timeout: Millis,
+        cx: &mut Context<'_>,
+    ) -> Result<(), TimedOut> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
+        let timer = match wait {
+            Wait::Waiting if !progress => {
+                if connection.transport.timed_out(dir) {
+                    return Err(TimedOut);
+                }
+                Timer::Keep
+            }
+            _ => Timer::Arm(timeout),
+        };
+        *wait = Wait::Waiting;
+        connection.transport.wait(dir, cx.waker(), timer);
+        Ok(())
+    }
+
+    /// The operation in `dir` is over.
+    fn finish(&mut self, dir: Direction, wait: &mut Wait) {
+        if let (Wait::Waiting, Some(connection)) = (&wait, &mut self.connection) {
+            connection.transport.cancel_wait(dir);
+        }
+        *wait = Wait::Over;
+        self.slots.clear(operation(dir));
+    }
+}
+
+struct TimedOut;
+
+/// Where a waiting operation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// Its timer was not armed yet.
+    Begun,
+    Waiting,
+    Over,
+}
+
+fn operation(dir: Direction) -> Operation {
+    match dir {
+        Direction::Read => Operation::Reading,
+        Direction::Write => Operation::Writing,
+    }
+}
+
+/// An operation was dropped while it waited: its light thread was killed. What it was in the
+/// middle of cannot be taken up by anyone, so its half is closed, and the other one with it
+/// unless another light thread is using that.
+fn abort<T: Transport>(socket: &TcpSocket<T>, dir: Direction, wait: &mut Wait) {
+    if *wait == Wait::Over {
+        return;
+    }
+    let dead = {
+        let mut socket = socket.0.borrow_mut();
+        socket.finish(dir, wait);
+        socket.close_half(dir);
+        match socket.slots.idle(&[Operation::Reading, Operation::Writing]) {
+            Ok(()) => socket.detach(),
+            Err(_) => socket.take_dead(),
+        }
+    };
+    drop(dead);
+}
+
+/// A read that waits. Dropping it before it is complete (the light thread was killed) closes the
+/// connection, or only the read half while another light thread is sending.
+#[must_use = "dropping a read closes the connection"]
+pub struct ReadOp<T: Transport> {
+    socket: TcpSocket<T>,
+    frame: Frame,
+    wait: Wait,
+}
+
+impl<T: Transport> ReadOp<T> {
+    /// Takes the reading slot.
+    pub(super) fn new(socket: TcpSocket<T>, frame: Frame) -> Self {
+        socket.0.borrow_mut().slots.set(Operation::Reading);
+        Self {
+            socket,
+            frame,
+            wait: Wait::Begun,
+        }
+    }
+
+    fn timed_out(socket: &mut Socket<T>, frame: &mut Frame) -> ReadOutcome {
+        let partial: Piece = frame.partial_at_timeout(socket.rx.data());
+        ReadOutcome::Failed(Error::Timeout(Stage::Read), Some(partial))
+    }
+}
+
+impl<T: Transport> Future for ReadOp<T> {
+    type Output = ReadOutcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ReadOutcome> {
+        let Self {
+            socket,
+            frame,
+            wait,
+        } = &mut *self;
+        let mut inner = socket.0.borrow_mut();
+        let (outcome, ended) = match inner.advance(frame) {
+            Advance::Done(outcome) => (outcome, false),
+            Advance::Ended(outcome) => (outcome, true),
+            Advance::Stalled { progress } => {
+                let timeout = inner.timeouts.read;
+                match inner.wait(Direction::Read, wait, progress, timeout, cx) {
+                    Ok(()) => return Poll::Pending,
+                    Err(TimedOut) => (Self::timed_out(&mut inner, frame), false),
+                }
+            }
+        };
+        inner.finish(Direction::Read, wait);
+        drop(inner);
+        if ended {
+            socket.reap();
+        }
+        Poll::Ready(outcome)
+    }
+}
+
+impl<T: Transport> Drop for ReadOp<T> {
+    fn drop(&mut self) {
+        abort(&self.socket, Direction::Read, &mut self.wait);
+    }
+}
+
+impl<T: Transport> fmt::Debug for ReadOp<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadOp")
+            .field("frame", &self.frame)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A send that waits; completes with the count of all bytes of the call. Dropping it early closes
+/// the connection, or only the write half while another light thread is reading.
+#[must_use = "dropping a send closes the connection"]
+pub struct SendOp<T: Transport> {
+    socket: TcpSocket<T>,
+    /// What the kernel did not take when the call was made.
+    rest: Vec<u8>,
+    sent: usize,
+    total: usize,
+    wait: Wait,
+}
+
+impl<T: Transport> SendOp<T> {
+    /// Takes the writing slot for what is left of `data` after `sent` bytes.
+    pub(super) fn begin(
+        socket: &TcpSocket<T>,
+        data: &[u8],
+        sent: usize,
+    ) -> Begun<Result<usize, Error>, Self> {
+        let rest = data.get(sent..).unwrap_or_default();
+        let mut copy = Vec::new();
+        if copy.try_reserve_exact(rest.len()).is_err() {
+            // Half a message is out; nothing sensible can follow it.
+            socket.0.borrow_mut().close_half(Direction::Write);
+            socket.reap();
+            return Begun::Ready(Err(Error::NoMemory));
+        }
+        copy.extend_from_slice(rest);
+        socket.0.borrow_mut().slots.set(Operation::Writing);
+        Begun::Pending(Self {
+            socket: socket.clone(),
+            rest: copy,
+            sent: 0,
+            total: data.len(),
+            wait: Wait::Begun,
+        })
+    }
+}
+
+impl<T: Transport> Future for SendOp<T> {
+    type Output = Result<usize, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self {
+            socket,
+            rest,
+            sent,
+            total,
+            wait,
+        } = &mut *self;
+        let mut inner = socket.0.borrow_mut();
+        let result = match inner.push(rest.get(*sent..).unwrap_or_default()) {
+            Ok(n) if *sent + n == rest.len() => Ok(*total),
+            Ok(n) => {
+                *sent += n;
+                let timeout = inner.timeouts.send;
+                match inner.wait(Direction::Write, wait, n > 0, timeout, cx) {
+                    Ok(()) => return Poll::Pending,
+                    Err(TimedOut) => {
+                        inner.close_half(Direction::Write);
+                        Err(Error::Timeout(Stage::Write))
+                    }
+                }
+            }
+            Err(error) => Err(error),
+        };
+        inner.finish(Direction::Write, wait);
+        drop(inner);
+        if result.is_err() {
+            socket.reap();
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<T: Transport> Drop for SendOp<T> {
+    fn drop(&mut self) {
+        abort(&self.socket, Direction::Write, &mut self.wait);
+    }
+}
+
+impl<T: Transport> fmt::Debug for SendOp<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendOp")
+            .field("total", &self.total)
+            .finish_non_exhaustive()
+    }
+}

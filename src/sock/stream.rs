@@ -1,0 +1,478 @@
+//! The TCP socket object: one connection or none, and who is using it.
+//!
+//! Three slots say who: connecting, reading, writing. A read and a send may be under way at the
+//! same time; everything else wants the socket to itself. A connection has two halves; an error
+//! closes the half it happened on, and the connection is dropped once both are closed.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use crate::rt::Millis;
+use crate::sock::error::{Error, Operation, Stage};
+use crate::sock::framing::{Frame, Mode, Piece};
+use crate::sock::net::Local;
+use crate::sock::ops::{Advance, ReadOp, SendOp};
+use crate::sock::pool::{IdleKey, Lease, Poolable, Pools};
+use crate::sock::rxbuf::{Buffers, Detached, RxBuf};
+use crate::sock::transport::{Direction, Transport};
+
+const NOT_CONNECTED: Error = Error::NotConnected(Stage::Other);
+
+/// Inactivity timeouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Millis,
+    pub send: Millis,
+    pub read: Millis,
+}
+
+/// Whether there is a connection, for the errors that tell never from no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// `connect` was never called.
+    New,
+    /// Connected; one half may be closed.
+    Open,
+    /// No longer connected.
+    Closed,
+}
+
+/// What a call came to at once: a result, or an operation to park and poll.
+#[derive(Debug)]
+pub enum Begun<R, Op> {
+    Ready(R),
+    Pending(Op),
+}
+
+/// How a read ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// The data; push them with [`TcpSocket::take`].
+    Data(Piece),
+    /// The call after the last piece of `iterator(size)`: `nil, nil, nil`.
+    EndOfPieces,
+    /// `nil, error, partial`; no third value without a piece.
+    Failed(Error, Option<Piece>),
+}
+
+/// A connection in a keepalive pool.
+pub struct Idle<T> {
+    transport: T,
+    reused: u32,
+    timeout: Option<Millis>,
+}
+
+impl<T: Transport> Poolable for Idle<T> {
+    fn park(&mut self, key: IdleKey) {
+        self.transport.park(key, self.timeout);
+    }
+}
+
+impl<T: Transport> Idle<T> {
+    /// The connection; see [`Net::adopt`](crate::sock::Net::adopt).
+    pub(crate) fn transport(&mut self) -> &mut T {
+        &mut self.transport
+    }
+}
+
+/// The pools of a worker's TCP sockets.
+pub type TcpPools<T> = Pools<Idle<T>>;
+
+/// How a connection belongs to a pool.
+pub(crate) enum Membership<T: Transport> {
+    /// It holds one of the pool's slots.
+    Leased(Lease<Idle<T>>),
+    /// There was no pool; `setkeepalive` will use, or create, the one of this name.
+    Named(Box<[u8]>),
+}
+
+/// An established connection, as a socket owns it.
+pub(crate) struct Connection<T: Transport> {
+    // Dropped first: the descriptor is closed before the slot of the pool is passed on.
+    pub(super) transport: T,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    reused: u32,
+    membership: Membership<T>,
+}
+
+impl<T: Transport> Connection<T> {
+    pub(crate) fn fresh(transport: T, membership: Membership<T>) -> Self {
+        Self {
+            transport,
+            readable: true,
+            writable: true,
+            reused: 0,
+            membership,
+        }
+    }
+
+    pub(crate) fn reused(idle: Idle<T>, lease: Lease<Idle<T>>) -> Self {
+        Self {
+            transport: idle.transport,
+            readable: true,
+            writable: true,
+            reused: idle.reused.saturating_add(1),
+            membership: Membership::Leased(lease),
+        }
+    }
+}
+
+/// A set of operations under way.
+#[derive(Clone, Copy)]
+pub(super) struct Slots(u8);
+
+impl Slots {
+    pub(super) const ANY: [Operation; 3] = [
+        Operation::Connecting,
+        Operation::Reading,
+        Operation::Writing,
+    ];
+
+    fn bit(operation: Operation) -> u8 {
+        1 << operation as u8
+    }
+
+    pub(super) fn has(self, operation: Operation) -> bool {
+        self.0 & Self::bit(operation) != 0
+    }
+
+    pub(super) fn set(&mut self, operation: Operation) {
+        self.0 |= Self::bit(operation);
+    }
+
+    pub(super) fn clear(&mut self, operation: Operation) {
+        self.0 &= !Self::bit(operation);
+    }
+
+    /// The first of `operations` that is under way is an error.
+    pub(super) fn idle(self, operations: &[Operation]) -> Result<(), Error> {
+        if self.0 == 0 {
+            return Ok(());
+        }
+        match operations.iter().find(|&&operation| self.has(operation)) {
+            Some(&operation) => Err(Error::Busy(operation)),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) struct Socket<T: Transport> {
+    pub(super) connection: Option<Connection<T>>,
+    /// `connect` was called.
+    used: bool,
+    pub(super) slots: Slots,
+    /// Outlives the connection: a failed read leaves its partial result here.
+    pub(super) rx: RxBuf,
+    defaults: Timeouts,
+    pub(super) timeouts: Timeouts,
+    local: Local,
+}
+
+impl<T: Transport> Socket<T> {
+    /// Takes the connection out, for the caller to drop when nothing is borrowed any more.
+    pub(super) fn detach(&mut self) -> Option<Connection<T>> {
+        self.rx.clear();
+        self.connection.take()
+    }
+
+    /// As [`detach`](Self::detach), if both halves are closed; leaves the received bytes.
+    pub(super) fn take_dead(&mut self) -> Option<Connection<T>> {
+        self.connection
+            .take_if(|connection| !(connection.readable || connection.writable))
+    }
+
+    pub(super) fn close_half(&mut self, dir: Direction) {
+        if let Some(connection) = &mut self.connection {
+            match dir {
+                Direction::Read => connection.readable = false,
+                Direction::Write => connection.writable = false,
+            }
+        }
+    }
+}
+
+/// A stream socket as Lua holds it. Cheap to clone: all clones are one socket. Dropping the last
+/// one closes the connection. No method panics, whatever the order of calls, except from within
+/// the closure of [`with_transport`](Self::with_transport).
+pub struct TcpSocket<T: Transport>(pub(super) Rc<RefCell<Socket<T>>>);
+
+impl<T: Transport> Clone for TcpSocket<T> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<T: Transport> fmt::Debug for TcpSocket<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TcpSocket").field(&self.status()).finish()
+    }
+}
+
+impl<T: Transport> TcpSocket<T> {
+    /// A socket without a connection. `buffer_size` is `lua_socket_buffer_size`; `defaults` are
+    /// the timeouts of the directives.
+    pub fn new(buffers: &Buffers, buffer_size: usize, defaults: Timeouts) -> Self {
+        Self(Rc::new(RefCell::new(Socket {
+            connection: None,
+            used: false,
+            slots: Slots(0),
+            rx: RxBuf::new(buffers.clone(), buffer_size),
+            defaults,
+            timeouts: defaults,
+            local: Local::default(),
+        })))
+    }
+
+    /// `settimeout` and `settimeouts`; 0 and `None` bring the directive's value back. Applies
+    /// from the next time an operation begins to wait.
+    pub fn set_timeouts(
+        &self,
+        connect: Option<Millis>,
+        send: Option<Millis>,
+        read: Option<Millis>,
+    ) {
+        let mut socket = self.0.borrow_mut();
+        let defaults = socket.defaults;
+        let or = |given: Option<Millis>, default| given.filter(|&ms| ms > 0).unwrap_or(default);
+        socket.timeouts = Timeouts {
+            connect: or(connect, defaults.connect),
+            send: or(send, defaults.send),
+            read: or(read, defaults.read),
+        };
+    }
+
+    /// The timeouts in force.
+    pub fn timeouts(&self) -> Timeouts {
+        self.0.borrow().timeouts
+    }
+
+    /// `bind` and the option `ip-transparent`: for later connects.
+    pub fn set_local(&self, local: Local) {
+        self.0.borrow_mut().local = local;
+    }
+
+    /// What [`set_local`](Self::set_local) set.
+    pub fn local(&self) -> Local {
+        self.0.borrow().local
+    }
+
+    /// Whether there is a connection.
+    pub fn status(&self) -> Status {
+        let socket = self.0.borrow();
+        match socket.connection {
+            Some(_) => Status::Open,
+            None if socket.used => Status::Closed,
+            None => Status::New,
+        }
+    }
+
+    /// `getreusedtimes`: how often the connection was taken from a pool.
+    ///
+    /// # Errors
+    /// `closed`.
+    pub fn reused_times(&self) -> Result<u32, Error> {
+        let socket = self.0.borrow();
+        let connection = socket.connection.as_ref().ok_or(NOT_CONNECTED)?;
+        Ok(connection.reused)
+    }
+
+    /// The connection itself, for `getfd`, options and TLS queries; `None` without one. The
+    /// socket is borrowed meanwhile: `f` must not call Lua.
+    pub fn with_transport<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let mut socket = self.0.borrow_mut();
+        socket
+            .connection
+            .as_mut()
+            .map(|connection| f(&mut connection.transport))
+    }
+
+    /// `receive`, `receiveany`, the iterator of `receiveuntil`. Ready outcomes include the busy
+    /// strings and `closed`; a pending operation holds the reading slot.
+    pub fn read(&self, mode: Mode) -> Begun<ReadOutcome, ReadOp<T>> {
+        let mut frame = Frame::new(mode);
+        let advance = {
+            let mut socket = self.0.borrow_mut();
+            match socket.begin_read(&frame) {
+                Err(outcome) => return Begun::Ready(outcome),
+                Ok(()) => socket.advance(&mut frame),
+            }
+        };
+        match advance {
+            Advance::Done(outcome) => Begun::Ready(outcome),
+            Advance::Ended(outcome) => {
+                self.reap();
+                Begun::Ready(outcome)
+            }
+            Advance::Stalled { .. } => Begun::Pending(ReadOp::new(self.clone(), frame)),
+        }
+    }
+
+    /// Lets `f` see the bytes of `piece` (to copy them into a Lua string), then drops them from
+    /// the buffer, also when `f` unwinds. The socket is not borrowed meanwhile, so that a garbage
+    /// collection that `f` sets off may use it; only its reading slot is taken.
+    pub fn take<R>(&self, piece: Piece, f: impl FnOnce(&[u8]) -> R) -> R {
+        struct PutBack<'a, T: Transport> {
+            socket: &'a TcpSocket<T>,
+            slots: Slots,
+            data: Option<Detached>,
+            used: usize,
+        }
+        impl<T: Transport> Drop for PutBack<'_, T> {
+            fn drop(&mut self) {
+                let mut socket = self.socket.0.borrow_mut();
+                if !self.slots.has(Operation::Reading) {
+                    socket.slots.clear(Operation::Reading);
+                }
+                if let Some(data) = self.data.take() {
+                    socket.rx.attach(data);
+                    socket.rx.consume(self.used);
+                }
+            }
+        }
+        let (slots, data) = {
+            let mut socket = self.0.borrow_mut();
+            let slots = socket.slots;
+            socket.slots.set(Operation::Reading);
+            (slots, socket.rx.detach())
+        };
+        let guard = PutBack {
+            socket: self,
+            slots,
+            data: Some(data),
+            used: piece.used,
+        };
+        f(guard.data.as_ref().map_or(&[], |data| data.head(piece.len)))
+    }
+
+    /// `send`: ready with the byte count when the kernel took everything; otherwise the rest is
+    /// copied and the operation holds the writing slot.
+    pub fn send(&self, data: &[u8]) -> Begun<Result<usize, Error>, SendOp<T>> {
+        let sent = {
+            let mut socket = self.0.borrow_mut();
+            match socket.begin_send() {
+                Err(error) => return Begun::Ready(Err(error)),
+                Ok(()) => socket.push(data),
+            }
+        };
+        match sent {
+            Ok(sent) if sent == data.len() => Begun::Ready(Ok(sent)),
+            Ok(sent) => SendOp::begin(self, data, sent),
+            Err(error) => {
+                self.reap();
+                Begun::Ready(Err(error))
+            }
+        }
+    }
+
+    /// `setkeepalive`. `timeout`: `None` is no limit. `size` is used if this creates the pool.
+    /// `exiting`: the worker exits, so the connection is just closed.
+    ///
+    /// # Errors
+    /// `closed`, the busy strings, `unread data in buffer`, `invalid connection`;
+    /// `connection in dubious state`, which closes it.
+    pub fn keepalive(
+        &self,
+        pools: &TcpPools<T>,
+        timeout: Option<Millis>,
+        size: usize,
+        exiting: bool,
+    ) -> Result<(), Error> {
+        let mut connection = {
+            let mut socket = self.0.borrow_mut();
+            socket.slots.idle(&Slots::ANY)?;
+            let connection = socket.connection.as_ref().ok_or(NOT_CONNECTED)?;
+            if !exiting {
+                if !(connection.readable && connection.writable) {
+                    return Err(Error::InvalidConnection);
+                }
+                if !socket.rx.is_empty() {
+                    return Err(Error::UnreadData);
+                }
+            }
+            socket.detach().ok_or(NOT_CONNECTED)?
+        };
+        if exiting {
+            return Ok(());
+        }
+        if connection.transport.ready(Direction::Read) && !connection.transport.is_quiet() {
+            return Err(Error::DubiousState);
+        }
+        let Connection {
+            transport,
+            reused,
+            membership,
+            ..
+        } = connection;
+        let idle = Idle {
+            transport,
+            reused,
+            timeout,
+        };
+        match membership {
+            Membership::Leased(lease) => pools.put(lease, idle),
+            Membership::Named(name) => pools.put_new(&name, size, idle),
+        }
+        Ok(())
+    }
+
+    /// `close`.
+    ///
+    /// # Errors
+    /// `closed` and the busy strings.
+    pub fn close(&self) -> Result<(), Error> {
+        let closed = {
+            let mut socket = self.0.borrow_mut();
+            socket.slots.idle(&Slots::ANY)?;
+            socket.detach()
+        };
+        closed.map(drop).ok_or(NOT_CONNECTED)
+    }
+
+    /// The handler ended: closes whatever is open, busy or not. Drop the parked operations
+    /// first; they would not be woken any more.
+    pub fn abandon(&self) {
+        let closed = self.0.borrow_mut().detach();
+        drop(closed);
+    }
+
+    /// Takes the connecting slot and closes the connection there may be.
+    pub(crate) fn begin_connect(&self) -> Result<Connecting<'_, T>, Error> {
+        let closed = {
+            let mut socket = self.0.borrow_mut();
+            socket.slots.idle(&Slots::ANY)?;
+            socket.slots.set(Operation::Connecting);
+            socket.used = true;
+            socket.detach()
+        };
+        drop(closed);
+        Ok(Connecting(self))
+    }
+
+    /// Drops a connection of which both halves are closed. Must be called unborrowed.
+    pub(super) fn reap(&self) {
+        let dead = self.0.borrow_mut().take_dead();
+        drop(dead);
+    }
+}
+
+/// The connecting slot of a socket; given back on drop.
+pub(crate) struct Connecting<'a, T: Transport>(&'a TcpSocket<T>);
+
+impl<T: Transport> Connecting<'_, T> {
+    /// The connect succeeded.
+    pub(crate) fn install(self, connection: Connection<T>) {
+        self.0.0.borrow_mut().connection = Some(connection);
+    }
+}
+
+impl<T: Transport> Drop for Connecting<'_, T> {
+    fn drop(&mut self) {
+        self.0.0.borrow_mut().slots.clear(Operation::Connecting);
+    }
+}
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;
