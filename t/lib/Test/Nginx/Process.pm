@@ -10,6 +10,7 @@ use strict;
 use warnings;
 
 use Exporter qw( import );
+use File::Basename qw( dirname );
 use POSIX qw( :sys_wait_h );
 
 use Test::Nginx::Util qw(
@@ -103,10 +104,8 @@ sub _command {
     if ( $UseValgrind && !$option->{must_die} ) {
         my $flags =
             $UseValgrind =~ /^\d+$/ ? '--tool=memcheck --leak-check=full' : $UseValgrind;
-        my @suppressions =
-            -f 'valgrind.suppress'
-            ? ( '--gen-suppressions=all', '--suppressions=valgrind.suppress' )
-            : ();
+        my @suppressions = map {"--suppressions=$_"} grep {-f} 'valgrind.suppress',
+            dirname(__FILE__) . '/../../valgrind.suppress';
         unshift @command, 'valgrind', '-q', split( ' ', $flags ), @suppressions;
     }
     return @command;
@@ -122,6 +121,7 @@ sub _die_with_parent {
 # --- stopping -----------------------------------------------------------------
 
 # Graceful first, since shutdown paths are worth testing; never leaves a process.
+# Returns the last signal that was needed.
 sub stop_nginx {
     my (%option) = @_;
     return if !$pid;
@@ -133,6 +133,7 @@ sub stop_nginx {
     shift @stages if $option{fast} || $ENV{TEST_NGINX_FAST_SHUTDOWN};
 
     my @workers = worker_pids();
+    my $needed  = 'none';
     for my $stage (@stages) {
         my ( $signal, $seconds ) = @$stage;
         last if !nginx_is_running();
@@ -142,10 +143,11 @@ sub stop_nginx {
             kill KILL => @workers;
         }
         kill $signal => $pid;
+        $needed = $signal;
         poll_until( $seconds * slow_factor(), sub { !nginx_is_running($signal) }, 0.002 );
     }
     _kill_stray_workers(@workers);
-    return;
+    return $needed;
 }
 
 # Workers outlive a master that crashed or was killed.

@@ -44,6 +44,7 @@ my $builder = Test::Builder->new;
 my $failed_dir;        # where the evidence of failed blocks is kept
 my $failed_count = 0;
 my $dumped_at = 0;     # failures() when evidence was last shown
+my $stderr_seen = 0;   # bytes of nginx's stderr that were looked at
 
 sub run_tests {
     _catch_signals();
@@ -124,7 +125,7 @@ sub _run_requests {
     return if $is_last && $ENV{TEST_NGINX_NO_CLEAN};
     if ($prepared) {
         mark_log_end();
-        stop_nginx();
+        $builder->note( "nginx needed SIG$_: " . $block->name ) for grep {/TERM|KILL/} stop_nginx();
         verify_shutdown_log($block);
     }
     return;
@@ -136,7 +137,7 @@ sub _prepare {
     return 1 if $NoNginxManager;
     reset_server_root( $UseHup && nginx_is_running() );
     if ( $UseHup && nginx_is_running() ) { mark_log_end() }
-    else                                 { reset_log_marks() }
+    else                                 { reset_log_marks(); $stderr_seen = 0 }
     write_config( $block, $http2 );
     write_user_files($block);
     return 1;
@@ -175,6 +176,7 @@ sub _run_must_die {
     stop_nginx();    # one of the HUP mode
     reset_server_root();
     reset_log_marks();
+    $stderr_seen = 0;
     write_config( $block, 0 );
     write_user_files($block);
 
@@ -275,17 +277,24 @@ sub _verify_framing {
 
 sub _report_trouble {
     my ($block) = @_;
-    my @lines = ( take_exit_report(), trouble_lines( $block, stderr_text_of($block) ) );
+    my @lines = ( take_exit_report(), trouble_lines( $block, _new_stderr_text() ) );
     flunk( $block->name . ' - trouble with nginx', @lines ) if @lines;
+
+    if ( my $all_logs = $ENV{TEST_NGINX_ERROR_LOG} ) {
+        open my $out, '>>', $all_logs or die "Cannot write $all_logs: $!\n";
+        print {$out} '=== ', $block->name, "\n", slurp($ErrLogFile) || '';
+        close $out;
+    }
     return;
 }
 
-# What a process printed before its log was open, or against the rules.
-sub stderr_text_of {
-    my ($block) = @_;
-    return '' if defined section( $block, 'must_die' );
-    return join '', grep { !/^nginx: \[(?:emerg|alert|warn|notice)\]/ }
-        map {"$_\n"} split /\n/, stderr_text();
+# What nginx printed before its log was open (its own messages are in the log too).
+sub _new_stderr_text {
+    my $text = stderr_text();
+    $stderr_seen = 0 if length $text < $stderr_seen;
+    my $new = substr $text, $stderr_seen;
+    $stderr_seen = length $text;
+    return join '', map {"$_\n"} grep { !/^nginx: \[\w+\]/ } split /\n/, $new;
 }
 
 sub _show_evidence {
