@@ -10,10 +10,13 @@ use ngx::ffi::{
 use super::entry::guard;
 use super::request::Request;
 
+/// What to do once a body is there.
+type Then = Box<dyn FnOnce()>;
+
 thread_local! {
     /// Who waits for which request's body; nginx's callback tells only the
     /// request.
-    static WAITING: RefCell<Vec<(Request, Box<dyn FnOnce()>)>> = const { RefCell::new(Vec::new()) };
+    static WAITING: RefCell<Vec<(Request, Then)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Request {
@@ -51,7 +54,7 @@ impl Request {
 }
 
 /// Takes the waiter of `request` off the list.
-fn forget(request: Request) -> Option<Box<dyn FnOnce()>> {
+fn forget(request: Request) -> Option<Then> {
     WAITING.with_borrow_mut(|waiting| {
         let at = waiting.iter().position(|(r, _)| *r == request)?;
         Some(waiting.swap_remove(at).1)

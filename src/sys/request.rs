@@ -313,12 +313,8 @@ fn event_handler<F: Fn(Request) + Copy + 'static>(_f: F) -> ngx_http_event_handl
             if let Some(r) = NonNull::new(r) {
                 // SAFETY: nginx passes a live request; F has no size (checked
                 // below), so that its value needs no bits.
-                let (request, f) = unsafe {
-                    (
-                        Request::from_raw(r),
-                        std::mem::MaybeUninit::<F>::uninit().assume_init(),
-                    )
-                };
+                let (request, f) =
+                    unsafe { (Request::from_raw(r), NonNull::<F>::dangling().read()) };
                 f(request);
             }
         });

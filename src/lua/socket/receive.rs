@@ -63,7 +63,7 @@ pub fn receiveany(state: &mut State) -> LuaResult {
         )));
     }
     let max = state.number(2).ok_or_else(|| number_expected(state, 2))?;
-    if !(max >= 1.0) {
+    if max.is_nan() || max < 1.0 {
         return Err(Throw::argument(2, "bad max argument"));
     }
     let (socket, context) = own_socket(state, 1)?;
