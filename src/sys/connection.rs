@@ -249,6 +249,9 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
             let c = (*event).data.cast::<ngx_connection_t>();
             let shared = &*(*c).data.cast::<Shared>();
             match shared.idle.get() {
+                // That it is writable says nothing about an idle connection.
+                Some(_) if (*event).write() != 0 => (None, None),
+                Some(_) if (*event).timedout() == 0 && is_quiet(c) => (None, None),
                 Some(key) => (Some(key), None),
                 None if (*event).write() != 0 => (None, shared.write.borrow_mut().take()),
                 None => (None, shared.read.borrow_mut().take()),
@@ -368,19 +371,8 @@ impl Transport for Connection {
     }
 
     fn is_quiet(&mut self) -> bool {
-        let mut byte = 0u8;
-        // SAFETY: one byte of room is given; a peek changes nothing.
-        let n = unsafe { libc::recv(self.fd(), (&raw mut byte).cast(), 1, libc::MSG_PEEK) };
-        let quiet = n < 0
-            && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
-            // SAFETY: the connection is live. nginx sets `close` when it
-            // wants idle connections gone.
-            && unsafe { (*self.c).close() == 0 };
-        if quiet {
-            // SAFETY: the event belongs to the live connection.
-            unsafe { (*self.event(Direction::Read)).set_ready(0) };
-        }
-        quiet
+        // SAFETY: the connection is live.
+        unsafe { is_quiet(self.c) }
     }
 
     fn fd(&self) -> RawFd {
@@ -399,6 +391,27 @@ impl Drop for Connection {
             }
             ngx_close_connection(self.c);
         }
+    }
+}
+
+/// Whether nothing was received and nginx does not want the connection
+/// closed; then waits for the next event.
+///
+/// # Safety
+/// `c` must be a live connection.
+unsafe fn is_quiet(c: *mut ngx_connection_t) -> bool {
+    let mut byte = 0u8;
+    // SAFETY: by the caller's promise; one byte of room is given, and a peek
+    // changes nothing. nginx sets `close` when it wants idle connections gone.
+    unsafe {
+        let n = libc::recv((*c).fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK);
+        let quiet = n < 0
+            && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+            && (*c).close() == 0;
+        if quiet {
+            (*(*c).read).set_ready(0);
+        }
+        quiet
     }
 }
 
