@@ -6,7 +6,11 @@ use std::env;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     for (kind, known, found) in [
-        ("ngx_feature", "DEP_NGINX_FEATURES_CHECK", "DEP_NGINX_FEATURES"),
+        (
+            "ngx_feature",
+            "DEP_NGINX_FEATURES_CHECK",
+            "DEP_NGINX_FEATURES",
+        ),
         ("ngx_os", "DEP_NGINX_OS_CHECK", "DEP_NGINX_OS"),
     ] {
         println!("cargo::rerun-if-env-changed={found}");

@@ -172,6 +172,11 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// The text that Lua gets for a failed system call.
+pub fn system_text(error: &io::Error) -> String {
+    system_message(error.raw_os_error().unwrap_or(libc::EIO)).to_lowercase()
+}
+
 /// The system's words for `errno`, without the suffix Rust adds.
 fn system_message(errno: i32) -> String {
     let mut text = io::Error::from_raw_os_error(errno).to_string();

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""A small key-value server that speaks Redis' protocol, for the demo.
+
+It listens on 127.0.0.1 on a free port, prints that port as its first line, and
+ends when its standard input does: it cannot outlive the script that started it.
+Knows PING, ECHO, GET, SET, DEL and INCR; forgets everything when it ends.
+"""
+import asyncio
+import sys
+
+MAX_WORDS = 1024
+MAX_BULK = 1024 * 1024
+STORE = {}
+
+
+class ReplyError(Exception):
+    """A mistake of the client's that is answered; the connection goes on."""
+
+
+class ProtocolError(Exception):
+    """Not Redis' protocol: answered, then the connection is closed."""
+
+
+def bulk(value):
+    return b"$-1\r\n" if value is None else b"$%d\r\n%s\r\n" % (len(value), value)
+
+
+def incr(key):
+    try:
+        number = int(STORE.get(key, b"0")) + 1
+    except ValueError:
+        raise ReplyError("ERR value is not an integer or out of range") from None
+    STORE[key] = b"%d" % number
+    return b":%d\r\n" % number
+
+
+def store(key, value):
+    STORE[key] = value
+    return b"+OK\r\n"
+
+
+def delete(*keys):
+    return b":%d\r\n" % sum(STORE.pop(key, None) is not None for key in keys)
+
+
+# name -> (fewest arguments, most or None, function)
+COMMANDS = {
+    "PING": (0, 1, lambda text=None: b"+PONG\r\n" if text is None else bulk(text)),
+    "ECHO": (1, 1, bulk),
+    "GET": (1, 1, lambda key: bulk(STORE.get(key))),
+    "SET": (2, 2, store),
+    "DEL": (1, None, delete),
+    "INCR": (1, 1, incr),
+}
+
+
+def execute(words):
+    name = words[0].decode("ascii", "replace").upper()
+    if name not in COMMANDS:
+        raise ReplyError(f"ERR unknown command '{name}'")
+    fewest, most, function = COMMANDS[name]
+    given = len(words) - 1
+    if given < fewest or (most is not None and given > most):
+        raise ReplyError(f"ERR wrong number of arguments for '{name.lower()}' command")
+    return function(*words[1:])
+
+
+async def read_number(reader, prefix, limit):
+    line = await reader.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    try:
+        number = int(line[1:])
+    except ValueError:
+        number = -1
+    if line[:1] != prefix or not 0 <= number <= limit:
+        raise ProtocolError(f"ERR Protocol error: expected '{prefix.decode()}' and a length")
+    return number
+
+
+async def read_command(reader):
+    words = []
+    for _ in range(await read_number(reader, b"*", MAX_WORDS)):
+        length = await read_number(reader, b"$", MAX_BULK)
+        words.append((await reader.readexactly(length + 2))[:-2])
+    return words
+
+
+async def serve(reader, writer):
+    try:
+        while True:
+            words = await read_command(reader)
+            if not words:
+                continue
+            try:
+                writer.write(execute(words))
+            except ReplyError as error:
+                writer.write(b"-%s\r\n" % str(error).encode())
+            await writer.drain()
+    except ProtocolError as error:
+        writer.write(b"-%s\r\n" % str(error).encode())
+    except (EOFError, ConnectionError, asyncio.LimitOverrunError, ValueError):
+        pass  # the client has gone, or sent a line without end
+    finally:
+        writer.close()
+
+
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(
+        sys.stdin, lambda: sys.stdin.buffer.read1(1024) or ended.set()
+    )
+    await ended.wait()
+
+
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    pass

@@ -1,0 +1,63 @@
+-- The examples in the order in which the pages list them: the name is that of
+-- the file in demo/examples and of the path below /run and /example. `text` is
+-- HTML.
+return {
+    {
+        name = "hello",
+        title = "Hello",
+        short = "The smallest handler: Lua writes the response.",
+        text = [[<p><code>content_by_lua_file</code> hands a request to a Lua file. The file is
+compiled once per worker; each request runs it in a coroutine of its own.</p>]],
+    },
+    {
+        name = "socket",
+        title = "A first conversation",
+        short = "Bind, connect, send, receive, close, each with its error check.",
+        text = [[<p>The five steps of any TCP client. Reads like a blocking program, but
+<code>connect</code>, <code>send</code> and <code>receive</code> let the worker do other work whenever
+the network has nothing for them yet.</p>]],
+    },
+    {
+        name = "http",
+        title = "Speaking HTTP",
+        short = "A client for a second server block of this very nginx.",
+        text = [[<p><code>receiveuntil</code> reads up to a pattern, here the empty line that ends the
+header, and <code>receive(n)</code> exactly <em>n</em> bytes. How the network cut the data into packets
+never shows.</p>]],
+    },
+    {
+        name = "redis",
+        title = "Speaking Redis",
+        short = "A client for a key-value store, with a pipeline.",
+        text = [[<p>Another protocol, the same few calls. <code>make run</code> started a small key-value
+server for it; <code>make run REDIS=host:port</code> talks to a real Redis.</p>]],
+    },
+    {
+        name = "reuse",
+        title = "Connections are reused",
+        short = "The connection pool, seen through <code>getreusedtimes</code>.",
+        text = [[<p>Opening a connection for each request costs a round trip and a port.
+<code>setkeepalive</code> keeps it for the next one. Run it again: the count goes on.</p>]],
+    },
+    {
+        name = "many",
+        title = "Many waits at once",
+        short = "Ten slow answers in the time of one.",
+        text = [[<p>One worker process is behind this page. It asks itself ten questions, and each
+answer takes half a second. If waiting blocked it, it could not even answer the first.</p>]],
+    },
+    {
+        name = "refused",
+        title = "When connect fails",
+        short = "Four ways not to get a connection, and what you are told.",
+        text = [[<p>Errors are values: <code>nil</code> and a message, in the words that existing Lua
+libraries check for.</p>]],
+    },
+    {
+        name = "timeout",
+        title = "When nobody answers",
+        short = "A read timeout, and going on after it.",
+        text = [[<p>Connecting, sending and reading each have a timeout. After a read timeout the
+connection stays open, so waiting again is possible.</p>]],
+    },
+}

@@ -1,0 +1,172 @@
+//! The table of directives: name, contexts, and where the value goes.
+
+use core::ffi::CStr;
+
+use super::location::LocConf;
+use super::main::MainConf;
+use super::source::CodePhase;
+use crate::sys::conf::kind::{
+    BLOCK, FLAG, HTTP, LOCATION, LOCATION_IF, NO_ARGS, SERVER, TAKES_ONE,
+};
+
+/// One directive.
+pub struct Directive {
+    /// Its name.
+    pub name: &'static CStr,
+    /// Contexts and arguments, as bits of [`crate::sys::conf::kind`].
+    pub kind: usize,
+    /// What it does.
+    pub action: Action,
+}
+
+/// What a directive does with its value.
+pub enum Action {
+    /// Lua code for a phase.
+    Code(CodePhase, CodeForm),
+    /// `on` or `off` for the whole server.
+    MainFlag(fn(&mut MainConf) -> &mut Option<bool>),
+    /// A Lua search path.
+    LuaPath(fn(&mut MainConf) -> &mut Option<Vec<u8>>),
+    /// `on` or `off`.
+    Flag(fn(&mut LocConf) -> &mut Option<bool>),
+    /// `lua_code_cache`: a flag that warns when it is off.
+    CodeCache,
+    /// A time, kept in milliseconds.
+    Time(fn(&mut LocConf) -> &mut Option<u64>),
+    /// A size in bytes, and the least that makes sense.
+    Size(fn(&mut LocConf) -> &mut Option<usize>, usize),
+    /// A plain number.
+    Number(fn(&mut LocConf) -> &mut Option<usize>),
+}
+
+/// How a directive gives its code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeForm {
+    /// `content_by_lua '…';`
+    Quoted,
+    /// `content_by_lua_block { … }`
+    Block,
+    /// `content_by_lua_file path;`
+    File,
+}
+
+/// Where most settings may stand.
+const ANYWHERE: usize = HTTP | SERVER | LOCATION | LOCATION_IF;
+/// Where content code may stand.
+const IN_LOCATION: usize = LOCATION | LOCATION_IF;
+
+/// Every directive of the module.
+pub static DIRECTIVES: [Directive; 32] = [
+    quoted(c"init_by_lua", HTTP, CodePhase::Init),
+    block(c"init_by_lua_block", HTTP, CodePhase::Init),
+    file(c"init_by_lua_file", HTTP, CodePhase::Init),
+    quoted(c"init_worker_by_lua", HTTP, CodePhase::InitWorker),
+    block(c"init_worker_by_lua_block", HTTP, CodePhase::InitWorker),
+    file(c"init_worker_by_lua_file", HTTP, CodePhase::InitWorker),
+    quoted(c"rewrite_by_lua", ANYWHERE, CodePhase::Rewrite),
+    block(c"rewrite_by_lua_block", ANYWHERE, CodePhase::Rewrite),
+    file(c"rewrite_by_lua_file", ANYWHERE, CodePhase::Rewrite),
+    quoted(c"access_by_lua", ANYWHERE, CodePhase::Access),
+    block(c"access_by_lua_block", ANYWHERE, CodePhase::Access),
+    file(c"access_by_lua_file", ANYWHERE, CodePhase::Access),
+    quoted(c"content_by_lua", IN_LOCATION, CodePhase::Content),
+    block(c"content_by_lua_block", IN_LOCATION, CodePhase::Content),
+    file(c"content_by_lua_file", IN_LOCATION, CodePhase::Content),
+    Directive {
+        name: c"lua_package_path",
+        kind: HTTP | TAKES_ONE,
+        action: Action::LuaPath(|main| &mut main.package_path),
+    },
+    Directive {
+        name: c"lua_package_cpath",
+        kind: HTTP | TAKES_ONE,
+        action: Action::LuaPath(|main| &mut main.package_cpath),
+    },
+    Directive {
+        name: c"rewrite_by_lua_no_postpone",
+        kind: HTTP | FLAG,
+        action: Action::MainFlag(|main| &mut main.rewrite_no_postpone),
+    },
+    Directive {
+        name: c"access_by_lua_no_postpone",
+        kind: HTTP | FLAG,
+        action: Action::MainFlag(|main| &mut main.access_no_postpone),
+    },
+    Directive {
+        name: c"lua_code_cache",
+        kind: ANYWHERE | FLAG,
+        action: Action::CodeCache,
+    },
+    flag(c"lua_need_request_body", |loc| &mut loc.need_request_body),
+    flag(c"lua_use_default_type", |loc| &mut loc.use_default_type),
+    flag(c"lua_http10_buffering", |loc| &mut loc.http10_buffering),
+    flag(c"lua_check_client_abort", |loc| &mut loc.check_client_abort),
+    flag(c"lua_socket_log_errors", |loc| &mut loc.socket.log_errors),
+    time(c"lua_socket_connect_timeout", |loc| {
+        &mut loc.socket.connect_timeout
+    }),
+    time(c"lua_socket_send_timeout", |loc| {
+        &mut loc.socket.send_timeout
+    }),
+    time(c"lua_socket_read_timeout", |loc| {
+        &mut loc.socket.read_timeout
+    }),
+    time(c"lua_socket_keepalive_timeout", |loc| {
+        &mut loc.socket.keepalive_timeout
+    }),
+    Directive {
+        name: c"lua_socket_buffer_size",
+        kind: ANYWHERE | TAKES_ONE,
+        action: Action::Size(|loc| &mut loc.socket.buffer_size, 1),
+    },
+    Directive {
+        name: c"lua_socket_send_lowat",
+        kind: ANYWHERE | TAKES_ONE,
+        action: Action::Size(|loc| &mut loc.socket.send_lowat, 0),
+    },
+    Directive {
+        name: c"lua_socket_pool_size",
+        kind: ANYWHERE | TAKES_ONE,
+        action: Action::Number(|loc| &mut loc.socket.pool_size),
+    },
+];
+
+const fn quoted(name: &'static CStr, contexts: usize, phase: CodePhase) -> Directive {
+    Directive {
+        name,
+        kind: contexts | TAKES_ONE,
+        action: Action::Code(phase, CodeForm::Quoted),
+    }
+}
+
+const fn block(name: &'static CStr, contexts: usize, phase: CodePhase) -> Directive {
+    Directive {
+        name,
+        kind: contexts | BLOCK | NO_ARGS,
+        action: Action::Code(phase, CodeForm::Block),
+    }
+}
+
+const fn file(name: &'static CStr, contexts: usize, phase: CodePhase) -> Directive {
+    Directive {
+        name,
+        kind: contexts | TAKES_ONE,
+        action: Action::Code(phase, CodeForm::File),
+    }
+}
+
+const fn flag(name: &'static CStr, slot: fn(&mut LocConf) -> &mut Option<bool>) -> Directive {
+    Directive {
+        name,
+        kind: ANYWHERE | FLAG,
+        action: Action::Flag(slot),
+    }
+}
+
+const fn time(name: &'static CStr, slot: fn(&mut LocConf) -> &mut Option<u64>) -> Directive {
+    Directive {
+        name,
+        kind: ANYWHERE | TAKES_ONE,
+        action: Action::Time(slot),
+    }
+}

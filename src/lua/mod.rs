@@ -1,0 +1,50 @@
+//! The Lua API: one file a namespace. Thin: checks arguments, calls the layer
+//! below, pushes results or parks.
+
+mod control;
+mod log;
+mod output;
+mod socket;
+mod table;
+mod time;
+
+use std::rc::Rc;
+
+use crate::sys::context::{self, Context};
+use crate::sys::request::Request;
+use crate::vm::{State, Throw};
+
+/// Installs the API in a new state.
+pub fn open(state: &mut State) {
+    state.push_globals();
+    state.new_table(0, 64);
+    control::open(state);
+    log::open(state);
+    output::open(state);
+    socket::open(state);
+    time::open(state);
+    state.raw_set_field(-2, "ngx");
+    state.pop(1);
+}
+
+/// The context that runs.
+fn context() -> Result<Rc<Context>, Throw> {
+    context::current().ok_or_else(|| Throw::error("no request found"))
+}
+
+/// The context that runs and its request.
+fn request() -> Result<(Rc<Context>, Request), Throw> {
+    let context = context()?;
+    match context.request() {
+        Some(request) => Ok((context, request)),
+        None => Err(Throw::error(format!(
+            "API disabled in the context of {}",
+            context_name(&context)
+        ))),
+    }
+}
+
+/// The context as error messages name it.
+fn context_name(context: &Context) -> String {
+    format!("{}_by_lua*", context.phase())
+}

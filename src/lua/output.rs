@@ -1,0 +1,191 @@
+//! `ngx.say`, `ngx.print`, `ngx.flush`, `ngx.eof`, `ngx.send_headers`.
+
+use std::os::raw::c_int;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+
+use super::request;
+use super::table::{NotText, Strictness, flatten};
+use crate::conf;
+use crate::sys::context::Context;
+use crate::sys::output::{OutputError, OutputOptions};
+use crate::sys::request::Request;
+use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
+
+/// Adds to the `ngx` table on the top.
+pub fn open(state: &mut State) {
+    state.set_function("say", |state| echo(state, true));
+    state.set_function("print", |state| echo(state, false));
+    state.set_function("flush", flush);
+    state.set_function("eof", eof);
+    state.set_function("send_headers", send_headers);
+}
+
+fn options() -> OutputOptions {
+    conf::current().map_or(
+        OutputOptions {
+            default_type: true,
+            http10_buffering: true,
+        },
+        |conf| OutputOptions {
+            default_type: conf.use_default_type(),
+            http10_buffering: conf.http10_buffering(),
+        },
+    )
+}
+
+/// The results of an output function: 1, or nil and why not.
+fn report(state: &State, result: Result<(), OutputError>) -> c_int {
+    match result {
+        Ok(()) => {
+            state.push_int(1);
+            1
+        }
+        Err(e) => state.push_nil_err(e.text()),
+    }
+}
+
+fn echo(state: &mut State, newline: bool) -> LuaResult {
+    let (context, request) = request()?;
+    // Arguments are checked before anything is written.
+    let top = state.top();
+    let mut result = Ok(());
+    if !(1..=top).all(|idx| is_plain(state, idx)) {
+        let mut text = Vec::new();
+        for idx in 1..=top {
+            append(state, idx, &mut text).map_err(|got| bad_argument(idx, &got))?;
+        }
+        result = context.output.write(request, &text);
+    } else {
+        for idx in 1..=top {
+            if result.is_ok() {
+                result = write_plain(state, idx, &context, request);
+            }
+        }
+    }
+    if result.is_ok() && newline {
+        result = context.output.write(request, b"\n");
+    }
+    if result.is_ok() {
+        // An empty print sends the header, too.
+        result = context
+            .output
+            .write(request, b"")
+            .and_then(|()| context.output.push_if_full(request, options()));
+    }
+    Ok(Ret::Values(report(state, result)))
+}
+
+fn is_plain(state: &State, idx: c_int) -> bool {
+    matches!(
+        state.type_of(idx),
+        Type::String | Type::Number | Type::Boolean | Type::Nil
+    )
+}
+
+fn write_plain(
+    state: &State,
+    idx: c_int,
+    context: &Context,
+    request: Request,
+) -> Result<(), OutputError> {
+    context.output.write(request, plain_text(state, idx))
+}
+
+fn plain_text(state: &State, idx: c_int) -> &[u8] {
+    match state.type_of(idx) {
+        Type::Nil => b"nil",
+        Type::Boolean if state.to_bool(idx) => b"true",
+        Type::Boolean => b"false",
+        _ => state.bytes(idx).unwrap_or_default(),
+    }
+}
+
+enum BadValue {
+    Type(&'static str),
+    InTable(&'static str),
+    NotArray,
+}
+
+fn bad_argument(idx: c_int, bad: &BadValue) -> Throw {
+    Throw::argument(
+        idx,
+        match bad {
+            BadValue::Type(got) => format!(
+                "string, number, boolean, nil, ngx.null, or array table expected, got {got}"
+            ),
+            BadValue::InTable(found) => format!("bad data type {found} found"),
+            BadValue::NotArray => "non-array table found".into(),
+        },
+    )
+}
+
+/// Appends the value at `idx`, an array flattened.
+fn append(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), BadValue> {
+    if is_plain(state, idx) {
+        text.extend_from_slice(plain_text(state, idx));
+        return Ok(());
+    }
+    if state.is_null(idx) {
+        text.extend_from_slice(b"null");
+        return Ok(());
+    }
+    if state.type_of(idx) != Type::Table {
+        return Err(BadValue::Type(state.type_name(idx)));
+    }
+    flatten(state, idx, text, Strictness::Loose).map_err(|bad| match bad {
+        NotText::Type(found) => BadValue::InTable(found),
+        NotText::NotArray => BadValue::NotArray,
+    })
+}
+
+/// `ngx.flush(wait?)`
+fn flush(state: &mut State) -> LuaResult {
+    let (context, request) = request()?;
+    let wait = state.to_bool(1);
+    let result = context.output.flush(request, options());
+    if result.is_err() || !wait {
+        return Ok(Ret::Values(report(state, result)));
+    }
+    run_op(state, Flushing { context })
+}
+
+/// Waits until the client has taken what was written.
+struct Flushing {
+    context: Rc<Context>,
+}
+
+impl Parked for Flushing {
+    fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
+        match self.context.request() {
+            Some(request) => self
+                .context
+                .output
+                .poll_flushed(request, cx)
+                .map(|result| report(state, result)),
+            None => Poll::Ready(state.push_nil_err("client aborted")),
+        }
+    }
+}
+
+/// `ngx.eof()`
+fn eof(state: &mut State) -> LuaResult {
+    let (context, request) = request()?;
+    let result = if context.output.eof() {
+        Err(OutputError::Eof)
+    } else {
+        context.output.finish(request, options())
+    };
+    Ok(Ret::Values(report(state, result)))
+}
+
+/// `ngx.send_headers()`
+fn send_headers(state: &mut State) -> LuaResult {
+    let (context, request) = request()?;
+    let result = if request.header_sent() {
+        Ok(())
+    } else {
+        context.output.send_header(request, options())
+    };
+    Ok(Ret::Values(report(state, result)))
+}

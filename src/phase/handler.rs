@@ -1,0 +1,143 @@
+//! A request as the scheduler's host: what runs in it, and what happens when
+//! that ends.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use super::module;
+use super::runner::{self, Phase};
+use crate::conf;
+use crate::sys::context::{self, Context};
+use crate::sys::log::Level;
+use crate::sys::output::{self, OutputOptions};
+use crate::sys::request::Request;
+use crate::vm::{Host, Outcome, Thread, Vm, sched};
+
+/// Where a request's Lua stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing runs.
+    Idle,
+    /// The phase's handler waits.
+    Waiting(Phase),
+    /// The phase's handler has ended after a wait; nginx gets this code when
+    /// it calls the phase again.
+    Concluded(Phase, isize),
+}
+
+/// One request with Lua handlers. Made when its first handler runs.
+pub(super) struct RequestHandler {
+    this: Weak<RequestHandler>,
+    pub(super) context: Rc<Context>,
+    pub(super) vm: Rc<Vm>,
+    pub(super) progress: Cell<Progress>,
+    entry: RefCell<Option<Rc<Thread>>>,
+}
+
+impl RequestHandler {
+    /// The request's handler, made on the first call. None where memory is
+    /// short.
+    pub(super) fn of(request: Request, vm: impl FnOnce() -> Option<Rc<Vm>>) -> Option<Rc<Self>> {
+        if let Some(handler) = Self::existing(request) {
+            return Some(handler);
+        }
+        let vm = vm()?;
+        let handler = Rc::new_cyclic(|this| RequestHandler {
+            this: this.clone(),
+            context: Context::new(Some(request), ""),
+            vm,
+            progress: Cell::new(Progress::Idle),
+            entry: RefCell::new(None),
+        });
+        if !request.attach(module::module(), handler.clone()) {
+            return None;
+        }
+        let at_end = handler.clone();
+        if !request.on_end(move || at_end.end()) {
+            return None;
+        }
+        Some(handler)
+    }
+
+    /// The request's handler, if one was made.
+    pub(super) fn existing(request: Request) -> Option<Rc<Self>> {
+        request.attached::<Self>(module::module())
+    }
+
+    /// Remembers the thread that runs the phase's code.
+    pub(super) fn set_entry(&self, thread: Option<Rc<Thread>>) {
+        let previous = self.entry.replace(thread);
+        drop(previous);
+    }
+
+    /// The request ends: whatever still waits is cancelled.
+    fn end(&self) {
+        let entry = self.entry.borrow_mut().take();
+        if let Some(thread) = entry {
+            sched::kill(&thread);
+        }
+        self.context.end();
+    }
+}
+
+impl Drop for RequestHandler {
+    fn drop(&mut self) {
+        if let Some(anchor) = self.context.set_lua_table(None) {
+            self.vm.release(anchor);
+        }
+    }
+}
+
+/// Output settings of a location.
+pub(super) fn output_options(conf: &conf::LocConf) -> OutputOptions {
+    OutputOptions {
+        default_type: conf.use_default_type(),
+        http10_buffering: conf.http10_buffering(),
+    }
+}
+
+/// The write handler of a request while its Lua waits.
+pub(super) fn on_writable(request: Request) {
+    if let Some(handler) = RequestHandler::existing(request) {
+        output::on_writable(request, &handler.context.output);
+    }
+}
+
+impl Host for RequestHandler {
+    fn enter(&self) {
+        let Some(this) = self.this.upgrade() else {
+            return;
+        };
+        if let Some(request) = self.context.request() {
+            conf::set_current(Some(module::location_conf(request)));
+            request.set_log_request();
+        }
+        context::set_current(Some(this.context.clone()));
+    }
+
+    fn leave(&self) {
+        context::set_current(None);
+        conf::set_current(None);
+    }
+
+    fn suspended(&self) {
+        let Some(request) = self.context.request() else {
+            return;
+        };
+        let options = output_options(module::location_conf(request));
+        // A failure marks the connection and shows at the next write.
+        let _ = self.context.output.push(request, options);
+    }
+
+    fn ended(&self, outcome: Outcome) {
+        let (Some(request), Some(this)) = (self.context.request(), self.this.upgrade()) else {
+            return;
+        };
+        this.set_entry(None);
+        runner::ended(&this, request, outcome);
+    }
+
+    fn log_error(&self, message: &[u8]) {
+        self.context.log(Level::Error, message);
+    }
+}

@@ -1,0 +1,78 @@
+//! Installs the phase handlers that the configuration needs, and makes the
+//! Lua VM.
+
+use std::rc::Rc;
+
+use super::module::Main;
+use super::runner;
+use crate::conf::{LuaCode, LuaFile, LuaSource, file_chunk_name};
+use crate::lua;
+use crate::sys::conf::{Conf, Level, PhaseOrder, Reported, RequestPhase};
+use crate::sys::entry::request_handler;
+use crate::vm::{Chunk, ChunkKey, Vm, VmOptions};
+
+/// Runs after the whole `http` block was read and merged. An error fails the
+/// configuration.
+pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
+    let order = |no_postpone: bool| {
+        if no_postpone {
+            PhaseOrder::First
+        } else {
+            PhaseOrder::Last
+        }
+    };
+    if main.conf.phases.rewrite {
+        conf.add_phase_handler(
+            RequestPhase::Rewrite,
+            order(main.conf.rewrite_no_postpone()),
+            request_handler(runner::rewrite),
+        )?;
+    }
+    if main.conf.phases.access {
+        conf.add_phase_handler(
+            RequestPhase::Access,
+            order(main.conf.access_no_postpone()),
+            request_handler(runner::access),
+        )?;
+    }
+    if main.conf.source_count() == 0 {
+        return Ok(());
+    }
+    let vm = fresh_vm(main).map_err(|e| report(conf, &e))?;
+    let _ = main.vm.set(Rc::new(vm));
+    Ok(())
+}
+
+/// A new VM, in which `init_by_lua` has run.
+pub fn fresh_vm(main: &Main) -> Result<Vm, String> {
+    let vm = Vm::new(&VmOptions {
+        package_path: main.conf.package_path.as_deref(),
+        package_cpath: main.conf.package_cpath.as_deref(),
+        open: lua::open,
+    })?;
+    if let Some(source) = &main.conf.init {
+        run_hook(&vm, source).map_err(|e| format!("init_by_lua error: {e}"))?;
+    }
+    vm.guard_globals()?;
+    Ok(vm)
+}
+
+/// Runs the code of a hook, which cannot wait.
+pub(super) fn run_hook(vm: &Vm, source: &LuaSource) -> Result<(), String> {
+    match &source.code {
+        LuaCode::Inline(code) => vm.run_main(&Chunk {
+            key: ChunkKey::Inline(source.id, code),
+            name: &source.chunk_name,
+        }),
+        LuaCode::File(LuaFile::Fixed(path)) => vm.run_main(&Chunk {
+            name: &file_chunk_name(path),
+            key: ChunkKey::File(&String::from_utf8_lossy(path)),
+        }),
+        LuaCode::File(LuaFile::Variable(_)) => Err("the file name cannot have variables".into()),
+    }
+}
+
+fn report(conf: &mut Conf<'_>, message: &str) -> Reported {
+    conf.log(Level::Emergency, message);
+    Reported
+}

@@ -1,0 +1,8 @@
+//! What nginx calls: directives, module hooks, phase handlers.
+
+pub mod commands;
+mod handler;
+pub mod install;
+pub mod module;
+pub mod runner;
+pub mod worker;

@@ -1,0 +1,150 @@
+//! The module's hooks while nginx reads its configuration.
+
+use core::ffi::{c_char, c_void};
+use core::panic::AssertUnwindSafe;
+use core::ptr;
+use std::cell::OnceCell;
+use std::panic::catch_unwind;
+use std::rc::Rc;
+
+use nginx_sys::{NGX_ERROR, NGX_OK, ngx_conf_t, ngx_http_module_t, ngx_int_t, ngx_module_t};
+use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
+
+use super::install;
+use crate::conf::{LocConf, MainConf};
+use crate::sys::conf::{Conf, DIRECTIVE_FAILED, Level, Reported};
+use crate::sys::request::Request;
+use crate::vm::Vm;
+
+/// The hooks, as nginx wants them.
+pub static CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: Some(postconfiguration),
+    create_main_conf: Some(create_main_conf),
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: Some(create_loc_conf),
+    merge_loc_conf: Some(merge_loc_conf),
+};
+
+/// The module's main configuration: what was configured, and the VM that
+/// came of it.
+#[derive(Default)]
+pub struct Main {
+    pub conf: MainConf,
+    /// Set after the configuration was read.
+    pub vm: OnceCell<Rc<Vm>>,
+}
+
+/// Our module, for nginx's functions that want to know it.
+pub fn module() -> &'static ngx_module_t {
+    CosocketModule::module()
+}
+
+/// The configuration of the request's location.
+pub fn location_conf(request: Request) -> &'static LocConf {
+    // SAFETY: `create_loc_conf` makes this type.
+    unsafe { request.location_conf::<LocConf>(module()) }
+}
+
+/// The main configuration that the request runs under.
+pub fn main_conf(request: Request) -> &'static Main {
+    // SAFETY: `create_main_conf` makes this type.
+    unsafe { request.main_conf::<Main>(module()) }
+}
+
+/// Finds the module's configuration in a request, a parser or a cycle.
+pub struct CosocketModule;
+
+impl HttpModule for CosocketModule {
+    fn module() -> &'static ngx_module_t {
+        let module = &raw const crate::ngx_http_cosocket_module;
+        // SAFETY: nginx writes to the module only while it loads it.
+        unsafe { &*module }
+    }
+}
+
+// SAFETY: `create_main_conf` makes this type.
+unsafe impl HttpModuleMainConf for CosocketModule {
+    type MainConf = Main;
+}
+
+// SAFETY: `create_loc_conf` makes this type.
+unsafe impl HttpModuleLocationConf for CosocketModule {
+    type LocationConf = LocConf;
+}
+
+unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx passes its live parser.
+    unsafe { create::<Main>(cf) }
+}
+
+unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx passes its live parser.
+    unsafe { create::<LocConf>(cf) }
+}
+
+/// # Safety
+/// `cf` is nginx's live parser.
+unsafe fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    let mut conf = unsafe { Conf::new(cf) };
+    match guarded(&mut conf, |conf| conf.keep(T::default())) {
+        Some(Some(value)) => value.as_ptr().cast(),
+        _ => ptr::null_mut(),
+    }
+}
+
+unsafe extern "C" fn merge_loc_conf(
+    cf: *mut ngx_conf_t,
+    parent: *mut c_void,
+    child: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx passes its live parser.
+    let mut conf = unsafe { Conf::new(cf) };
+    let merged = guarded(&mut conf, |_| {
+        // SAFETY: both are what `create_loc_conf` made, for different levels.
+        let (parent, child) =
+            unsafe { (&*parent.cast::<LocConf>(), &mut *child.cast::<LocConf>()) };
+        child.merge(parent);
+    });
+    match merged {
+        Some(()) => ptr::null_mut(),
+        None => DIRECTIVE_FAILED,
+    }
+}
+
+unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: nginx passes its live parser.
+    let mut conf = unsafe { Conf::new(cf) };
+    let installed = guarded(&mut conf, |conf| {
+        // SAFETY: the parser is live and in the context of the HTTP modules.
+        let main = CosocketModule::main_conf_mut(unsafe { &*conf.as_ptr() }).ok_or(Reported)?;
+        install::install(conf, main)
+    });
+    match installed {
+        Some(Ok(())) => NGX_OK as ngx_int_t,
+        _ => NGX_ERROR as ngx_int_t,
+    }
+}
+
+/// Runs `body`; a panic ends here, as an error of the configuration.
+pub(super) fn guarded<'cf, T>(
+    conf: &mut Conf<'cf>,
+    body: impl FnOnce(&mut Conf<'cf>) -> T,
+) -> Option<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| body(conf)));
+    if let Err(panic) = &outcome {
+        let reason = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("unknown reason");
+        conf.log(
+            Level::Emergency,
+            &format!("panic while reading the configuration: {reason}"),
+        );
+    }
+    outcome.ok()
+}

@@ -1,0 +1,184 @@
+//! What Lua code runs in: a request, or the worker itself.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use ngx::ffi::ngx_log_t;
+
+use super::connection::Connection;
+use super::entry::cycle_log;
+use super::log::{self, Level};
+use super::output::Output;
+use super::request::Request;
+use crate::rt::{Arena, Key, List};
+use crate::sock::TcpSocket;
+
+type Socket = TcpSocket<Connection>;
+
+#[derive(Default)]
+struct Sockets {
+    arena: Arena<Socket>,
+    list: List,
+}
+
+impl Sockets {
+    fn remove(&mut self, key: Key) -> Option<Socket> {
+        self.arena.remove(&mut self.list, key)
+    }
+}
+
+/// One execution context: it owns sockets and knows its request, if any.
+///
+/// It outlives its request where Lua or a waiting operation still holds it;
+/// then [`Context::request`] is None.
+pub struct Context {
+    request: Cell<Option<Request>>,
+    /// Name of the running phase, as `ngx.get_phase()` gives it.
+    phase: Cell<&'static str>,
+    sockets: RefCell<Sockets>,
+    /// Response output that Lua made.
+    pub output: Output,
+    /// The Lua table of `ngx.ctx`, anchored in the VM's registry.
+    lua_table: Cell<Option<i32>>,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Context>>> = const { RefCell::new(None) };
+}
+
+/// The context whose Lua code runs.
+pub fn current() -> Option<Rc<Context>> {
+    CURRENT.with(|c| c.borrow().clone())
+}
+
+/// Makes `context` the one whose Lua code runs.
+pub fn set_current(context: Option<Rc<Context>>) {
+    let previous = CURRENT.with(|c| c.replace(context));
+    drop(previous);
+}
+
+impl Context {
+    /// A context of `request`, or of the worker.
+    pub fn new(request: Option<Request>, phase: &'static str) -> Rc<Context> {
+        Rc::new(Context {
+            request: Cell::new(request),
+            phase: Cell::new(phase),
+            sockets: RefCell::default(),
+            output: Output::new(),
+            lua_table: Cell::new(None),
+        })
+    }
+
+    /// The request, while it lives.
+    pub fn request(&self) -> Option<Request> {
+        self.request.get()
+    }
+
+    /// Name of the running phase.
+    pub fn phase(&self) -> &'static str {
+        self.phase.get()
+    }
+
+    /// Says which phase runs.
+    pub fn set_phase(&self, phase: &'static str) {
+        self.phase.set(phase);
+    }
+
+    /// Anchor of the `ngx.ctx` table.
+    pub fn lua_table(&self) -> Option<i32> {
+        self.lua_table.get()
+    }
+
+    /// Sets the anchor of the `ngx.ctx` table; returns the one before.
+    pub fn set_lua_table(&self, anchor: Option<i32>) -> Option<i32> {
+        self.lua_table.replace(anchor)
+    }
+
+    /// Makes the context the owner of `socket`, which is closed when the
+    /// context ends.
+    pub fn adopt_socket(self: &Rc<Self>, socket: Socket) -> OwnedSocket {
+        let key = {
+            let Sockets { arena, list } = &mut *self.sockets.borrow_mut();
+            arena.push_back(list, |_| socket.clone())
+        };
+        OwnedSocket {
+            socket,
+            owner: Rc::downgrade(self),
+            key,
+        }
+    }
+
+    /// Closes everything that the context owns and forgets the request.
+    /// Operations in flight must have been dropped before.
+    pub fn end(&self) {
+        self.close_sockets();
+        self.request.set(None);
+    }
+
+    /// Closes the sockets that the context owns.
+    pub fn close_sockets(&self) {
+        // Taken out one by one: closing a socket may wake a waiting connect.
+        while let Some(socket) = self.take_socket() {
+            socket.abandon();
+        }
+    }
+
+    fn take_socket(&self) -> Option<Socket> {
+        let mut sockets = self.sockets.borrow_mut();
+        let key = sockets.arena.front(&sockets.list)?;
+        sockets.remove(key)
+    }
+
+    /// The log that fits: the request's, which adds the client to messages,
+    /// or the worker's.
+    pub fn log_ptr(&self) -> *mut ngx_log_t {
+        self.request().map_or_else(cycle_log, |r| r.log_ptr())
+    }
+
+    /// Writes to error.log.
+    pub fn log(&self, level: Level, message: impl AsRef<[u8]>) {
+        self.log_errno(level, 0, message);
+    }
+
+    /// Writes to error.log, with `errno` described.
+    pub fn log_errno(&self, level: Level, errno: i32, message: impl AsRef<[u8]>) {
+        // SAFETY: a request's log lives as long as the request, which is
+        // forgotten when it ends; the cycle's log is always live.
+        unsafe { log::write(self.log_ptr(), level, errno, message.as_ref()) }
+    }
+
+    /// Whether error.log takes messages of `level`.
+    pub fn log_enabled(&self, level: Level) -> bool {
+        // SAFETY: as log_errno.
+        unsafe { log::enabled(self.log_ptr(), level) }
+    }
+}
+
+/// A socket with the context it belongs to.
+pub struct OwnedSocket {
+    socket: Socket,
+    owner: Weak<Context>,
+    key: Key,
+}
+
+impl OwnedSocket {
+    /// The socket, whoever owns it.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// The socket, if `context` owns it.
+    pub fn of(&self, context: &Rc<Context>) -> Option<&Socket> {
+        std::ptr::eq(self.owner.as_ptr(), Rc::as_ptr(context)).then_some(&self.socket)
+    }
+}
+
+impl Drop for OwnedSocket {
+    fn drop(&mut self) {
+        if let Some(owner) = self.owner.upgrade() {
+            let socket = owner.sockets.borrow_mut().remove(self.key);
+            drop(socket);
+        }
+        self.socket.abandon();
+    }
+}

@@ -1,0 +1,177 @@
+//! Timers and posted events.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::ptr;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use ngx::ffi::{
+    ngx_add_timer, ngx_current_msec, ngx_del_timer, ngx_delete_posted_event, ngx_event_t,
+    ngx_msec_t, ngx_post_event, ngx_posted_events, ngx_posted_next_events,
+};
+
+use super::entry::{cycle_log, guard};
+
+/// Milliseconds since some start, as of the current event loop round.
+pub fn now_msec() -> u64 {
+    // SAFETY: a plain read of a counter that nginx's time code writes.
+    unsafe { ngx_current_msec as u64 }
+}
+
+struct Shared {
+    event: std::cell::UnsafeCell<ngx_event_t>,
+    fired: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// A future that completes after a while. Holds up a graceful shutdown until
+/// then; dropping it disarms the timer.
+pub struct Sleep {
+    shared: Rc<Shared>,
+    delay: ngx_msec_t,
+    armed: bool,
+}
+
+impl Sleep {
+    /// Completes `msec` milliseconds after it is first polled.
+    pub fn new(msec: u64) -> Sleep {
+        let shared = Rc::new(Shared {
+            // SAFETY: an ngx_event_t of zeros is nginx's initial state.
+            event: unsafe { mem::zeroed() },
+            fired: Cell::new(false),
+            waker: RefCell::new(None),
+        });
+        let event = shared.event.get();
+        // SAFETY: the event lives in the Rc, which the timer tree refers to
+        // only while `armed`, and Drop disarms it first.
+        unsafe {
+            (*event).data = Rc::as_ptr(&shared).cast_mut().cast();
+            (*event).handler = Some(sleep_handler);
+            (*event).log = cycle_log();
+        }
+        Sleep {
+            shared,
+            delay: msec as ngx_msec_t,
+            armed: false,
+        }
+    }
+}
+
+unsafe extern "C" fn sleep_handler(event: *mut ngx_event_t) {
+    guard((), || {
+        // SAFETY: `data` was set by Sleep::new, and Sleep::drop takes the
+        // event out of the timer tree before the Rc can go.
+        let waker = unsafe {
+            let shared = (*event).data.cast::<Shared>();
+            (*shared).fired.set(true);
+            (*shared).waker.borrow_mut().take()
+        };
+        // Nothing of the Sleep is used any more: the wake may drop it.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    });
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.shared.fired.get() {
+            return Poll::Ready(());
+        }
+        if !self.armed {
+            // SAFETY: the event is initialised and not in the tree yet.
+            unsafe { ngx_add_timer(self.shared.event.get(), self.delay) };
+            self.armed = true;
+        }
+        *self.shared.waker.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        let event = self.shared.event.get();
+        // SAFETY: the event is ours; timer_set tells whether it is in the tree.
+        unsafe {
+            if (*event).timer_set() != 0 {
+                ngx_del_timer(event);
+            }
+        }
+    }
+}
+
+/// When a posted call runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// At the end of the current round of the event loop.
+    This,
+    /// In the next round, after new events were taken in.
+    Next,
+}
+
+/// A function that can be posted to run from the event loop. Lives as long
+/// as the worker.
+pub struct Posted {
+    event: *mut ngx_event_t,
+}
+
+impl Posted {
+    /// A posted call of `f`.
+    pub fn new(f: fn()) -> Posted {
+        unsafe extern "C" fn handler(event: *mut ngx_event_t) {
+            guard((), || {
+                // SAFETY: data holds the function pointer put there below.
+                let f = unsafe { mem::transmute::<*mut std::ffi::c_void, fn()>((*event).data) };
+                f();
+            });
+        }
+        // SAFETY: an ngx_event_t of zeros is nginx's initial state. Leaked on
+        // purpose: one per worker, and nginx may hold it until exit.
+        let event = Box::leak(Box::new(unsafe { mem::zeroed::<ngx_event_t>() }));
+        event.data = f as *mut std::ffi::c_void;
+        event.handler = Some(handler);
+        event.log = cycle_log();
+        Posted { event }
+    }
+
+    /// Posts the call, once however often it is asked for.
+    pub fn post(&self, turn: Turn) {
+        let queue = match turn {
+            Turn::This => ptr::addr_of_mut!(ngx_posted_events),
+            Turn::Next => ptr::addr_of_mut!(ngx_posted_next_events),
+        };
+        // SAFETY: the event lives for ever and the queues are nginx's own,
+        // initialised before any worker runs.
+        unsafe {
+            (*self.event).log = cycle_log();
+            ngx_post_event(self.event, queue);
+        }
+    }
+
+    /// Takes a posted call back.
+    pub fn cancel(&self) {
+        // SAFETY: as in post; `posted` tells whether it is in a queue.
+        unsafe {
+            if (*self.event).posted() != 0 {
+                ngx_delete_posted_event(self.event);
+            }
+        }
+    }
+}
+
+/// Seconds since the epoch with milliseconds, as of the current round.
+pub fn now_seconds() -> f64 {
+    let time = ngx::ffi::ngx_timeofday();
+    time.sec as f64 + time.msec as f64 / 1000.0
+}
+
+/// Reads the clock anew.
+pub fn update_time() {
+    // SAFETY: nginx's own function for the event loop's thread.
+    unsafe { ngx::ffi::ngx_time_update() }
+}

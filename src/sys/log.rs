@@ -1,0 +1,70 @@
+//! Writing to error.log.
+
+use ngx::ffi::{ngx_log_error_core, ngx_log_t, ngx_uint_t};
+
+use super::entry::cycle_log;
+
+/// nginx's log levels; the numbers are nginx's, and those of `ngx.ERR` & co.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Stderr = 0,
+    Emerg,
+    Alert,
+    Crit,
+    Error,
+    Warn,
+    Notice,
+    Info,
+    Debug,
+}
+
+impl Level {
+    /// The level with nginx's number `n`.
+    pub fn from_number(n: i64) -> Option<Level> {
+        use Level::*;
+        [Stderr, Emerg, Alert, Crit, Error, Warn, Notice, Info, Debug]
+            .into_iter()
+            .find(|&level| level as i64 == n)
+    }
+}
+
+/// Whether `log` takes messages of `level`.
+///
+/// # Safety
+/// `log` must be a live log.
+pub(super) unsafe fn enabled(log: *const ngx_log_t, level: Level) -> bool {
+    // SAFETY: by the caller's promise. The debug levels are bits above 7.
+    unsafe { (*log).log_level >= level as ngx_uint_t }
+}
+
+/// Writes `message`, with `errno` described when it is not 0.
+///
+/// # Safety
+/// `log` must be a live log.
+pub(super) unsafe fn write(log: *mut ngx_log_t, level: Level, errno: i32, message: &[u8]) {
+    // SAFETY: `log` is live by the caller's promise; the length is given.
+    unsafe {
+        if enabled(log, level) {
+            ngx_log_error_core(
+                level as ngx_uint_t,
+                log,
+                errno,
+                c"%*s".as_ptr(),
+                message.len(),
+                message.as_ptr(),
+            );
+        }
+    }
+}
+
+/// Writes to the log of the cycle.
+pub fn cycle(level: Level, message: impl AsRef<[u8]>) {
+    // SAFETY: the cycle's log is live.
+    unsafe { write(cycle_log(), level, 0, message.as_ref()) }
+}
+
+/// Whether the log of the cycle takes messages of `level`.
+pub fn cycle_enabled(level: Level) -> bool {
+    // SAFETY: the cycle's log is live.
+    unsafe { enabled(cycle_log(), level) }
+}

@@ -1,0 +1,14 @@
+//! Safe wrappers over nginx. Implements what `sock` asks of a backend.
+
+pub mod body;
+pub mod conf;
+pub mod connection;
+pub mod context;
+pub mod entry;
+pub mod event;
+pub mod log;
+pub mod net;
+pub mod output;
+pub mod request;
+pub mod resolver;
+pub mod sockopt;

@@ -1,0 +1,119 @@
+//! The network as one handler sees it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use ngx::ffi::{ngx_exiting, ngx_log_t, ngx_terminate};
+
+use super::connection::{ConnectFailed, Connection, RawAddress, log_for};
+use super::context::Context;
+use super::event::{Sleep, now_msec};
+use super::resolver::Resolver;
+use crate::rt::Millis;
+use crate::sock::net::Local;
+use crate::sock::{Address, Error, Idle, Net, Pools, ResolveError, Stage};
+
+/// The keepalive pools of this worker.
+pub fn pools() -> Pools<Idle<Connection>> {
+    thread_local! {
+        static POOLS: Pools<Idle<Connection>> = Pools::new();
+    }
+    POOLS.with(Clone::clone)
+}
+
+/// Whether the worker is leaving: idle connections are not kept any more.
+pub fn exiting() -> bool {
+    // SAFETY: plain reads of flags that nginx's signal code sets.
+    unsafe { ngx_exiting != 0 || ngx_terminate != 0 }
+}
+
+/// What a connect of one handler needs: its resolver and log.
+#[derive(Clone)]
+pub struct HandlerNet {
+    context: Rc<Context>,
+    log_errors: bool,
+}
+
+impl HandlerNet {
+    /// For connects of `context`; with `log_errors` nginx's own messages
+    /// about the connection are logged.
+    pub fn new(context: Rc<Context>, log_errors: bool) -> HandlerNet {
+        HandlerNet {
+            context,
+            log_errors,
+        }
+    }
+
+    fn log(&self) -> *mut ngx_log_t {
+        log_for(self.context.log_ptr(), self.log_errors)
+    }
+}
+
+impl Net for HandlerNet {
+    type Transport = Connection;
+
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
+        let resolver = self
+            .context
+            .request()
+            .map(|r| r.resolver())
+            .or_else(Resolver::of_worker)
+            .ok_or(ResolveError::NoResolver)?;
+        let addresses = resolver.resolve(host).await?;
+        Ok(addresses
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, port))
+            .collect())
+    }
+
+    fn connect(&self, address: &Address, local: &Local) -> Result<Connection, Error> {
+        let system = |errno| Error::System {
+            errno,
+            stage: Stage::Connect,
+        };
+        let raw = match address {
+            Address::Ip(address) => RawAddress::inet(*address),
+            Address::Unix(path) => RawAddress::unix(path).ok_or(system(libc::ENAMETOOLONG))?,
+        };
+        let bind = match address {
+            Address::Ip(_) => local.bind.map(RawAddress::inet),
+            Address::Unix(_) => None,
+        };
+        Connection::connect(
+            &raw,
+            address.to_string().as_bytes(),
+            bind.as_ref(),
+            local.transparent,
+            self.log(),
+        )
+        .map_err(|failed| match failed {
+            ConnectFailed::System(errno) => system(errno),
+            ConnectFailed::NoConnection => Error::NoLiveConnection,
+        })
+    }
+
+    fn adopt(&self, transport: &mut Connection) {
+        transport.unpark(self.log());
+    }
+
+    async fn sleep(&self, timeout: Millis) {
+        Sleep::new(timeout).await;
+    }
+
+    fn now(&self) -> Millis {
+        now_msec()
+    }
+
+    fn random(&self) -> u32 {
+        ngx::ffi::ngx_random() as u32
+    }
+}
+
+/// Reads a literal address for `bind`, with port 0.
+pub fn parse_bind_address(text: &str) -> Option<SocketAddr> {
+    let text = text
+        .strip_prefix('[')
+        .and_then(|t| t.strip_suffix(']'))
+        .unwrap_or(text);
+    text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 0))
+}

@@ -1,0 +1,465 @@
+//! The response body that Lua writes.
+//!
+//! What `ngx.say` and `ngx.print` write is gathered in buffers and goes
+//! through nginx's output filters when the handler waits, ends or flushes, or
+//! when enough came together: several small writes cost one pass through the
+//! filters. Sent buffers are used again, so that a handler may write for
+//! hours without using more memory.
+
+use std::cell::{Cell, RefCell};
+use std::ptr;
+use std::task::{Context, Poll, Waker};
+
+use ngx::ffi::{
+    NGX_AGAIN, NGX_ERROR, NGX_HTTP_VERSION_11, NGX_OK, ngx_add_timer, ngx_alloc_chain_link,
+    ngx_buf_t, ngx_buf_tag_t, ngx_chain_t, ngx_chain_update_chains, ngx_del_timer,
+    ngx_handle_write_event, ngx_http_output_filter, ngx_http_send_header,
+    ngx_http_set_content_type, ngx_int_t, ngx_pcalloc, ngx_pnalloc,
+};
+
+use super::request::Request;
+
+/// Pending bytes that make [`Output::write`] hand them to the filters.
+const PUSH_SIZE: usize = 16 * 1024;
+/// Size of the first buffer, enough for most answers.
+const FIRST_BUFFER: usize = 512;
+/// Size of the buffers after the first one; more for larger writes.
+const BUFFER: usize = 4000;
+const LARGEST_BUFFER: usize = 64 * 1024;
+
+/// Why output could not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputError {
+    /// The response is complete already (`ngx.eof`).
+    Eof,
+    /// A filter or the connection failed.
+    Failed,
+    /// Waiting for the client took longer than `send_timeout`.
+    Timeout,
+    /// Nothing was written yet.
+    NothingToFlush,
+    /// HTTP/1.0: the body is held until its length is known.
+    Http10Buffering,
+}
+
+impl OutputError {
+    /// The string that Lua gets.
+    pub fn text(self) -> &'static str {
+        match self {
+            OutputError::Eof => "seen eof",
+            OutputError::Failed => "nginx output filter error",
+            OutputError::Timeout => "timeout",
+            OutputError::NothingToFlush => "nothing to flush",
+            OutputError::Http10Buffering => "http 1.0 buffering",
+        }
+    }
+}
+
+/// Settings of the location that matter for output.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputOptions {
+    /// `lua_use_default_type`
+    pub default_type: bool,
+    /// `lua_http10_buffering`
+    pub http10_buffering: bool,
+}
+
+/// Body output of one request.
+pub struct Output {
+    pending: Cell<Chain>,
+    pending_size: Cell<usize>,
+    busy: Cell<*mut ngx_chain_t>,
+    free: Cell<*mut ngx_chain_t>,
+    /// Lua has written something: the header cannot be changed any more,
+    /// though it may not have been sent yet.
+    committed: Cell<bool>,
+    eof: Cell<bool>,
+    flush_waker: RefCell<Option<Waker>>,
+}
+
+#[derive(Clone, Copy)]
+struct Chain {
+    first: *mut ngx_chain_t,
+    last: *mut ngx_chain_t,
+}
+
+impl Chain {
+    const EMPTY: Chain = Chain {
+        first: ptr::null_mut(),
+        last: ptr::null_mut(),
+    };
+}
+
+fn tag() -> ngx_buf_tag_t {
+    Output::new as *const () as ngx_buf_tag_t
+}
+
+impl Output {
+    pub(super) fn new() -> Output {
+        Output {
+            pending: Cell::new(Chain::EMPTY),
+            pending_size: Cell::new(0),
+            busy: Cell::new(ptr::null_mut()),
+            free: Cell::new(ptr::null_mut()),
+            committed: Cell::new(false),
+            eof: Cell::new(false),
+            flush_waker: RefCell::new(None),
+        }
+    }
+
+    /// Whether the header can no longer be changed because of Lua's output.
+    pub fn committed(&self) -> bool {
+        self.committed.get()
+    }
+
+    /// Whether `ngx.eof` was called.
+    pub fn eof(&self) -> bool {
+        self.eof.get()
+    }
+
+    /// Adds to the body.
+    pub fn write(&self, r: Request, data: &[u8]) -> Result<(), OutputError> {
+        if self.eof.get() {
+            return Err(OutputError::Eof);
+        }
+        self.committed.set(true);
+        if r.header_only() {
+            return Ok(());
+        }
+        let mut rest = data;
+        while !rest.is_empty() {
+            let n = self.fill(rest);
+            rest = &rest[n..];
+            if !rest.is_empty() && !self.add_buffer(r, rest.len()) {
+                return Err(OutputError::Failed);
+            }
+        }
+        self.pending_size.set(self.pending_size.get() + data.len());
+        Ok(())
+    }
+
+    /// Hands what came together to the filters, if it is enough.
+    pub fn push_if_full(&self, r: Request, options: OutputOptions) -> Result<(), OutputError> {
+        if self.pending_size.get() < PUSH_SIZE {
+            return Ok(());
+        }
+        self.push(r, options)
+    }
+
+    /// Hands everything written so far to nginx's filters: the handler is
+    /// about to wait.
+    pub fn push(&self, r: Request, options: OutputOptions) -> Result<(), OutputError> {
+        if !self.committed.get() || self.eof.get() || self.holds_for_http10(r, options) {
+            return Ok(());
+        }
+        self.filter(r, options, Special::None)
+    }
+
+    /// Sends the header now.
+    pub fn send_header(&self, r: Request, options: OutputOptions) -> Result<(), OutputError> {
+        self.committed.set(true);
+        if self.holds_for_http10(r, options) {
+            return Ok(());
+        }
+        self.start_response(r, options)
+    }
+
+    /// Sends all that was written, as far as the client takes it now.
+    pub fn flush(&self, r: Request, options: OutputOptions) -> Result<(), OutputError> {
+        if self.eof.get() {
+            return Err(OutputError::Eof);
+        }
+        if !self.committed.get() && !r.header_sent() {
+            return Err(OutputError::NothingToFlush);
+        }
+        if self.holds_for_http10(r, options) {
+            return Err(OutputError::Http10Buffering);
+        }
+        self.filter(r, options, Special::Flush)
+    }
+
+    /// Ends the body.
+    pub fn finish(&self, r: Request, options: OutputOptions) -> Result<(), OutputError> {
+        if self.eof.get() {
+            return Ok(());
+        }
+        if self.holds_for_http10(r, options) {
+            // SAFETY: the request is live.
+            unsafe {
+                let headers = &mut (*r.raw()).headers_out;
+                if headers.content_length_n < 0 {
+                    headers.content_length_n = self.pending_size.get() as _;
+                }
+            }
+        }
+        self.committed.set(true);
+        let result = self.filter(r, options, Special::Last);
+        self.eof.set(true);
+        result
+    }
+
+    /// Completes when the client has taken everything written.
+    ///
+    /// The request's write handler must be [`on_writable`].
+    pub fn poll_flushed(&self, r: Request, cx: &mut Context<'_>) -> Poll<Result<(), OutputError>> {
+        // SAFETY: the request and its connection are live.
+        unsafe {
+            let c = (*r.raw()).connection;
+            let wev = (*c).write;
+            let result = if (*wev).timedout() != 0 {
+                Err(OutputError::Timeout)
+            } else if (*c).error() != 0 {
+                Err(OutputError::Failed)
+            } else if (*r.raw()).buffered() != 0
+                || (*c).buffered() != 0
+                || !(*r.raw()).postponed.is_null()
+            {
+                if (*wev).timer_set() == 0 {
+                    ngx_add_timer(wev, (*r.core_location()).send_timeout);
+                }
+                *self.flush_waker.borrow_mut() = Some(cx.waker().clone());
+                return Poll::Pending;
+            } else {
+                Ok(())
+            };
+            if (*wev).timer_set() != 0 {
+                ngx_del_timer(wev);
+            }
+            Poll::Ready(result)
+        }
+    }
+
+    /// HTTP/1.0 knows no chunks: the body waits until its length is known.
+    fn holds_for_http10(&self, r: Request, options: OutputOptions) -> bool {
+        options.http10_buffering
+            && r.http_version() < NGX_HTTP_VERSION_11 as usize
+            && !r.header_sent()
+            && !r.is_subrequest()
+            // SAFETY: the request is live.
+            && unsafe { (*r.raw()).headers_out.content_length_n } < 0
+    }
+
+    /// Copies what fits into the last pending buffer.
+    fn fill(&self, data: &[u8]) -> usize {
+        let Chain { last, .. } = self.pending.get();
+        if last.is_null() {
+            return 0;
+        }
+        // SAFETY: the chain and its buffer live in the request's pool; last
+        // and end bound the free room of a buffer that is ours alone.
+        unsafe {
+            let b = (*last).buf;
+            let room = (*b).end.offset_from_unsigned((*b).last);
+            let n = room.min(data.len());
+            ptr::copy_nonoverlapping(data.as_ptr(), (*b).last, n);
+            (*b).last = (*b).last.add(n);
+            n
+        }
+    }
+
+    /// Appends an empty buffer to the pending chain.
+    fn add_buffer(&self, r: Request, wanted: usize) -> bool {
+        let link = self
+            .take_free()
+            .unwrap_or_else(|| self.new_buffer(r, wanted));
+        if link.is_null() {
+            return false;
+        }
+        let mut chain = self.pending.get();
+        // SAFETY: links are live in the request's pool.
+        unsafe {
+            (*link).next = ptr::null_mut();
+            if chain.first.is_null() {
+                chain.first = link;
+            } else {
+                (*chain.last).next = link;
+            }
+        }
+        chain.last = link;
+        self.pending.set(chain);
+        true
+    }
+
+    fn take_free(&self) -> Option<*mut ngx_chain_t> {
+        let link = self.free.get();
+        if link.is_null() {
+            return None;
+        }
+        // SAFETY: the link and its buffer are ours and fully sent.
+        unsafe {
+            self.free.set((*link).next);
+            (*(*link).buf).set_flush(0);
+        }
+        Some(link)
+    }
+
+    /// A link with a new buffer; null where memory is short.
+    fn new_buffer(&self, r: Request, wanted: usize) -> *mut ngx_chain_t {
+        let first = self.busy.get().is_null() && self.pending.get().first.is_null();
+        let size = wanted.clamp(if first { FIRST_BUFFER } else { BUFFER }, LARGEST_BUFFER);
+        // SAFETY: the pool is live; what it returns is checked for null.
+        unsafe {
+            let link = ngx_alloc_chain_link(r.pool());
+            let b = ngx_pcalloc(r.pool(), size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
+            let start = ngx_pnalloc(r.pool(), size).cast::<u8>();
+            if link.is_null() || b.is_null() || start.is_null() {
+                return ptr::null_mut();
+            }
+            (*b).start = start;
+            (*b).pos = start;
+            (*b).last = start;
+            (*b).end = start.add(size);
+            (*b).set_temporary(1);
+            (*b).tag = tag();
+            (*link).buf = b;
+            link
+        }
+    }
+
+    fn start_response(&self, r: Request, options: OutputOptions) -> Result<(), OutputError> {
+        if r.header_sent() {
+            return Ok(());
+        }
+        // SAFETY: the request is live.
+        let rc = unsafe {
+            let raw = r.raw();
+            if (*raw).headers_out.status == 0 {
+                (*raw).headers_out.status = 200;
+            }
+            if options.default_type
+                && (*raw).headers_out.content_type.len == 0
+                && ngx_http_set_content_type(raw) != NGX_OK as ngx_int_t
+            {
+                return Err(OutputError::Failed);
+            }
+            ngx_http_send_header(raw)
+        };
+        if rc == NGX_ERROR as ngx_int_t || rc > NGX_OK as ngx_int_t {
+            return Err(OutputError::Failed);
+        }
+        Ok(())
+    }
+
+    /// Runs header and pending body through nginx's filters.
+    fn filter(
+        &self,
+        r: Request,
+        options: OutputOptions,
+        special: Special,
+    ) -> Result<(), OutputError> {
+        self.start_response(r, options)?;
+        if r.header_only() {
+            self.discard_pending();
+            return Ok(());
+        }
+        if special != Special::None && !self.add_special(r, special) {
+            return Err(OutputError::Failed);
+        }
+        let mut out = self.pending.replace(Chain::EMPTY).first;
+        self.pending_size.set(0);
+        if out.is_null() {
+            return Ok(());
+        }
+        let (mut busy, mut free) = (self.busy.get(), self.free.get());
+        // SAFETY: the request is live and the chain's links are in its pool;
+        // the lists are ours alone.
+        let rc = unsafe {
+            let rc = ngx_http_output_filter(r.raw(), out);
+            ngx_chain_update_chains(r.pool(), &mut free, &mut busy, &mut out, tag());
+            rc
+        };
+        self.busy.set(busy);
+        self.free.set(free);
+        if rc == NGX_ERROR as ngx_int_t || rc > NGX_OK as ngx_int_t {
+            return Err(OutputError::Failed);
+        }
+        debug_assert!(rc == NGX_OK as ngx_int_t || rc == NGX_AGAIN as ngx_int_t || rc < 0);
+        Ok(())
+    }
+
+    fn discard_pending(&self) {
+        self.pending_size.set(0);
+        let chain = self.pending.replace(Chain::EMPTY);
+        if chain.first.is_null() {
+            return;
+        }
+        // SAFETY: the links are ours; nothing else refers to the buffers.
+        unsafe {
+            let mut link = chain.first;
+            while !link.is_null() {
+                let b = (*link).buf;
+                (*b).pos = (*b).start;
+                (*b).last = (*b).start;
+                link = (*link).next;
+            }
+            (*chain.last).next = self.free.get();
+        }
+        self.free.set(chain.first);
+    }
+
+    /// Marks the end of what is pending.
+    fn add_special(&self, r: Request, special: Special) -> bool {
+        // SAFETY: links and buffers live in the request's pool.
+        unsafe {
+            let mut last = self.pending.get().last;
+            if last.is_null() {
+                // A buffer of its own, without a tag: not to be filled again.
+                let link = ngx_alloc_chain_link(r.pool());
+                let b = ngx_pcalloc(r.pool(), size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
+                if link.is_null() || b.is_null() {
+                    return false;
+                }
+                (*link).buf = b;
+                (*link).next = ptr::null_mut();
+                self.pending.set(Chain {
+                    first: link,
+                    last: link,
+                });
+                last = link;
+            }
+            let b = (*last).buf;
+            match special {
+                Special::Last if r.is_subrequest() || (*r.raw()).post_action() != 0 => {
+                    (*b).set_sync(u32::from((*b).pos == (*b).last));
+                    (*b).set_last_in_chain(1);
+                }
+                Special::Last => {
+                    (*b).set_last_buf(1);
+                    (*b).set_last_in_chain(1);
+                }
+                Special::Flush => (*b).set_flush(1),
+                Special::None => {}
+            }
+        }
+        true
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Special {
+    None,
+    Flush,
+    Last,
+}
+
+/// The write handler of a request whose Lua handler runs: sends on what
+/// nginx holds back, and wakes a flush that waits for it.
+pub fn on_writable(r: Request, output: &Output) {
+    // SAFETY: the request and its connection are live.
+    unsafe {
+        let c = (*r.raw()).connection;
+        let wev = (*c).write;
+        if (*wev).timedout() == 0 && ((*r.raw()).buffered() != 0 || (*c).buffered() != 0) {
+            let rc = ngx_http_output_filter(r.raw(), ptr::null_mut());
+            if rc == NGX_ERROR as ngx_int_t {
+                (*c).set_error(1);
+            }
+            // A failure shows at the next write.
+            let _ = ngx_handle_write_event(wev, 0);
+        }
+    }
+    let waker = output.flush_waker.borrow_mut().take();
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

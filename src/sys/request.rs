@@ -1,0 +1,324 @@
+//! The HTTP request.
+
+use std::any::Any;
+use std::os::raw::c_void;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use ngx::ffi::{
+    ngx_connection_t, ngx_cycle, ngx_http_cleanup_add, ngx_http_core_loc_conf_t,
+    ngx_http_core_module, ngx_http_core_run_phases, ngx_http_event_handler_pt,
+    ngx_http_finalize_request, ngx_http_log_ctx_t, ngx_http_request_t,
+    ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_log_t, ngx_module_t,
+    ngx_pool_t,
+};
+
+use super::conf::ComplexValue;
+use super::entry::{guard, on_pool_destroyed};
+use super::log::{self, Level};
+use super::resolver::Resolver;
+
+/// A live request. Copies are only kept where the request's own clean-up
+/// takes them away, so whoever has one may use it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Request(NonNull<ngx_http_request_t>);
+
+impl Request {
+    /// Wraps nginx's request.
+    ///
+    /// # Safety
+    /// The request must be live, and stay so while the value is used.
+    pub unsafe fn from_raw(r: NonNull<ngx_http_request_t>) -> Request {
+        Request(r)
+    }
+
+    /// nginx's request.
+    pub(super) fn raw(self) -> *mut ngx_http_request_t {
+        self.0.as_ptr()
+    }
+
+    fn get<'a>(self) -> &'a ngx_http_request_t {
+        // SAFETY: the request is live (type invariant); references are not
+        // kept across calls into nginx.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The request's memory pool.
+    pub(super) fn pool(self) -> *mut ngx_pool_t {
+        self.get().pool
+    }
+
+    pub(super) fn log_ptr(self) -> *mut ngx_log_t {
+        // SAFETY: a live request has a connection with a log.
+        unsafe { (*self.get().connection).log }
+    }
+
+    /// Writes to error.log, with the request's context.
+    pub fn log(self, level: Level, message: impl AsRef<[u8]>) {
+        // SAFETY: the log lives as long as the request.
+        unsafe { log::write(self.log_ptr(), level, 0, message.as_ref()) }
+    }
+
+    /// The main request, of which this one may be a subrequest.
+    pub fn main(self) -> Request {
+        NonNull::new(self.get().main).map_or(self, Request)
+    }
+
+    /// Whether this is a subrequest.
+    pub fn is_subrequest(self) -> bool {
+        self.main() != self
+    }
+
+    /// Whether the response header is on its way.
+    pub fn header_sent(self) -> bool {
+        self.get().header_sent() != 0
+    }
+
+    /// Whether only a header is to be sent (HEAD, 204, 304).
+    pub fn header_only(self) -> bool {
+        self.get().header_only() != 0
+    }
+
+    /// Status of the response; 0 while it is open.
+    pub fn status(self) -> usize {
+        let r = self.get();
+        if r.err_status != 0 {
+            r.err_status
+        } else {
+            r.headers_out.status
+        }
+    }
+
+    /// HTTP version as nginx counts it: 9, 1000, 1001, 2000, 3000.
+    pub fn http_version(self) -> usize {
+        self.get().http_version
+    }
+
+    /// Whether the client's connection had an error.
+    pub fn connection_failed(self) -> bool {
+        // SAFETY: a live request has a connection.
+        unsafe { (*self.get().connection).error() != 0 }
+    }
+
+    /// Takes one more reference to the request: it stays until
+    /// [`Request::finalize`] gives it back.
+    pub fn hold(self) {
+        // SAFETY: the main request lives at least as long as this one.
+        unsafe {
+            let main = self.get().main;
+            (*main).set_count((*main).count() + 1);
+        }
+    }
+
+    /// Gives back a reference without ending anything.
+    pub fn release(self) {
+        // SAFETY: as hold; callers have held before, so the count stays > 0.
+        unsafe {
+            let main = self.get().main;
+            (*main).set_count((*main).count() - 1);
+        }
+    }
+
+    /// Ends the request's content with `rc`, an nginx code or a status.
+    /// The request may be gone afterwards.
+    pub fn finalize(self, rc: isize) {
+        // SAFETY: the request is live; it is not used after the call.
+        unsafe { ngx_http_finalize_request(self.raw(), rc as ngx_int_t) }
+    }
+
+    /// Goes on with the phases after one that waited. The request may be
+    /// gone afterwards.
+    pub fn run_phases(self) {
+        // SAFETY: as finalize.
+        unsafe { ngx_http_core_run_phases(self.raw()) }
+    }
+
+    /// The client's connection, for [`ClientConnection::run_posted`] after
+    /// the request may be gone.
+    pub fn client(self) -> ClientConnection {
+        ClientConnection(self.get().connection)
+    }
+
+    /// Messages of the connection are about this request from now on: it may
+    /// be a subrequest.
+    pub fn set_log_request(self) {
+        // SAFETY: an HTTP connection's log data is nginx's log context.
+        unsafe {
+            let context = (*self.log_ptr()).data.cast::<ngx_http_log_ctx_t>();
+            if !context.is_null() {
+                (*context).current_request = self.raw();
+            }
+        }
+    }
+
+    /// Sets what happens when the client's socket becomes writable.
+    pub fn set_write_handler<F: Fn(Request) + Copy + 'static>(self, f: F) {
+        // SAFETY: the request is live.
+        unsafe { (*self.raw()).write_event_handler = event_handler(f) }
+    }
+
+    /// Watches for the client going away while the request waits; nginx then
+    /// ends the request with 499.
+    pub fn watch_client(self) {
+        // SAFETY: the request is live; the handler is nginx's own.
+        unsafe { (*self.raw()).read_event_handler = Some(ngx_http_test_reading) }
+    }
+
+    /// Has the phases go on when the client's socket becomes writable, as
+    /// nginx itself sets it up.
+    pub fn restore_write_handler(self) {
+        // SAFETY: the request is live; the handler is nginx's own.
+        unsafe { (*self.raw()).write_event_handler = Some(ngx_http_core_run_phases) }
+    }
+
+    /// Calls `f` when the request ends, before its log phase. False where
+    /// memory is short.
+    pub fn on_end<F: FnOnce() + 'static>(self, f: F) -> bool {
+        unsafe extern "C" fn run<F: FnOnce()>(data: *mut c_void) {
+            // SAFETY: the value was written below; nginx runs a clean-up once.
+            let f = unsafe { data.cast::<F>().read() };
+            guard((), f);
+        }
+        const { assert!(align_of::<F>() <= align_of::<usize>()) };
+        // SAFETY: the request is live; nginx allocates word-aligned.
+        unsafe {
+            let cleanup = ngx_http_cleanup_add(self.raw(), size_of::<F>().max(1));
+            if cleanup.is_null() {
+                return false;
+            }
+            (*cleanup).data.cast::<F>().write(f);
+            (*cleanup).handler = Some(run::<F>);
+        }
+        true
+    }
+
+    /// Calls `f` when the request's memory is freed, after its log phase.
+    pub fn on_free<F: FnOnce() + 'static>(self, f: F) -> bool {
+        // SAFETY: the pool is as live as the request.
+        unsafe { on_pool_destroyed(self.pool(), f) }
+    }
+
+    /// Attaches a value to the request, in our module's place. It is dropped
+    /// with the request's memory; an internal redirect detaches it before.
+    /// False where memory is short.
+    pub fn attach(self, module: &ngx_module_t, value: Rc<dyn Any>) -> bool {
+        let slot = Box::into_raw(Box::new(value));
+        // SAFETY: the slot was just made and is freed once, here or with the
+        // pool; the place in `ctx` belongs to our module.
+        unsafe {
+            if !self.on_free(move || drop(Box::from_raw(slot))) {
+                drop(Box::from_raw(slot));
+                return false;
+            }
+            *self.get().ctx.add(module.ctx_index) = slot.cast();
+        }
+        true
+    }
+
+    /// The attached value.
+    pub fn attached<T: 'static>(self, module: &ngx_module_t) -> Option<Rc<T>> {
+        // SAFETY: the place holds null or a slot that attach() made, which
+        // lives as long as the request's memory.
+        let value = unsafe {
+            let slot = (*self.get().ctx.add(module.ctx_index)).cast::<Rc<dyn Any>>();
+            slot.as_ref()?.clone()
+        };
+        value.downcast().ok()
+    }
+
+    /// Our module's configuration for the request's location.
+    ///
+    /// # Safety
+    /// `T` must be the type that the module's create_loc_conf makes.
+    pub unsafe fn location_conf<T>(self, module: &ngx_module_t) -> &'static T {
+        // SAFETY: nginx fills the array for every module; the configuration
+        // outlives the requests that use it.
+        unsafe { &*(*self.get().loc_conf.add(module.ctx_index)).cast::<T>() }
+    }
+
+    /// Our module's main configuration.
+    ///
+    /// # Safety
+    /// `T` must be the type that the module's create_main_conf makes.
+    pub unsafe fn main_conf<T>(self, module: &ngx_module_t) -> &'static T {
+        // SAFETY: as location_conf.
+        unsafe { &*(*self.get().main_conf.add(module.ctx_index)).cast::<T>() }
+    }
+
+    /// Sets the status of the response unless Lua has chosen one.
+    pub fn set_default_status(self, status: usize) {
+        // SAFETY: the request is live.
+        unsafe {
+            let headers = &mut (*self.raw()).headers_out;
+            if headers.status == 0 {
+                headers.status = status;
+            }
+        }
+    }
+
+    /// Evaluates a file name with variables; a relative one is under nginx's
+    /// prefix. None where nginx could not (it has logged why).
+    pub fn full_path(self, value: &ComplexValue) -> Option<Vec<u8>> {
+        // SAFETY: the request is live and the result copied at once; the
+        // cycle's prefix is live.
+        unsafe {
+            let path = value.evaluate(self.raw())?;
+            Some(if path.starts_with(b"/") {
+                path.to_vec()
+            } else {
+                [(*ngx_cycle).prefix.as_bytes(), path].concat()
+            })
+        }
+    }
+
+    /// The `resolver` directive that applies to the request.
+    pub fn resolver(self) -> Resolver {
+        // SAFETY: the core module's configuration is live.
+        unsafe {
+            let core = self.core_location();
+            Resolver {
+                resolver: (*core).resolver,
+                timeout: (*core).resolver_timeout,
+            }
+        }
+    }
+
+    pub(super) fn core_location(self) -> *mut ngx_http_core_loc_conf_t {
+        // SAFETY: the core module has a configuration in every location.
+        unsafe {
+            (*self.get().loc_conf.add(ngx_http_core_module.ctx_index))
+                .cast::<ngx_http_core_loc_conf_t>()
+        }
+    }
+}
+
+/// The client's connection of a request that may have ended.
+#[derive(Clone, Copy)]
+pub struct ClientConnection(*mut ngx_connection_t);
+
+impl ClientConnection {
+    /// Runs what the end of a request or its phases posted to the connection.
+    /// nginx does so itself only after events of the client's own socket.
+    pub fn run_posted(self) {
+        // SAFETY: nginx keeps the memory of closed connections; the function
+        // itself checks whether the connection is gone.
+        unsafe { ngx_http_run_posted_requests(self.0) }
+    }
+}
+
+/// A C event handler that calls the Rust function `f`.
+fn event_handler<F: Fn(Request) + Copy + 'static>(_f: F) -> ngx_http_event_handler_pt {
+    unsafe extern "C" fn handler<F: Fn(Request) + Copy>(r: *mut ngx_http_request_t) {
+        guard((), || {
+            if let Some(r) = NonNull::new(r) {
+                // SAFETY: nginx passes a live request; F has no size (checked
+                // below), so that its value needs no bits.
+                let (request, f) =
+                    unsafe { (Request::from_raw(r), NonNull::<F>::dangling().read()) };
+                f(request);
+            }
+        });
+    }
+    const { assert!(size_of::<F>() == 0, "a handler cannot capture") };
+    Some(handler::<F>)
+}

@@ -1,0 +1,152 @@
+//! Rust functions that Lua can call: the trampoline between the two.
+//!
+//! A body returns a `Result`; only when all its values are dropped does the
+//! trampoline raise the error, so no Rust value is alive across a jump that
+//! Lua makes. A panic in a body becomes a Lua error.
+
+use std::any::Any;
+use std::os::raw::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+
+use super::ffi;
+use super::stack::State;
+
+/// What a Lua function written in Rust gives back.
+pub type LuaResult = Result<Ret, Throw>;
+
+/// A successful end of a function body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ret {
+    /// This many values on the top of the stack are the results.
+    Values(c_int),
+    /// The coroutine is to be suspended, handing over this many values.
+    Yield(c_int),
+}
+
+/// A Lua error to raise.
+#[derive(Debug)]
+pub enum Throw {
+    /// A message that Lua prefixes with the caller's chunk name and line.
+    Error(String),
+    /// `bad argument #N to 'function' (message)`.
+    Argument(c_int, String),
+    /// The value on the top of the stack, as it is.
+    Value,
+}
+
+impl Throw {
+    /// An error with the caller's position.
+    pub fn error(message: impl Into<String>) -> Throw {
+        Throw::Error(message.into())
+    }
+
+    /// An argument error; `n` counts from 1 and includes the object.
+    pub fn argument(n: c_int, message: impl Into<String>) -> Throw {
+        Throw::Argument(n, message.into())
+    }
+}
+
+/// A function body: a plain `fn` or a closure that captures nothing.
+pub trait Body: Fn(&mut State) -> LuaResult + Copy + 'static {}
+impl<F: Fn(&mut State) -> LuaResult + Copy + 'static> Body for F {}
+
+impl State {
+    /// Pushes a function.
+    pub fn push_function<F: Body>(&self, body: F) {
+        self.push_closure(body, 0);
+    }
+
+    /// Pops `n` values and pushes a function that has them as upvalues.
+    pub fn push_closure<F: Body>(&self, _body: F, n: c_int) {
+        const { assert!(size_of::<F>() == 0, "a Lua function cannot capture") };
+        // SAFETY: the state is live and the trampoline has the C signature.
+        unsafe { ffi::lua_pushcclosure(self.raw(), trampoline::<F>, n) }
+    }
+
+    /// Sets the function `name` in the table on the top of the stack.
+    pub fn set_function<F: Body>(&mut self, name: &str, body: F) {
+        self.push_function(body);
+        self.raw_set_field(-2, name);
+    }
+
+    /// Index of upvalue `n` (from 1) of the running function.
+    pub fn upvalue(n: c_int) -> c_int {
+        ffi::LUA_GLOBALSINDEX - n
+    }
+}
+
+/// Text of a caught panic.
+pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown panic")
+}
+
+enum Exit {
+    Values(c_int),
+    Yield(c_int),
+    Raise,
+    RaiseArgument(c_int),
+}
+
+/// # Safety
+/// Called by Lua only, as a `lua_CFunction`.
+unsafe extern "C-unwind" fn trampoline<F: Body>(l: *mut ffi::lua_State) -> c_int {
+    // All Rust values live and die inside run(), so that nothing is left to
+    // drop when lua_error leaves this frame.
+    match run::<F>(l) {
+        Exit::Values(n) => n,
+        // SAFETY: the running coroutine suspends itself; on LuaJIT this
+        // returns the marker that the VM waits for.
+        Exit::Yield(n) => unsafe { ffi::lua_yield(l, n) },
+        // SAFETY: the error value stands on the top of the stack.
+        Exit::Raise => unsafe { ffi::lua_error(l) },
+        // SAFETY: the message on the top is a string that stays anchored
+        // on the stack while Lua copies it.
+        Exit::RaiseArgument(n) => unsafe {
+            ffi::luaL_argerror(l, n, ffi::lua_tolstring(l, -1, std::ptr::null_mut()))
+        },
+    }
+}
+
+fn run<F: Body>(l: *mut ffi::lua_State) -> Exit {
+    // SAFETY: Lua passes the running state; it outlives the call.
+    let mut state = unsafe { State::from_raw(l) };
+    // SAFETY: F has no size (checked where the function was pushed), so any
+    // bit pattern, the empty one, is a value of it.
+    let body: F = unsafe { NonNull::<F>::dangling().read() };
+    let result = catch_unwind(AssertUnwindSafe(|| body(&mut state)));
+    match result {
+        Ok(Ok(Ret::Values(n))) => Exit::Values(n),
+        Ok(Ok(Ret::Yield(n))) => Exit::Yield(n),
+        Ok(Err(Throw::Value)) => Exit::Raise,
+        Ok(Err(Throw::Error(message))) => {
+            push_with_position(&mut state, &message);
+            Exit::Raise
+        }
+        Ok(Err(Throw::Argument(n, message))) => {
+            state.push_bytes(message);
+            Exit::RaiseArgument(n)
+        }
+        Err(payload) => {
+            push_with_position(
+                &mut state,
+                &format!("internal error: panicked: {}", panic_message(&*payload)),
+            );
+            Exit::Raise
+        }
+    }
+}
+
+/// Pushes `chunk:line: message`, the position being the caller's.
+fn push_with_position(state: &mut State, message: &str) {
+    // SAFETY: the state is live.
+    unsafe { ffi::luaL_where(state.raw(), 1) };
+    let mut text = state.bytes(-1).unwrap_or_default().to_vec();
+    text.extend_from_slice(message.as_bytes());
+    state.pop(1);
+    state.push_bytes(text);
+}

@@ -1,0 +1,28 @@
+//! Warns about writes to undefined globals, which all requests of a worker
+//! share.
+
+use super::stack::State;
+use super::state::run_builtin;
+
+/// Argument: the global table. Writes go through, with a warning in
+/// error.log that says where. Same text as OpenResty's.
+const SOURCE: &str = r#"
+local globals = ...
+local rawset, tostring, traceback = rawset, tostring, debug.traceback
+local mt = getmetatable(globals) or {}
+mt.__newindex = function(table, key, value)
+    rawset(table, key, value)
+    local ngx = ngx
+    if ngx and ngx.log then
+        ngx.log(ngx.WARN, "writing a global Lua variable ('", tostring(key),
+            "') which may lead to race conditions between concurrent requests,",
+            " so prefer the use of 'local' variables", traceback("", 2))
+    end
+end
+setmetatable(globals, mt)
+"#;
+
+pub(super) fn install(state: &mut State) -> Result<(), String> {
+    state.push_globals();
+    run_builtin(state, SOURCE, c"=_G write guard", 1, 0)
+}

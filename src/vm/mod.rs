@@ -1,0 +1,24 @@
+//! The Lua runtime: states, a typed stack, functions, coroutines and the
+//! scheduler that suspends and resumes them. Knows nothing of nginx.
+//!
+//! Everything here runs on the worker's only event-loop thread.
+
+mod chunk;
+pub mod coroutine;
+mod ffi;
+mod function;
+mod guard;
+mod op;
+pub mod sched;
+mod stack;
+mod state;
+mod syntax;
+mod userdata;
+
+pub use chunk::{Chunk, ChunkKey};
+pub use function::{Body, LuaResult, Ret, Throw};
+pub use op::{Parked, run_op};
+pub use sched::{Host, Outcome, Thread, ThreadId};
+pub use stack::{State, Type};
+pub use state::{Vm, VmOptions};
+pub use syntax::syntax_check;

@@ -1,0 +1,39 @@
+//! Operations that may have to wait.
+
+use std::os::raw::c_int;
+use std::task::{Context, Poll};
+
+use super::function::{LuaResult, Ret, Throw};
+use super::sched;
+use super::stack::State;
+
+/// An operation that a Lua function started.
+///
+/// It is polled once when the function is called; when it cannot complete it
+/// is parked in the coroutine and polled again each time its waker is used.
+/// Dropping it cancels it.
+pub trait Parked {
+    /// Tries to complete; when it does, pushes the results of the Lua
+    /// function and says how many.
+    ///
+    /// Must not run Lua code.
+    fn poll(&mut self, cx: &mut Context<'_>, state: &mut State) -> Poll<c_int>;
+}
+
+/// Runs `op` as the body of a Lua function: returns its results at once where
+/// it completes at once, else suspends the running coroutine until it does.
+pub fn run_op<O: Parked + 'static>(state: &mut State, mut op: O) -> LuaResult {
+    let Some(waker) = sched::current_waker() else {
+        return Err(Throw::error("no request found"));
+    };
+    match op.poll(&mut Context::from_waker(&waker), state) {
+        Poll::Ready(n) => Ok(Ret::Values(n)),
+        Poll::Pending if !state.is_yieldable() => {
+            Err(Throw::error("attempt to yield across C-call boundary"))
+        }
+        Poll::Pending => {
+            sched::park(Box::new(op));
+            Ok(Ret::Yield(0))
+        }
+    }
+}
