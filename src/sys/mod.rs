@@ -9,5 +9,6 @@ pub mod event;
 pub mod log;
 pub mod net;
 pub mod output;
+pub mod process;
 pub mod request;
 pub mod resolver;

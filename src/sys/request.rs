@@ -88,6 +88,17 @@ impl Request {
         }
     }
 
+    /// Name of the request method.
+    pub fn method(&self) -> &[u8] {
+        let name = &self.get().method_name;
+        name.as_bytes()
+    }
+
+    /// The query string, as it came.
+    pub fn args(&self) -> &[u8] {
+        self.get().args.as_bytes()
+    }
+
     /// HTTP version as nginx counts it: 9, 1000, 1001, 2000, 3000.
     pub fn http_version(self) -> usize {
         self.get().http_version
