@@ -4,10 +4,26 @@ use std::os::raw::c_int;
 
 use super::scratch::with_scratch;
 use super::uri::unescape;
-use crate::vm::{State, Type};
+use crate::vm::{State, Throw, Type};
 
 /// How many arguments are taken unless Lua says otherwise.
-pub const DEFAULT_MAX: usize = 100;
+const DEFAULT_MAX: usize = 100;
+
+/// The limit that argument `idx` sets; 0 is none.
+pub fn max_argument(state: &State, idx: c_int) -> Result<usize, Throw> {
+    if state.is_none_or_nil(idx) {
+        return Ok(DEFAULT_MAX);
+    }
+    match state.number(idx) {
+        Some(0.0) => Ok(usize::MAX),
+        Some(max) if max > 0.0 => Ok(max as usize),
+        Some(_) => Ok(DEFAULT_MAX),
+        None => Err(Throw::argument(
+            idx,
+            format!("number expected, got {}", state.type_name(idx)),
+        )),
+    }
+}
 
 /// Adds the arguments in `text` to the table on the top; at most `max` of
 /// them. Tells whether there were more.

@@ -55,8 +55,7 @@ fn echo(state: &mut State, newline: bool) -> LuaResult {
     if !(1..=top).all(|idx| is_plain(state, idx)) {
         let mut text = Vec::new();
         for idx in 1..=top {
-            append(state, idx, &mut text)
-                .map_err(|got| bad_argument(idx, &got))?;
+            append(state, idx, &mut text).map_err(|got| bad_argument(idx, &got))?;
         }
         result = context.output.write(request, &text);
     } else {
