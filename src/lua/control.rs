@@ -100,9 +100,10 @@ fn exit(state: &mut State) -> LuaResult {
             state.top()
         )));
     }
-    let status = state.number(1).ok_or_else(|| {
-        Throw::argument(1, format!("number expected, got {}", state.type_name(1)))
-    })? as i32;
+    let status = state
+        .number(1)
+        .ok_or_else(|| Throw::argument(1, format!("number expected, got {}", state.type_name(1))))?
+        as i32;
     let (context, request) = request()?;
     let answered = context.header_is_final(request);
     let mut code = status;

@@ -35,7 +35,9 @@ fn sleep(state: &mut State) -> LuaResult {
     })?;
     super::request()?;
     if seconds.is_nan() || seconds < 0.0 {
-        return Err(Throw::error(format!("invalid sleep duration \"{seconds}\"")));
+        return Err(Throw::error(format!(
+            "invalid sleep duration \"{seconds}\""
+        )));
     }
     // nginx's timers count milliseconds and wrap; a year is long enough.
     let msec = (seconds * 1000.0).min(365.0 * 86_400_000.0) as u64;

@@ -5,8 +5,8 @@ use core::ffi::{c_char, c_void};
 use nginx_sys::{NGX_HTTP_LOC_CONF_OFFSET, ngx_command_t, ngx_conf_t, ngx_str_t};
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
 
-use super::runner;
 use super::module::{CosocketModule, guarded};
+use super::runner;
 use crate::conf::{
     Action, CodePhase, Context, DIRECTIVES, Directive, DirectiveError, LocConf, SyntaxCheck, apply,
 };

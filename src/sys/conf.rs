@@ -9,16 +9,16 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use nginx_sys::{
-    ngx_array_push, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t, ngx_http_core_module,
-    ngx_http_handler_pt, ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
-    ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
-};
-use nginx_sys::{
     NGX_ERROR, NGX_LOG_EMERG, NGX_LOG_WARN, NGX_OK, ngx_buf_t, ngx_conf_file_t, ngx_conf_log_error,
     ngx_conf_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
     ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_request_t, ngx_pagesize, ngx_palloc,
     ngx_parse_size, ngx_parse_time, ngx_pnalloc, ngx_pool_cleanup_add, ngx_read_file, ngx_str_t,
     ngx_test_config,
+};
+use nginx_sys::{
+    ngx_array_push, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t, ngx_http_core_module,
+    ngx_http_handler_pt, ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
+    ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
 };
 
 /// Bits of a directive's type: where it may stand, what it takes.

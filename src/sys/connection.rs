@@ -11,10 +11,10 @@ use std::ptr;
 use std::task::{Poll, Waker};
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_ERROR, NGX_OK, ngx_add_timer, ngx_addr_t,
-    ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_del_timer, ngx_event_connect_peer, ngx_event_t,
-    ngx_handle_read_event, ngx_handle_write_event, ngx_int_t, ngx_log_t, ngx_msec_t,
-    ngx_peer_connection_t, ngx_reusable_connection, ngx_str_t,
+    NGX_AGAIN, NGX_ERROR, NGX_OK, ngx_add_timer, ngx_addr_t, ngx_close_connection,
+    ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_cycle, ngx_del_timer,
+    ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event, ngx_handle_write_event, ngx_int_t,
+    ngx_log_t, ngx_msec_t, ngx_peer_connection_t, ngx_reusable_connection, ngx_str_t,
 };
 
 use super::entry::{cycle_log, guard};
@@ -151,6 +151,8 @@ impl Connection {
         // SAFETY: a plain nginx callback that the peer connection wants.
         peer.get = Some(ngx::ffi::ngx_event_get_peer);
         peer.log = log;
+        // What a peer does is no reason for an alert.
+        peer.set_log_error(ngx_connection_log_error_e_NGX_ERROR_ERR);
         if let Some(local) = &mut local {
             local_addr.sockaddr = (&raw mut local.storage).cast();
             local_addr.socklen = local.len;
@@ -247,6 +249,9 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
             let c = (*event).data.cast::<ngx_connection_t>();
             let shared = &*(*c).data.cast::<Shared>();
             match shared.idle.get() {
+                // That it is writable says nothing about an idle connection.
+                Some(_) if (*event).write() != 0 => (None, None),
+                Some(_) if (*event).timedout() == 0 && is_quiet(c) => (None, None),
                 Some(key) => (Some(key), None),
                 None if (*event).write() != 0 => (None, shared.write.borrow_mut().take()),
                 None => (None, shared.read.borrow_mut().take()),
@@ -347,11 +352,14 @@ impl Transport for Connection {
         })
     }
 
-    fn park(&mut self, key: IdleKey, timeout: Option<Millis>) {
+    fn disown(&mut self) {
         self.cancel_wait(Direction::Read);
         self.cancel_wait(Direction::Write);
-        self.shared.idle.set(Some(key));
         self.set_log(cycle_log());
+    }
+
+    fn park(&mut self, key: IdleKey, timeout: Option<Millis>) {
+        self.shared.idle.set(Some(key));
         self.set_idle(true);
         let event = self.event(Direction::Read);
         // SAFETY: the event belongs to the live connection.
@@ -366,19 +374,8 @@ impl Transport for Connection {
     }
 
     fn is_quiet(&mut self) -> bool {
-        let mut byte = 0u8;
-        // SAFETY: one byte of room is given; a peek changes nothing.
-        let n = unsafe { libc::recv(self.fd(), (&raw mut byte).cast(), 1, libc::MSG_PEEK) };
-        let quiet = n < 0
-            && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
-            // SAFETY: the connection is live. nginx sets `close` when it
-            // wants idle connections gone.
-            && unsafe { (*self.c).close() == 0 };
-        if quiet {
-            // SAFETY: the event belongs to the live connection.
-            unsafe { (*self.event(Direction::Read)).set_ready(0) };
-        }
-        quiet
+        // SAFETY: the connection is live.
+        unsafe { is_quiet(self.c) }
     }
 
     fn fd(&self) -> RawFd {
@@ -397,6 +394,27 @@ impl Drop for Connection {
             }
             ngx_close_connection(self.c);
         }
+    }
+}
+
+/// Whether nothing was received and nginx does not want the connection
+/// closed; then waits for the next event.
+///
+/// # Safety
+/// `c` must be a live connection.
+unsafe fn is_quiet(c: *mut ngx_connection_t) -> bool {
+    let mut byte = 0u8;
+    // SAFETY: by the caller's promise; one byte of room is given, and a peek
+    // changes nothing. nginx sets `close` when it wants idle connections gone.
+    unsafe {
+        let n = libc::recv((*c).fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK);
+        let quiet = n < 0
+            && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+            && (*c).close() == 0;
+        if quiet {
+            (*(*c).read).set_ready(0);
+        }
+        quiet
     }
 }
 

@@ -168,6 +168,11 @@ pub struct OwnedSocket {
 }
 
 impl OwnedSocket {
+    /// The socket, whoever owns it.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     /// The socket, if `context` owns it.
     pub fn of(&self, context: &Rc<Context>) -> Option<&Socket> {
         std::ptr::eq(self.owner.as_ptr(), Rc::as_ptr(context)).then_some(&self.socket)

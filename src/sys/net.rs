@@ -60,19 +60,20 @@ impl Net for HandlerNet {
             .or_else(Resolver::of_worker)
             .ok_or(ResolveError::NoResolver)?;
         let addresses = resolver.resolve(host).await?;
-        Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+        Ok(addresses
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, port))
+            .collect())
     }
 
     fn connect(&self, address: &Address, local: &Local) -> Result<Connection, Error> {
         let system = |errno| Error::System {
             errno,
-            stage: Stage::Connect,
+            stage: Stage::Begin,
         };
         let raw = match address {
             Address::Ip(address) => RawAddress::inet(*address),
-            Address::Unix(path) => {
-                RawAddress::unix(path).ok_or(system(libc::ENAMETOOLONG))?
-            }
+            Address::Unix(path) => RawAddress::unix(path).ok_or(system(libc::ENAMETOOLONG))?,
         };
         let bind = match address {
             Address::Ip(_) => local.bind.map(RawAddress::inet),
@@ -114,7 +115,5 @@ pub fn parse_bind_address(text: &str) -> Option<SocketAddr> {
         .strip_prefix('[')
         .and_then(|t| t.strip_suffix(']'))
         .unwrap_or(text);
-    text.parse::<IpAddr>()
-        .ok()
-        .map(|ip| SocketAddr::new(ip, 0))
+    text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 0))
 }

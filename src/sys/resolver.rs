@@ -11,8 +11,8 @@ use std::task::{Context, Poll, Waker};
 
 use ngx::ffi::{
     NGX_OK, ngx_cycle, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
-    ngx_http_module, ngx_int_t, ngx_msec_t, ngx_resolve_name, ngx_resolve_name_done, ngx_resolve_start,
-    ngx_resolver_ctx_t, ngx_resolver_strerror, ngx_resolver_t, ngx_str_t,
+    ngx_http_module, ngx_int_t, ngx_msec_t, ngx_resolve_name, ngx_resolve_name_done,
+    ngx_resolve_start, ngx_resolver_ctx_t, ngx_resolver_strerror, ngx_resolver_t, ngx_str_t,
 };
 
 use super::entry::guard;
@@ -49,8 +49,8 @@ impl Resolver {
         // SAFETY: the cycle is live; a module without configuration has null
         // in its place, and `http` has one for the core module.
         unsafe {
-            let http = (*(*ngx_cycle).conf_ctx.add(ngx_http_module.index))
-                .cast::<ngx_http_conf_ctx_t>();
+            let http =
+                (*(*ngx_cycle).conf_ctx.add(ngx_http_module.index)).cast::<ngx_http_conf_ctx_t>();
             let http = http.as_ref()?;
             let core = (*http.loc_conf.add(ngx_http_core_module.ctx_index))
                 .cast::<ngx_http_core_loc_conf_t>()

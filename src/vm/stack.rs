@@ -132,9 +132,7 @@ impl State {
     /// A number, or a string that reads as one.
     pub fn number(&self, idx: c_int) -> Option<f64> {
         // SAFETY: `l` is live; both calls only read the value.
-        unsafe {
-            (ffi::lua_isnumber(self.l, idx) != 0).then(|| ffi::lua_tonumber(self.l, idx))
-        }
+        unsafe { (ffi::lua_isnumber(self.l, idx) != 0).then(|| ffi::lua_tonumber(self.l, idx)) }
     }
 
     /// The bytes of a string or number; a number is turned into a string on
@@ -293,6 +291,19 @@ impl State {
         debug_assert_eq!(self.type_of(idx), Type::Table);
         // SAFETY: as raw_geti; the key is one that `next` itself returned.
         unsafe { ffi::lua_next(self.l, idx) != 0 }
+    }
+
+    /// Empties the table at `idx`, without metamethods.
+    pub fn clear_table(&mut self, idx: c_int) {
+        let idx = self.abs(idx);
+        self.push_nil();
+        while self.next(idx) {
+            self.pop(1);
+            // A field that is there may be set to nil while traversing.
+            self.push_value(-1);
+            self.push_nil();
+            self.raw_set(idx);
+        }
     }
 
     /// Pops a table and makes it the metatable of the value at `idx`.

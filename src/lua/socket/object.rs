@@ -1,0 +1,239 @@
+//! The socket object: a Lua table that holds the socket at index 1, so that
+//! code may keep fields of its own in it.
+
+use std::os::raw::c_int;
+use std::rc::Rc;
+
+use super::{connect, context, log_errors, options, receive, send};
+use crate::conf;
+use crate::rt::Millis;
+use crate::sock::{Buffers, Timeouts};
+use crate::sys::connection::Connection;
+use crate::sys::context::{Context, OwnedSocket};
+use crate::sys::net;
+use crate::vm::{LuaResult, Ret, State, Throw, Type};
+
+/// A TCP socket of this worker.
+pub type TcpSocket = crate::sock::TcpSocket<Connection>;
+
+/// Place of the userdata in the object.
+const SOCKET: c_int = 1;
+
+/// Largest timeout in milliseconds plus one.
+const TIMEOUT_LIMIT: f64 = 2_147_483_648.0;
+
+/// Pushes the metatable that all socket objects share.
+pub fn push_metatable(state: &mut State) {
+    state.new_table(0, 1);
+    state.new_table(0, 24);
+    state.set_function("bind", options::bind);
+    state.set_function("connect", connect::connect);
+    state.set_function("send", send::send);
+    state.set_function("receive", receive::receive);
+    state.set_function("receiveany", receive::receiveany);
+    state.set_function("receiveuntil", receive::receiveuntil);
+    state.set_function("settimeout", settimeout);
+    state.set_function("settimeouts", settimeouts);
+    state.set_function("setkeepalive", setkeepalive);
+    state.set_function("getreusedtimes", getreusedtimes);
+    state.set_function("setoption", options::setoption);
+    state.set_function("getoption", options::getoption);
+    state.set_function("getfd", options::getfd);
+    state.set_function("close", close);
+    state.raw_set_field(-2, "__index");
+}
+
+/// Pushes a new socket object that `context` owns.
+pub fn push_new(state: &mut State, context: &Rc<Context>, metatable: c_int) {
+    thread_local! {
+        static BUFFERS: Buffers = Buffers::new();
+    }
+    let conf = conf::current().map(|conf| &conf.socket);
+    let default = conf::SocketConf::default();
+    let conf = conf.unwrap_or(&default);
+    let socket = BUFFERS.with(|buffers| {
+        TcpSocket::new(
+            buffers,
+            conf.buffer_size(),
+            Timeouts {
+                connect: conf.connect_timeout(),
+                send: conf.send_timeout(),
+                read: conf.read_timeout(),
+            },
+        )
+    });
+    state.new_table(1, 2);
+    state.push_userdata(context.adopt_socket(socket));
+    state.raw_seti(-2, SOCKET);
+    state.push_value(metatable);
+    state.set_metatable(-2);
+}
+
+/// Pushes the userdata of the object at `idx`.
+fn push_socket(state: &mut State, idx: c_int) -> Result<(), Throw> {
+    let bad = |state: &State| {
+        Throw::argument(
+            1,
+            format!("socket object expected, got {}", state.type_name(idx)),
+        )
+    };
+    if state.type_of(idx) != Type::Table {
+        return Err(bad(state));
+    }
+    state.raw_geti(idx, SOCKET);
+    if state.userdata::<OwnedSocket>(-1).is_none() {
+        return Err(bad(state));
+    }
+    Ok(())
+}
+
+/// The socket of the object at `idx`, whoever owns it. Leaves one more value
+/// on the stack.
+pub fn any_socket(state: &mut State, idx: c_int) -> Result<TcpSocket, Throw> {
+    push_socket(state, idx)?;
+    state
+        .userdata::<OwnedSocket>(-1)
+        .map(|owned| owned.socket().clone())
+        .ok_or_else(|| Throw::error("bad request"))
+}
+
+/// The socket of the object at `idx` and the running context, which must own
+/// it. Leaves one more value on the stack.
+pub fn own_socket(state: &mut State, idx: c_int) -> Result<(TcpSocket, Rc<Context>), Throw> {
+    let context = context()?;
+    push_socket(state, idx)?;
+    let socket = state
+        .userdata::<OwnedSocket>(-1)
+        .and_then(|owned| owned.of(&context))
+        .cloned()
+        .ok_or_else(|| Throw::error("bad request"))?;
+    Ok((socket, context))
+}
+
+/// A timeout argument in milliseconds; what is not a number stands for the
+/// directive.
+fn timeout(state: &State, idx: c_int) -> Result<Option<Millis>, Throw> {
+    match state.number(idx) {
+        Some(ms) if (0.0..TIMEOUT_LIMIT).contains(&ms) => Ok(Some(ms as Millis)),
+        Some(_) => Err(Throw::error("bad timeout value")),
+        None => Ok(None),
+    }
+}
+
+/// `sock:settimeout(ms)`
+fn settimeout(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 2 {
+        return Err(Throw::error(format!(
+            "ngx.socket settimeout: expecting 2 arguments (including the object) but seen {n}"
+        )));
+    }
+    let ms = timeout(state, 2)?;
+    any_socket(state, 1)?.set_timeouts(ms, ms, ms);
+    Ok(Ret::Values(0))
+}
+
+/// `sock:settimeouts(connect, send, read)`
+fn settimeouts(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 4 {
+        return Err(Throw::error(format!(
+            "ngx.socket settimeouts: expecting 4 arguments (including the object) but seen {n}"
+        )));
+    }
+    let (connect, send, read) = (timeout(state, 2)?, timeout(state, 3)?, timeout(state, 4)?);
+    any_socket(state, 1)?.set_timeouts(connect, send, read);
+    Ok(Ret::Values(0))
+}
+
+/// `sock:setkeepalive([timeout_ms[, size]])`
+fn setkeepalive(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !(1..=3).contains(&n) {
+        return Err(Throw::error(format!(
+            "expecting 1 to 3 arguments (including the object), but got {n}"
+        )));
+    }
+    let default = conf::SocketConf::default();
+    let conf = conf::current().map_or(&default, |conf| &conf.socket);
+    let timeout = if state.is_none_or_nil(2) {
+        Some(conf.keepalive_timeout())
+    } else {
+        match state.number(2) {
+            Some(ms) if (0.0..TIMEOUT_LIMIT).contains(&ms) => Some(ms as Millis),
+            Some(_) => return Err(Throw::argument(2, "bad timeout value")),
+            None => return Err(number_expected(state, 2)),
+        }
+    };
+    let size = if state.is_none_or_nil(3) {
+        conf.pool_size()
+    } else {
+        match state.number(3) {
+            Some(size) if size >= 1.0 => size as usize,
+            Some(size) => {
+                return Err(Throw::argument(
+                    3,
+                    format!("bad \"pool_size\" option value: {}", size as i64),
+                ));
+            }
+            None => return Err(number_expected(state, 3)),
+        }
+    };
+    let (socket, _) = own_socket(state, 1)?;
+    let result = socket.keepalive(
+        &net::pools(),
+        timeout.filter(|&ms| ms > 0),
+        size,
+        net::exiting(),
+    );
+    Ok(Ret::Values(match result {
+        Ok(()) => {
+            state.push_int(1);
+            1
+        }
+        Err(error) => state.push_nil_err(error.to_string()),
+    }))
+}
+
+/// The argument error for what should have been a number.
+pub fn number_expected(state: &State, idx: c_int) -> Throw {
+    Throw::argument(
+        idx,
+        format!("number expected, got {}", state.type_name(idx)),
+    )
+}
+
+/// `sock:getreusedtimes()`
+fn getreusedtimes(state: &mut State) -> LuaResult {
+    let socket = any_socket(state, 1)?;
+    Ok(Ret::Values(match socket.reused_times() {
+        Ok(times) => {
+            state.push_int(times.into());
+            1
+        }
+        Err(error) => state.push_nil_err(error.to_string()),
+    }))
+}
+
+/// `sock:close()`
+fn close(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 1 {
+        return Err(Throw::error(format!(
+            "expecting 1 argument (including the object) but seen {n}"
+        )));
+    }
+    let (socket, context) = own_socket(state, 1)?;
+    Ok(Ret::Values(match socket.close() {
+        Ok(()) => {
+            state.push_int(1);
+            1
+        }
+        Err(error) => {
+            if log_errors() {
+                super::log_failure(&context, &error);
+            }
+            state.push_nil_err(error.to_string())
+        }
+    }))
+}
