@@ -2,11 +2,17 @@
 //! below, pushes results or parks.
 
 mod control;
+mod fields;
+mod header;
 mod log;
 mod output;
+mod req;
 mod socket;
+mod status;
 mod table;
+mod text;
 mod time;
+mod var;
 
 use std::rc::Rc;
 
@@ -23,6 +29,10 @@ pub fn open(state: &mut State) {
     output::open(state);
     socket::open(state);
     time::open(state);
+    header::open(state);
+    req::open(state);
+    var::open(state);
+    fields::open(state);
     state.raw_set_field(-2, "ngx");
     state.pop(1);
 }

@@ -17,6 +17,7 @@ use ngx::ffi::{
     ngx_http_set_content_type, ngx_int_t, ngx_pcalloc, ngx_pnalloc,
 };
 
+use super::headers::wants_default_type;
 use super::request::Request;
 
 /// Pending bytes that make [`Output::write`] hand them to the filters.
@@ -327,7 +328,7 @@ impl Output {
                 (*raw).headers_out.status = 200;
             }
             if options.default_type
-                && (*raw).headers_out.content_type.len == 0
+                && wants_default_type(raw)
                 && ngx_http_set_content_type(raw) != NGX_OK as ngx_int_t
             {
                 return Err(OutputError::Failed);

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::os::raw::c_void;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use ngx::ffi::{
@@ -10,13 +10,15 @@ use ngx::ffi::{
     ngx_http_core_module, ngx_http_core_run_phases, ngx_http_event_handler_pt,
     ngx_http_finalize_request, ngx_http_log_ctx_t, ngx_http_request_t,
     ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_log_t, ngx_module_t,
-    ngx_pool_t,
+    ngx_pnalloc, ngx_pool_t, ngx_str_t,
 };
 
 use super::conf::ComplexValue;
 use super::entry::{guard, on_pool_destroyed};
 use super::log::{self, Level};
 use super::resolver::Resolver;
+
+const SWITCHING_PROTOCOLS: usize = 101;
 
 /// A live request. Copies are only kept where the request's own clean-up
 /// takes them away, so whoever has one may use it.
@@ -46,6 +48,24 @@ impl Request {
     /// The request's memory pool.
     pub(super) fn pool(self) -> *mut ngx_pool_t {
         self.get().pool
+    }
+
+    /// Copies text into the request's memory. None where that is short.
+    pub(super) fn copy(self, parts: &[&[u8]]) -> Option<ngx_str_t> {
+        let len = parts.iter().map(|part| part.len()).sum();
+        // SAFETY: the pool is live, and what it gives has room for all parts.
+        unsafe {
+            let data = ngx_pnalloc(self.pool(), len).cast::<u8>();
+            if data.is_null() {
+                return None;
+            }
+            let mut end = data;
+            for part in parts {
+                ptr::copy_nonoverlapping(part.as_ptr(), end, part.len());
+                end = end.add(part.len());
+            }
+            Some(ngx_str_t { len, data })
+        }
     }
 
     pub(super) fn log_ptr(self) -> *mut ngx_log_t {
@@ -86,6 +106,25 @@ impl Request {
             r.err_status
         } else {
             r.headers_out.status
+        }
+    }
+
+    /// Sets the status of the response, in place of any error's.
+    pub fn set_status(self, status: usize) {
+        // SAFETY: the request is live; the text is static, and nginx only
+        // reads it.
+        unsafe {
+            let r = &mut *self.raw();
+            r.headers_out.status = status;
+            r.err_status = 0;
+            // The line that came from an upstream says another status; for
+            // 101 nginx has no text of its own.
+            r.headers_out.status_line = ngx_str_t::empty();
+            if status == SWITCHING_PROTOCOLS {
+                let line = b"101 Switching Protocols";
+                r.headers_out.status_line.data = line.as_ptr().cast_mut();
+                r.headers_out.status_line.len = line.len();
+            }
         }
     }
 

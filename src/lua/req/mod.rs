@@ -1,0 +1,12 @@
+//! `ngx.req`: the request, one file a subject.
+
+mod headers;
+
+use crate::vm::State;
+
+/// Adds `req` to the `ngx` table on the top.
+pub fn open(state: &mut State) {
+    state.new_table(0, 32);
+    headers::open(state);
+    state.raw_set_field(-2, "req");
+}
