@@ -7,6 +7,8 @@ use Cwd 'abs_path';
 use File::Basename 'dirname';
 use Test::More ();
 
+binmode $_, ':encoding(UTF-8)' for map { Test::More->builder->$_ } qw( output failure_output );
+
 my $root = abs_path( dirname(__FILE__) . '/..' );
 my @readmes = qw( README.md README.zh-CN.md );
 my @documents = map { substr $_, 1 + length $root }
@@ -95,7 +97,7 @@ sub table {
     return \%status;
 }
 
-my %directives = map { $_ => 1 } slurp('src/conf/directives.rs') =~ /\bc"([a-z_]+)"/g;
+my %directives = map { $_ => 1 } slurp('src/conf/directives.rs') =~ /\bc"([a-z0-9_]+)"/g;
 Test::More::cmp_ok( scalar keys %directives, '>', 30, 'the directives were found' );
 for my $document (@readmes) {
     my $status = table( $document, 'directives' );
