@@ -33,7 +33,7 @@ impl Buffers {
     }
 
     /// A buffer of `len` bytes, a power of two.
-    fn get(&self, len: usize) -> Result<Vec<u8>, Error> {
+    pub(super) fn get(&self, len: usize) -> Result<Vec<u8>, Error> {
         let reused = class_of(len).and_then(|class| self.0.borrow_mut().get_mut(class)?.pop());
         match reused {
             Some(buf) => Ok(buf),
@@ -45,7 +45,8 @@ impl Buffers {
         }
     }
 
-    fn put(&self, buf: Vec<u8>) {
+    /// Takes back what [`get`](Self::get) gave.
+    pub(super) fn put(&self, buf: Vec<u8>) {
         let Some(class) = class_of(buf.len()) else {
             return;
         };
