@@ -7,11 +7,12 @@ use ngx::ffi::{ngx_exiting, ngx_log_t, ngx_terminate};
 
 use super::connection::{ConnectFailed, Connection, RawAddress, log_for};
 use super::context::Context;
+use super::datagram::Datagram;
 use super::event::{Sleep, now_msec};
 use super::resolver::Resolver;
 use crate::rt::Millis;
 use crate::sock::net::Local;
-use crate::sock::{Address, Error, Idle, Net, Pools, ResolveError, Stage};
+use crate::sock::{Address, DatagramNet, Error, Idle, Net, Pools, ResolveError, Stage};
 
 /// The keepalive pools of this worker.
 pub fn pools() -> Pools<Idle<Connection>> {
@@ -67,18 +68,7 @@ impl Net for HandlerNet {
     }
 
     fn connect(&self, address: &Address, local: &Local) -> Result<Connection, Error> {
-        let system = |errno| Error::System {
-            errno,
-            stage: Stage::Connect,
-        };
-        let raw = match address {
-            Address::Ip(address) => RawAddress::inet(*address),
-            Address::Unix(path) => RawAddress::unix(path).ok_or(system(libc::ENAMETOOLONG))?,
-        };
-        let bind = match address {
-            Address::Ip(_) => local.bind.map(RawAddress::inet),
-            Address::Unix(_) => None,
-        };
+        let (raw, bind) = endpoints(address, local)?;
         Connection::connect(
             &raw,
             address.to_string().as_bytes(),
@@ -86,10 +76,7 @@ impl Net for HandlerNet {
             local.transparent,
             self.log(),
         )
-        .map_err(|failed| match failed {
-            ConnectFailed::System(errno) => system(errno),
-            ConnectFailed::NoConnection => Error::NoLiveConnection,
-        })
+        .map_err(not_connected)
     }
 
     fn adopt(&self, transport: &mut Connection) {
@@ -106,6 +93,39 @@ impl Net for HandlerNet {
 
     fn random(&self) -> u32 {
         ngx::ffi::ngx_random() as u32
+    }
+}
+
+impl DatagramNet for HandlerNet {
+    type Datagram = Datagram;
+
+    fn open(&self, address: &Address, local: &Local) -> Result<Datagram, Error> {
+        let (raw, mut bind) = endpoints(address, local)?;
+        if let Address::Unix(_) = address {
+            bind = Some(RawAddress::unnamed_unix());
+        }
+        Datagram::open(&raw, bind.as_ref(), self.log()).map_err(not_connected)
+    }
+}
+
+/// Where to connect to, and from where.
+fn endpoints(address: &Address, local: &Local) -> Result<(RawAddress, Option<RawAddress>), Error> {
+    match address {
+        Address::Ip(address) => Ok((RawAddress::inet(*address), local.bind.map(RawAddress::inet))),
+        Address::Unix(path) => match RawAddress::unix(path) {
+            Some(raw) => Ok((raw, None)),
+            None => Err(not_connected(ConnectFailed::System(libc::ENAMETOOLONG))),
+        },
+    }
+}
+
+fn not_connected(failed: ConnectFailed) -> Error {
+    match failed {
+        ConnectFailed::System(errno) => Error::System {
+            errno,
+            stage: Stage::Connect,
+        },
+        ConnectFailed::NoConnection => Error::NoLiveConnection,
     }
 }
 

@@ -1,13 +1,15 @@
-//! `sock:connect`.
+//! `sock:connect`, `ngx.socket.connect`.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::os::raw::c_int;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
-use super::log_errors;
-use super::object::{TcpSocket, own_socket};
+use super::object::{TcpSocket, push_new};
+use super::owned::own_socket;
+use super::{cosocket_context, log_errors};
 use crate::conf;
 use crate::sock::{self, ConnectError, ConnectRequest, Target};
 use crate::sys::context::Context;
@@ -31,18 +33,54 @@ pub fn connect(state: &mut State) -> LuaResult {
             "ngx.socket connect: expecting 2, 3, or 4 arguments (including the object), but seen {n}"
         )));
     }
-    let (socket, context) = own_socket(state, 1)?;
-    connect_with(state, &socket, context, 2, n)
+    let (socket, context) = own_socket::<TcpSocket>(state, 1)?;
+    connect_with(state, &socket, context, 2..=n, None)
 }
 
-/// Connects `socket` to what the arguments from `first` to `last` say.
+/// `ngx.socket.connect(host, port[, opts])`, `ngx.socket.connect("unix:/path"[, opts])`;
+/// upvalue: the metatable.
+pub fn socket_connect(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !(1..=3).contains(&n) {
+        return Err(Throw::error(format!(
+            "ngx.socket connect: expecting 1, 2, or 3 arguments, but seen {n}"
+        )));
+    }
+    let context = cosocket_context()?;
+    let socket = push_new(state, &context, State::upvalue(1));
+    connect_with(state, &socket, context, 1..=n, Some(n + 1))
+}
+
+/// Connects `socket` to what the arguments say. The result is the `object`, or
+/// 1 where there is none.
 fn connect_with(
     state: &mut State,
     socket: &TcpSocket,
     context: Rc<Context>,
-    first: c_int,
-    last: c_int,
+    arguments: RangeInclusive<c_int>,
+    object: Option<c_int>,
 ) -> LuaResult {
+    let (&first, &last) = (arguments.start(), arguments.end());
+    let mut rest = last - first;
+    let options = if rest > 0 && state.type_of(last) == Type::Table {
+        rest -= 1;
+        options(state, last)?
+    } else {
+        Options::default()
+    };
+    match target(state, first, rest > 0)? {
+        Ok(target) => start(state, socket, context, target, options, object),
+        Err(message) => Ok(Ret::Values(state.push_nil_err(message))),
+    }
+}
+
+/// The host in the argument `first`, and the port after it if there is one;
+/// Err: the string for Lua.
+pub fn target(
+    state: &State,
+    first: c_int,
+    has_port: bool,
+) -> Result<Result<Target, Vec<u8>>, Throw> {
     let host: Box<[u8]> = match state.type_of(first) {
         Type::String | Type::Number => state.bytes(first).unwrap_or_default().into(),
         _ => {
@@ -52,29 +90,26 @@ fn connect_with(
             ));
         }
     };
-    let mut rest = last - first;
-    let options = if rest > 0 && state.type_of(last) == Type::Table {
-        rest -= 1;
-        options(state, last)?
-    } else {
-        Options::default()
-    };
-    let target = if host.starts_with(b"unix:") {
-        Target::Unix(host)
-    } else {
-        let port = first + 1;
-        if rest == 0 || state.is_none_or_nil(port) {
-            return Ok(Ret::Values(state.push_nil_err("missing the port number")));
-        }
-        match port_number(state, port) {
-            Ok(port) => Target::Host { host, port },
-            Err(bad) => {
-                let message = [b"bad port number: ".as_slice(), &bad].concat();
-                return Ok(Ret::Values(state.push_nil_err(message)));
-            }
-        }
-    };
-    start(state, socket, context, target, options)
+    if host.starts_with(b"unix:") {
+        return Ok(Ok(Target::Unix(host)));
+    }
+    let port = first + 1;
+    if !has_port || state.is_none_or_nil(port) {
+        return Ok(Err(b"missing the port number".to_vec()));
+    }
+    Ok(match port_number(state, port) {
+        Ok(port) => Ok(Target::Host { host, port }),
+        Err(bad) => Err([b"bad port number: ".as_slice(), &bad].concat()),
+    })
+}
+
+/// Pushes what a successful connect returns.
+fn push_connected(state: &State, object: Option<c_int>) -> c_int {
+    match object {
+        Some(object) => state.push_value(object),
+        None => state.push_int(1),
+    }
+    1
 }
 
 fn start(
@@ -83,6 +118,7 @@ fn start(
     context: Rc<Context>,
     target: Target,
     options: Options,
+    object: Option<c_int>,
 ) -> LuaResult {
     let net = HandlerNet::new(context.clone(), log_errors());
     let pools = net::pools();
@@ -95,10 +131,7 @@ fn start(
     });
     if let Some(done) = sock::try_connect_now(socket, &net, &pools, &pool) {
         return Ok(Ret::Values(match done {
-            Ok(()) => {
-                state.push_int(1);
-                1
-            }
+            Ok(()) => push_connected(state, object),
             Err(error) => state.push_nil_err(error.to_string()),
         }));
     }
@@ -119,6 +152,7 @@ fn start(
         state,
         Connecting {
             future: Box::pin(connecting),
+            object,
             context,
             log_errors: log_errors(),
         },
@@ -185,6 +219,8 @@ fn count(state: &State, idx: c_int, name: &str, least: f64) -> Result<usize, Thr
 /// A connect that waits.
 struct Connecting {
     future: Pin<Box<dyn Future<Output = Result<(), ConnectError>>>>,
+    /// Where the object stands on the stack, if that is the result.
+    object: Option<c_int>,
     context: Rc<Context>,
     log_errors: bool,
 }
@@ -192,10 +228,7 @@ struct Connecting {
 impl Parked for Connecting {
     fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
         self.future.as_mut().poll(cx).map(|result| match result {
-            Ok(()) => {
-                state.push_int(1);
-                1
-            }
+            Ok(()) => push_connected(state, self.object),
             Err(error) => {
                 if self.log_errors
                     && let Some(line) = error.log_line()
