@@ -4,7 +4,7 @@
 //!   make one (resolve, connect, time, randomness).
 //! * [`stream`] is the socket object: slots, halves, timeouts, reading and writing.
 //! * [`datagram`] is the datagram socket: UDP and unix.
-//! * [`connect`] is the connect sequence, [`pool`] the keepalive pools.
+//! * [`mod@connect`] is the connect sequence, [`pool`] the keepalive pools.
 //! * [`framing`], [`until`] and [`rxbuf`] cut the received bytes into results.
 //! * [`error`] holds every failure with its Lua-visible text.
 //!

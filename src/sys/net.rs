@@ -68,15 +68,17 @@ impl Net for HandlerNet {
     }
 
     fn connect(&self, address: &Address, local: &Local) -> Result<Connection, Error> {
-        let (raw, bind) = endpoints(address, local)?;
-        Connection::connect(
-            &raw,
-            address.to_string().as_bytes(),
-            bind.as_ref(),
-            local.transparent,
-            self.log(),
-        )
-        .map_err(not_connected)
+        endpoints(address, local)
+            .and_then(|(raw, bind)| {
+                Connection::connect(
+                    &raw,
+                    address.to_string().as_bytes(),
+                    bind.as_ref(),
+                    local.transparent,
+                    self.log(),
+                )
+            })
+            .map_err(|failed| not_connected(failed, Stage::Begin))
     }
 
     fn adopt(&self, transport: &mut Connection) {
@@ -100,31 +102,35 @@ impl DatagramNet for HandlerNet {
     type Datagram = Datagram;
 
     fn open(&self, address: &Address, local: &Local) -> Result<Datagram, Error> {
-        let (raw, mut bind) = endpoints(address, local)?;
-        if let Address::Unix(_) = address {
-            bind = Some(RawAddress::unnamed_unix());
-        }
-        Datagram::open(&raw, bind.as_ref(), self.log()).map_err(not_connected)
+        endpoints(address, local)
+            .and_then(|(raw, bind)| {
+                // The answer to a unix socket needs an address, too.
+                let bind = match address {
+                    Address::Ip(_) => bind,
+                    Address::Unix(_) => Some(RawAddress::unnamed_unix()),
+                };
+                Datagram::open(&raw, bind.as_ref(), self.log())
+            })
+            .map_err(|failed| not_connected(failed, Stage::Connect))
     }
 }
 
 /// Where to connect to, and from where.
-fn endpoints(address: &Address, local: &Local) -> Result<(RawAddress, Option<RawAddress>), Error> {
+fn endpoints(
+    address: &Address,
+    local: &Local,
+) -> Result<(RawAddress, Option<RawAddress>), ConnectFailed> {
     match address {
         Address::Ip(address) => Ok((RawAddress::inet(*address), local.bind.map(RawAddress::inet))),
-        Address::Unix(path) => match RawAddress::unix(path) {
-            Some(raw) => Ok((raw, None)),
-            None => Err(not_connected(ConnectFailed::System(libc::ENAMETOOLONG))),
-        },
+        Address::Unix(path) => RawAddress::unix(path)
+            .map(|raw| (raw, None))
+            .ok_or(ConnectFailed::System(libc::ENAMETOOLONG)),
     }
 }
 
-fn not_connected(failed: ConnectFailed) -> Error {
+fn not_connected(failed: ConnectFailed, stage: Stage) -> Error {
     match failed {
-        ConnectFailed::System(errno) => Error::System {
-            errno,
-            stage: Stage::Connect,
-        },
+        ConnectFailed::System(errno) => Error::System { errno, stage },
         ConnectFailed::NoConnection => Error::NoLiveConnection,
     }
 }

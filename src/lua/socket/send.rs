@@ -1,6 +1,5 @@
 //! `sock:send`.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::os::raw::c_int;
 use std::pin::Pin;
@@ -10,14 +9,12 @@ use std::task::{Context as TaskContext, Poll};
 use super::log_failure;
 use super::object::TcpSocket;
 use super::owned::own_socket;
+use crate::lua::scratch::with_scratch;
 use crate::lua::table::{NotText, Strictness, flatten};
 use crate::sock::{Begun, Error, SendOp};
 use crate::sys::connection::Connection;
 use crate::sys::context::Context;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
-
-/// A scratch buffer that grew larger than this is not kept.
-const KEPT_SCRATCH: usize = 256 * 1024;
 
 /// `sock:send(data)`
 pub fn send(state: &mut State) -> LuaResult {
@@ -63,21 +60,6 @@ pub fn with_data<R>(state: &mut State, idx: c_int, f: impl FnOnce(&[u8]) -> R) -
             ),
         )),
     }
-}
-
-/// Runs `f` with an empty buffer that is used again by the next call.
-fn with_scratch<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    }
-    // Taken out, since nothing may be borrowed while Lua's stack is read.
-    let mut scratch = SCRATCH.take();
-    scratch.clear();
-    let result = f(&mut scratch);
-    if scratch.capacity() <= KEPT_SCRATCH {
-        SCRATCH.set(scratch);
-    }
-    result
 }
 
 fn push_result(state: &State, context: &Context, result: Result<usize, Error>) -> c_int {
