@@ -11,10 +11,10 @@ my $prefix = tempdir( CLEANUP => 1 );
 make_path("$prefix/logs");
 my $modules = join ' ', map {"load_module $_;"} module_paths();
 
-# Debian's nginx wants to write below /var/lib, which is not there where it was
-# only unpacked, and not ours where we are not root.
-my $temp_paths = join ' ',
-    map {"${_}_temp_path $prefix/$_;"} qw( client_body proxy fastcgi uwsgi scgi );
+# Debian's nginx wants to write to folders below /var that are not there where it
+# was only unpacked, and are not ours where we are not root.
+my $own_paths = join ' ',
+    "access_log off;", map {"${_}_temp_path $prefix/$_;"} qw( client_body proxy fastcgi uwsgi scgi );
 my $nginx = $ENV{TEST_NGINX_BINARY} || 'nginx';
 
 sub spew {
@@ -31,7 +31,7 @@ sub check {
     spew( 'nginx.conf', <<"CONF");
 $modules
 error_log stderr; pid logs/pid; events {}
-http { $temp_paths
+http { $own_paths
 server { listen unix:$prefix/sock; location / {
 $code
 } } }
