@@ -2,8 +2,18 @@
 
 use Test::Nginx::Socket::Lua 'no_plan';
 use Test::Nginx::Puppet;
+use File::Temp qw( tempdir );
+use IO::Socket::UNIX;
 
 blackhole();
+
+# A socket that takes connections and never reads.
+my $dir = tempdir( 'deaf_XXXXXX', TMPDIR => 1, CLEANUP => 1 );
+$ENV{DEAF_SOCKET} = "$dir/sock";
+my $deaf = IO::Socket::UNIX->new( Local => "$dir/sock", Listen => 64 ) or die "listen: $!";
+chmod 0755, $dir;
+chmod 0777, "$dir/sock";
+env_to_nginx('DEAF_SOCKET');
 
 # One location a level; "probe.lua" shows what applies.
 my $PROBE = <<'END';
@@ -20,8 +30,8 @@ elseif what == "read" then
     sock:send("mute\n")
     ngx.say(took(sock.receive, sock))
 elseif what == "send" then
-    sock:connect("127.0.0.1", t.port)
-    sock:send("mute\n")
+    -- TCP would make some late progress when it probes the full window.
+    sock:connect("unix:" .. os.getenv("DEAF_SOCKET"))
     ngx.say(took(sock.send, sock, ("x"):rep(20000000)))
 elseif what == "keepalive" then
     local before = t.fds()
