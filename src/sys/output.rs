@@ -122,7 +122,10 @@ impl Output {
         if self.eof.get() {
             return Err(OutputError::Eof);
         }
-        self.committed.set(true);
+        if r.connection_failed() {
+            return Err(OutputError::Failed);
+        }
+        self.commit(r);
         if r.header_only() {
             return Ok(());
         }
@@ -157,7 +160,7 @@ impl Output {
 
     /// Sends the header now.
     pub fn send_header(&self, r: Request, options: OutputOptions) -> Result<(), OutputError> {
-        self.committed.set(true);
+        self.commit(r);
         if self.holds_for_http10(r, options) {
             return Ok(());
         }
@@ -192,7 +195,7 @@ impl Output {
                 }
             }
         }
-        self.committed.set(true);
+        self.commit(r);
         let result = self.filter(r, options, Special::Last);
         self.eof.set(true);
         result
@@ -217,6 +220,13 @@ impl Output {
             } else {
                 Ok(())
             })
+        }
+    }
+
+    /// From now on the header is final, status included.
+    fn commit(&self, r: Request) {
+        if !self.committed.replace(true) {
+            r.set_default_status(200);
         }
     }
 
@@ -315,9 +325,6 @@ impl Output {
         // SAFETY: the request is live.
         let rc = unsafe {
             let raw = r.raw();
-            if (*raw).headers_out.status == 0 {
-                (*raw).headers_out.status = 200;
-            }
             if options.default_type
                 && (*raw).headers_out.content_type.len == 0
                 && ngx_http_set_content_type(raw) != NGX_OK as ngx_int_t
