@@ -5,7 +5,7 @@
 
 use std::os::raw::c_int;
 
-use super::status;
+use super::{ctx, status};
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
 
 /// Where a setter finds the assigned value.
@@ -25,7 +25,12 @@ pub struct Field {
 }
 
 /// All of them. So few that to compare names is the fastest way to find one.
-const FIELDS: [Field; 2] = [status::STATUS, status::HEADERS_SENT];
+const FIELDS: [Field; 4] = [
+    ctx::CTX,
+    status::STATUS,
+    status::HEADERS_SENT,
+    ctx::IS_SUBREQUEST,
+];
 
 /// Makes the fields part of the `ngx` table on the top.
 pub fn open(state: &mut State) {

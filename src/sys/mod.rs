@@ -10,6 +10,7 @@ pub mod headers;
 pub mod log;
 pub mod net;
 pub mod output;
+pub mod process;
 pub mod request;
 pub mod resolver;
 pub mod sockopt;

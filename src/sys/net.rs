@@ -69,20 +69,21 @@ impl Net for HandlerNet {
     fn connect(&self, address: &Address, local: &Local) -> Result<Connection, Error> {
         let system = |errno| Error::System {
             errno,
-            stage: Stage::Connect,
+            stage: Stage::Begin,
         };
         let raw = match address {
             Address::Ip(address) => RawAddress::inet(*address),
             Address::Unix(path) => RawAddress::unix(path).ok_or(system(libc::ENAMETOOLONG))?,
         };
         let bind = match address {
-            Address::Ip(_) => local.bind.map(RawAddress::inet),
+            Address::Ip(_) => local.bind,
             Address::Unix(_) => None,
         };
+        let bind = bind.map(|address| (RawAddress::inet(address), address.to_string()));
         Connection::connect(
             &raw,
             address.to_string().as_bytes(),
-            bind.as_ref(),
+            bind.as_ref().map(|(raw, name)| (raw, name.as_bytes())),
             local.transparent,
             self.log(),
         )

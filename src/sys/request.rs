@@ -2,15 +2,15 @@
 
 use std::any::Any;
 use std::os::raw::c_void;
-use std::ptr::{self, NonNull};
+use std::ptr::{self, NonNull, fn_addr_eq};
 use std::rc::Rc;
 
 use ngx::ffi::{
-    ngx_connection_t, ngx_cycle, ngx_http_cleanup_add, ngx_http_core_loc_conf_t,
-    ngx_http_core_module, ngx_http_core_run_phases, ngx_http_event_handler_pt,
-    ngx_http_finalize_request, ngx_http_log_ctx_t, ngx_http_request_t,
+    ngx_connection_t, ngx_cycle, ngx_http_block_reading, ngx_http_cleanup_add,
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_core_run_phases,
+    ngx_http_event_handler_pt, ngx_http_finalize_request, ngx_http_log_ctx_t, ngx_http_request_t,
     ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_log_t, ngx_module_t,
-    ngx_pnalloc, ngx_pool_t, ngx_str_t,
+    ngx_pnalloc, ngx_pool_t, ngx_post_event, ngx_posted_events, ngx_str_t,
 };
 
 use super::conf::ComplexValue;
@@ -109,6 +109,16 @@ impl Request {
         }
     }
 
+    /// Name of the request method.
+    pub fn method(&self) -> &[u8] {
+        self.get().method_name.as_bytes()
+    }
+
+    /// The query string, as it came.
+    pub fn args(&self) -> &[u8] {
+        self.get().args.as_bytes()
+    }
+
     /// Sets the status of the response, in place of any error's.
     pub fn set_status(self, status: usize) {
         // SAFETY: the request is live; the text is static, and nginx only
@@ -197,10 +207,26 @@ impl Request {
     }
 
     /// Watches for the client going away while the request waits; nginx then
-    /// ends the request with 499.
+    /// ends the request with 499. Does nothing while the body is being read:
+    /// that notices, too.
     pub fn watch_client(self) {
-        // SAFETY: the request is live; the handler is nginx's own.
-        unsafe { (*self.raw()).read_event_handler = Some(ngx_http_test_reading) }
+        let nobody: unsafe extern "C" fn(*mut ngx_http_request_t) = ngx_http_block_reading;
+        // SAFETY: the request and its connection are live; the handlers are
+        // nginx's own.
+        unsafe {
+            let r = self.raw();
+            if (*r)
+                .read_event_handler
+                .is_some_and(|handler| fn_addr_eq(handler, nobody))
+            {
+                (*r).read_event_handler = Some(ngx_http_test_reading);
+                let event = (*(*r).connection).read;
+                if (*event).pending_eof() != 0 {
+                    // It has gone already; there will be no other event.
+                    ngx_post_event(event, &raw mut ngx_posted_events);
+                }
+            }
+        }
     }
 
     /// Has the phases go on when the client's socket becomes writable, as

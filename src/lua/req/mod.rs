@@ -1,6 +1,8 @@
 //! `ngx.req`: the request, one file a subject.
 
+mod body;
 mod headers;
+mod line;
 
 use crate::vm::State;
 
@@ -8,5 +10,7 @@ use crate::vm::State;
 pub fn open(state: &mut State) {
     state.new_table(0, 32);
     headers::open(state);
+    body::open(state);
+    line::open(state);
     state.raw_set_field(-2, "req");
 }
