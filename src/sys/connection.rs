@@ -62,6 +62,16 @@ pub struct RawAddress {
 }
 
 impl RawAddress {
+    /// The address as system calls take it.
+    pub(super) fn parts(&self) -> (*const libc::sockaddr, libc::socklen_t) {
+        (ptr::from_ref(&self.storage).cast(), self.len)
+    }
+
+    /// Its `AF_` number.
+    pub(super) fn family(&self) -> libc::c_int {
+        self.storage.ss_family.into()
+    }
+
     /// An IPv4 or IPv6 address.
     pub fn inet(address: SocketAddr) -> RawAddress {
         // SAFETY: zeros are a valid sockaddr_storage.
@@ -122,6 +132,17 @@ impl RawAddress {
             len: size_of::<libc::sockaddr_un>() as libc::socklen_t,
         })
     }
+
+    /// Has the kernel choose an address for a unix socket.
+    pub(super) fn unnamed_unix() -> RawAddress {
+        // SAFETY: zeros are a valid sockaddr_storage.
+        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        storage.ss_family = libc::AF_UNIX as libc::sa_family_t;
+        RawAddress {
+            storage,
+            len: size_of::<libc::sa_family_t>() as libc::socklen_t,
+        }
+    }
 }
 
 impl Connection {
@@ -181,20 +202,30 @@ impl Connection {
                 ConnectFailed::System(errno)
             });
         }
-        let c = peer.connection;
+        // SAFETY: nginx made the connection for us.
+        let mut connection = unsafe { Connection::watch(peer.connection) };
+        connection.connecting = !connected;
+        Ok(connection)
+    }
+
+    /// Takes over a connection, and its events.
+    ///
+    /// # Safety
+    /// `c` must be live and nobody else's.
+    pub(super) unsafe fn watch(c: *mut ngx_connection_t) -> Connection {
         let shared = Box::<Shared>::default();
-        // SAFETY: the connection is live and ours; the box lives until Drop
-        // has closed the connection.
+        // SAFETY: the connection is live by the caller's promise; the box
+        // lives until Drop has closed the connection.
         unsafe {
             (*c).data = ptr::from_ref(&*shared).cast_mut().cast();
             (*(*c).read).handler = Some(on_event);
             (*(*c).write).handler = Some(on_event);
         }
-        Ok(Connection {
+        Connection {
             c,
             shared,
-            connecting: !connected,
-        })
+            connecting: false,
+        }
     }
 
     /// From now on nginx writes messages about the connection to `log`.
@@ -207,7 +238,7 @@ impl Connection {
         }
     }
 
-    fn event(&self, dir: Direction) -> *mut ngx_event_t {
+    pub(super) fn event(&self, dir: Direction) -> *mut ngx_event_t {
         // SAFETY: the connection is live.
         unsafe {
             match dir {
