@@ -203,7 +203,7 @@ falsecannot resume dead coroutine
             ngx.say(pcall(function () ngx.sleep(0.001) coroutine.yield() return "fine" end))
             ngx.say(select(2, pcall(table.sort, { 1, 2 }, function () coroutine.yield() end)))
             ngx.say(select(2, pcall(table.sort, { 1, 2 }, function () ngx.sleep(0.001) end)))
-            ngx.say(select(2, pcall(table.sort, { 1, 2 }, function () coroutine.wrap(function () end)() end)))
+            ngx.say(select(2, pcall(table.sort, { 1, 2 }, function () (coroutine.wrap(function () end))() end)))
             for v in coroutine.wrap(function () for i = 1, 2 do ngx.sleep(0) coroutine.yield(i) end end) do
                 ngx.say(v)
             end
@@ -217,7 +217,7 @@ GET /t
 \Atruefine
 content_by_lua\(nginx\.conf:\d+\):3: attempt to yield across C-call boundary
 content_by_lua\(nginx\.conf:\d+\):4: attempt to yield across C-call boundary
-content_by_lua\(nginx\.conf:\d+\):5: attempt to yield across C-call boundary
+attempt to yield across C-call boundary
 1
 2
 key
@@ -241,7 +241,7 @@ GET /t
 \Acreate: false bad argument #1 to '\S+' \(.*function expected.*\)
 resume: false bad argument #1 to '\S+' \(coroutine expected\)
 status: false bad argument #1 to '\S+' \(coroutine expected\)
-wrap: false bad argument #1 to '\S+' \(.*function expected.*\)
+wrap: false bad argument #1 to 'wrap' \(function expected, got number\)
 \z
 
 
@@ -287,6 +287,7 @@ steady
         content_by_lua_block {
             ngx.say(table.concat(values, " "))
             ngx.say(coroutine.resume(kept))
+            kept = coroutine.create(function () coroutine.yield("from init") end)
         }
     }
 --- request
@@ -303,7 +304,7 @@ truefrom init
         content_by_lua_block {
             shared = shared or {}
             if ngx.req.get_uri_args().first then
-                shared.co = coroutine.create(function () ngx.sleep(0.2) end)
+                shared.co = coroutine.create(function () ngx.sleep(1) end)
                 coroutine.resume(shared.co)
             else
                 ngx.say(coroutine.resume(shared.co))
@@ -319,7 +320,7 @@ truefrom init
         }
     }
 --- workers: 1
---- request eval
+--- pipelined_requests eval
 ["GET /both", "GET /t"]
 --- response_body eval
 ["", "falsecannot resume non-suspended coroutine\nnormal\n"]
