@@ -2,7 +2,7 @@
 use Test::Nginx::Socket::Lua;
 
 repeat_each(2);
-plan tests => repeat_each() * ( blocks() * 3 + 3 );
+plan tests => repeat_each() * ( blocks() * 3 + 2 );
 
 no_long_string();
 
@@ -87,7 +87,6 @@ upstream prematurely closed connection
 --- tcp_listen: $TEST_NGINX_RAND_PORT_1
 --- tcp_shutdown: 1
 --- tcp_no_close
---- tcp_query_len: 47
 --- request
 GET /t
 --- error_code: 502
@@ -114,7 +113,7 @@ upstream timed out
 === TEST 7: udp_listen
 --- config
     resolver 127.0.0.1:$TEST_NGINX_RAND_PORT_2 ipv6=off;
-    location /t { set $name foo.test; proxy_pass http://$name:$server_port/u; }
+    location /t { set $name r$connection.foo.test; proxy_pass http://$name:$server_port/u; }
     location /u { return 200 "resolved"; }
 --- udp_listen: $TEST_NGINX_RAND_PORT_2
 --- udp_reply eval

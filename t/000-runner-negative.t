@@ -14,6 +14,7 @@ my $dir = tempdir( CLEANUP => 1 );
 delete @ENV{ grep {/^TEST_NGINX_(?!BINARY|MODULE|LOAD_MODULES)/} keys %ENV };
 delete @ENV{ grep {/^HARNESS_/} keys %ENV };
 $ENV{TEST_NGINX_FAILED_DIR} = "$dir/failed";
+$ENV{TEST_NGINX_LATE_LINES} = 0.05;
 
 my $count = 0;
 
@@ -117,7 +118,7 @@ my $pid_of = q{sub pid { open my $in, '<', server_root() . '/logs/nginx.pid' or 
 with_trouble( 'a crash without master process',
     "$pid_of add_response_body_check( sub { kill SEGV => pid() } );", qr/exited on signal 11/ );
 with_trouble( 'a crash of a worker',
-    "$pid_of master_on(); add_response_body_check( sub { kill SEGV => split ' ', `cat /proc/\@{[pid()]}/task/\@{[pid()]}/children`; sleep 1 } );",
+    "$pid_of master_on(); add_response_body_check( sub { kill SEGV => split ' ', `cat /proc/\@{[pid()]}/task/\@{[pid()]}/children`; select undef, undef, undef, 0.2 } );",
     qr/worker process \d+ exited on signal 11/ );
 
 sub logging {

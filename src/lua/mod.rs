@@ -6,14 +6,18 @@ mod config;
 mod control;
 mod ctx;
 mod fields;
+mod header;
 mod log;
 mod output;
 mod req;
 mod scratch;
+mod socket;
 mod status;
 mod table;
+mod text;
 mod time;
 mod uri;
+mod var;
 
 use std::rc::Rc;
 
@@ -29,9 +33,12 @@ pub fn open(state: &mut State) {
     control::open(state);
     log::open(state);
     output::open(state);
+    socket::open(state);
     time::open(state);
+    header::open(state);
     uri::open(state);
     req::open(state);
+    var::open(state);
     fields::open(state);
     state.raw_set_field(-2, "ngx");
     state.pop(1);

@@ -5,14 +5,12 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use super::request;
+use super::table::{NotText, Strictness, flatten};
 use crate::conf;
 use crate::sys::context::Context;
 use crate::sys::output::{OutputError, OutputOptions};
 use crate::sys::request::Request;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
-
-/// How deep an array table may be nested.
-const MAX_DEPTH: usize = 64;
 
 /// Adds to the `ngx` table on the top.
 pub fn open(state: &mut State) {
@@ -135,9 +133,9 @@ fn append(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), BadVa
     if state.type_of(idx) != Type::Table {
         return Err(BadValue::Type(state.type_name(idx)));
     }
-    super::table::flatten(state, idx, text, MAX_DEPTH).map_err(|bad| match bad {
-        super::table::NotText::Type(found) => BadValue::InTable(found),
-        super::table::NotText::NotArray => BadValue::NotArray,
+    flatten(state, idx, text, Strictness::Loose).map_err(|bad| match bad {
+        NotText::Type(found) => BadValue::InTable(found),
+        NotText::NotArray => BadValue::NotArray,
     })
 }
 

@@ -14,12 +14,35 @@ pub enum NotText {
     NotArray,
 }
 
+/// What an array may hold besides tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// Strings and numbers.
+    Text,
+    /// Booleans, nil and `ngx.null` as well.
+    Loose,
+}
+
+/// How deep an array may be nested: one that contains itself must not use up
+/// the C stack.
+const MAX_DEPTH: usize = 64;
+
 /// Appends the strings of the array at `idx` to `text`; tables in it are
-/// arrays as well, down to `depth` levels.
+/// arrays as well.
 pub fn flatten(
     state: &mut State,
     idx: c_int,
     text: &mut Vec<u8>,
+    strictness: Strictness,
+) -> Result<(), NotText> {
+    flatten_level(state, idx, text, strictness, MAX_DEPTH)
+}
+
+fn flatten_level(
+    state: &mut State,
+    idx: c_int,
+    text: &mut Vec<u8>,
+    strictness: Strictness,
     depth: usize,
 ) -> Result<(), NotText> {
     if depth == 0 || !state.reserve(4) {
@@ -30,9 +53,12 @@ pub fn flatten(
     for i in 1..=length {
         state.raw_geti(idx, i);
         match state.type_of(-1) {
-            Type::Table => flatten(state, -1, text, depth - 1)?,
+            Type::Table => flatten_level(state, -1, text, strictness, depth - 1)?,
             Type::String | Type::Number => {
                 text.extend_from_slice(state.bytes(-1).unwrap_or_default());
+            }
+            _ if strictness == Strictness::Text => {
+                return Err(NotText::Type(state.type_name(-1)));
             }
             Type::Nil => text.extend_from_slice(b"nil"),
             Type::Boolean if state.to_bool(-1) => text.extend_from_slice(b"true"),

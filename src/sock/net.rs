@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::rt::Millis;
 use crate::sock::address::Address;
+use crate::sock::datagram::DatagramTransport;
 use crate::sock::error::{Error, ResolveError};
 use crate::sock::transport::Transport;
 
@@ -34,12 +35,13 @@ pub trait Net {
     /// [`Transport::connect_result`].
     ///
     /// # Errors
-    /// What failed at once: [`Error::System`] with [`Stage::Connect`](crate::sock::Stage) for a
-    /// failed system call, [`Error::NoLiveConnection`] where nginx has no connection left.
+    /// What failed at once: [`Error::System`] with [`Stage::Begin`](crate::sock::Stage) for a
+    /// failed system call, which is logged already; [`Error::NoLiveConnection`] where nginx has no connection left.
     fn connect(&self, address: &Address, local: &Local) -> Result<Self::Transport, Error>;
 
-    /// Makes a connection from the pool belong to this handler (log, data, no idle timer, no
-    /// longer reusable): the end of [`Transport::park`].
+    /// Makes a connection of the worker belong to this handler (log, data): the end of
+    /// [`Transport::disown`] and, where it was idle, of [`Transport::park`] (no timer, not
+    /// watched, no longer reusable).
     fn adopt(&self, transport: &mut Self::Transport);
 
     /// Completes after `timeout`; disarmed when dropped. Must hold up a graceful shutdown.
@@ -50,4 +52,16 @@ pub trait Net {
 
     /// A random number, to choose among several addresses.
     fn random(&self) -> u32;
+}
+
+/// The network of a handler that also sends datagrams.
+pub trait DatagramNet: Net {
+    type Datagram: DatagramTransport;
+
+    /// Opens a socket whose peer is `address`, bound as `local` says. A unix socket gets an
+    /// address of its own as well, so that the peer can answer.
+    ///
+    /// # Errors
+    /// As [`Net::connect`].
+    fn open(&self, address: &Address, local: &Local) -> Result<Self::Datagram, Error>;
 }

@@ -12,8 +12,8 @@ use crate::sock::error::Error;
 /// No result is larger: just under 2 GiB, what a Lua string can hold.
 pub const MAX_FRAME: usize = 0x7fff_0000;
 
-/// The smallest buffer, 2^6 bytes.
-const MIN_SHIFT: u32 = 6;
+/// The smallest buffer.
+const MIN_LEN: usize = 64;
 /// Buffers of 64 bytes to 128 KiB are kept for reuse, larger ones are not.
 const CLASSES: usize = 12;
 /// At most this much is kept of each class.
@@ -32,9 +32,13 @@ impl Buffers {
         Self::default()
     }
 
-    /// A buffer of `len` bytes, a power of two.
-    fn get(&self, len: usize) -> Result<Vec<u8>, Error> {
-        let reused = class_of(len).and_then(|class| self.0.borrow_mut().get_mut(class)?.pop());
+    /// A buffer of `len` bytes, a power of two and at least [`MIN_LEN`].
+    pub(super) fn get(&self, len: usize) -> Result<Vec<u8>, Error> {
+        let reused = self
+            .0
+            .borrow_mut()
+            .get_mut(class_of(len))
+            .and_then(Vec::pop);
         match reused {
             Some(buf) => Ok(buf),
             None => {
@@ -45,28 +49,20 @@ impl Buffers {
         }
     }
 
-    fn put(&self, buf: Vec<u8>) {
-        let Some(class) = class_of(buf.len()) else {
-            return;
-        };
-        let keep = KEEP_BYTES >> (MIN_SHIFT + class as u32);
-        if let Some(kept) = self
-            .0
-            .borrow_mut()
-            .get_mut(class)
-            .filter(|kept| kept.len() < keep)
+    /// Takes back what [`get`](Self::get) made.
+    pub(super) fn put(&self, buf: Vec<u8>) {
+        let class = class_of(buf.len());
+        if let Some(kept) = self.0.borrow_mut().get_mut(class)
+            && kept.len() < (KEEP_BYTES / MIN_LEN) >> class
         {
             kept.push(buf);
         }
     }
 }
 
-fn class_of(len: usize) -> Option<usize> {
-    if !len.is_power_of_two() {
-        return None;
-    }
-    let class = len.trailing_zeros().checked_sub(MIN_SHIFT)? as usize;
-    (class < CLASSES).then_some(class)
+/// The place in the free list of buffers of `len` bytes; beyond its end for large ones.
+fn class_of(len: usize) -> usize {
+    (len / MIN_LEN).trailing_zeros() as usize
 }
 
 /// Makes `buf` `len` bytes long, or fails where `resize` would abort the process.
@@ -90,21 +86,6 @@ pub struct RxBuf {
     buffers: Buffers,
 }
 
-/// The contents of an [`RxBuf`], taken out for a while.
-pub struct Detached {
-    buf: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-impl Detached {
-    /// The first `len` bytes, fewer if there are fewer.
-    pub fn head(&self, len: usize) -> &[u8] {
-        let end = self.start.saturating_add(len).min(self.end);
-        self.buf.get(self.start..end).unwrap_or_default()
-    }
-}
-
 impl RxBuf {
     /// An empty buffer that holds no memory.
     pub fn new(buffers: Buffers, size: usize) -> Self {
@@ -122,6 +103,12 @@ impl RxBuf {
         self.buf.get_mut(self.start..self.end).unwrap_or_default()
     }
 
+    /// The first `len` of them, fewer if there are fewer.
+    pub fn head(&self, len: usize) -> &[u8] {
+        let end = self.start.saturating_add(len).min(self.end);
+        self.buf.get(self.start..end).unwrap_or_default()
+    }
+
     /// The number of bytes received and not consumed.
     pub fn len(&self) -> usize {
         self.end - self.start
@@ -137,7 +124,19 @@ impl RxBuf {
     ///
     /// # Errors
     /// [`Error::NoMemory`], also when there are [`MAX_FRAME`] bytes already.
+    #[inline]
     pub fn spare(&mut self, want: usize) -> Result<&mut [u8], Error> {
+        if self.buf.is_empty() && want <= self.size {
+            // Nearly every wait ends here.
+            self.buf = self
+                .buffers
+                .get(self.size.next_power_of_two().max(MIN_LEN))?;
+            return self.buf.get_mut(..self.size).ok_or(Error::NoMemory);
+        }
+        self.spare_for(want)
+    }
+
+    fn spare_for(&mut self, want: usize) -> Result<&mut [u8], Error> {
         let have = self.len();
         let limit = MAX_FRAME
             .checked_sub(have)
@@ -173,7 +172,7 @@ impl RxBuf {
                 return Ok(());
             }
         }
-        self.grow((have + room).next_power_of_two().max(1 << MIN_SHIFT))
+        self.grow((have + room).next_power_of_two().max(MIN_LEN))
     }
 
     fn move_to_front(&mut self) {
@@ -183,7 +182,7 @@ impl RxBuf {
     }
 
     fn grow(&mut self, len: usize) -> Result<(), Error> {
-        if class_of(len).is_none() {
+        if class_of(len) >= CLASSES {
             // Large: let the allocator move pages.
             self.move_to_front();
             return extend(&mut self.buf, len);
@@ -220,27 +219,6 @@ impl RxBuf {
     /// Drops everything.
     pub fn clear(&mut self) {
         self.consume(usize::MAX);
-    }
-
-    /// Takes the contents out; undone by [`attach`](Self::attach).
-    pub fn detach(&mut self) -> Detached {
-        let detached = Detached {
-            buf: std::mem::take(&mut self.buf),
-            start: self.start,
-            end: self.end,
-        };
-        (self.start, self.end) = (0, 0);
-        detached
-    }
-
-    /// Puts the contents back; whatever came in meanwhile is dropped.
-    pub fn attach(&mut self, detached: Detached) {
-        self.clear();
-        Detached {
-            buf: self.buf,
-            start: self.start,
-            end: self.end,
-        } = detached;
     }
 }
 
@@ -313,19 +291,6 @@ mod tests {
     fn a_tiny_buffer_size_makes_tiny_reads() {
         let mut rx = RxBuf::new(Buffers::new(), 1);
         assert_eq!(rx.spare(1).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn detached_bytes_come_back() {
-        let mut rx = RxBuf::new(Buffers::new(), 64);
-        receive(&mut rx, b"abcdef", 1);
-        let detached = rx.detach();
-        assert!(rx.is_empty());
-        assert_eq!(detached.head(3), b"abc");
-        assert_eq!(detached.head(99), b"abcdef");
-        rx.attach(detached);
-        rx.consume(2);
-        assert_eq!(rx.data(), b"cdef");
     }
 
     proptest! {

@@ -12,9 +12,9 @@ use std::task::{Poll, Waker};
 
 use ngx::ffi::{
     NGX_AGAIN, NGX_ERROR, NGX_OK, ngx_add_timer, ngx_addr_t, ngx_close_connection,
-    ngx_connection_t, ngx_cycle, ngx_del_timer, ngx_event_connect_peer, ngx_event_t,
-    ngx_handle_read_event, ngx_handle_write_event, ngx_int_t, ngx_log_t, ngx_msec_t,
-    ngx_peer_connection_t, ngx_reusable_connection, ngx_str_t,
+    ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_cycle, ngx_del_timer,
+    ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event, ngx_handle_write_event, ngx_int_t,
+    ngx_log_t, ngx_msec_t, ngx_peer_connection_t, ngx_reusable_connection, ngx_str_t,
 };
 
 use super::entry::{cycle_log, guard};
@@ -62,6 +62,16 @@ pub struct RawAddress {
 }
 
 impl RawAddress {
+    /// The address as system calls take it.
+    pub(super) fn parts(&self) -> (*const libc::sockaddr, libc::socklen_t) {
+        (ptr::from_ref(&self.storage).cast(), self.len)
+    }
+
+    /// Its `AF_` number.
+    pub(super) fn family(&self) -> libc::c_int {
+        self.storage.ss_family.into()
+    }
+
     /// An IPv4 or IPv6 address.
     pub fn inet(address: SocketAddr) -> RawAddress {
         // SAFETY: zeros are a valid sockaddr_storage.
@@ -122,17 +132,28 @@ impl RawAddress {
             len: size_of::<libc::sockaddr_un>() as libc::socklen_t,
         })
     }
+
+    /// Has the kernel choose an address for a unix socket.
+    pub(super) fn unnamed_unix() -> RawAddress {
+        // SAFETY: zeros are a valid sockaddr_storage.
+        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        storage.ss_family = libc::AF_UNIX as libc::sa_family_t;
+        RawAddress {
+            storage,
+            len: size_of::<libc::sa_family_t>() as libc::socklen_t,
+        }
+    }
 }
 
 impl Connection {
-    /// Begins to connect to `address`, whose text is `name` for the log.
+    /// Begins to connect to `address` from `local`, each with its text for the log.
     ///
     /// `log` must live as long as the connection, or until
     /// [`Connection::set_log`] gives it another one.
     pub(super) fn connect(
         address: &RawAddress,
         name: &[u8],
-        local: Option<&RawAddress>,
+        local: Option<(&RawAddress, &[u8])>,
         transparent: bool,
         log: *mut ngx_log_t,
     ) -> Result<Connection, ConnectFailed> {
@@ -141,7 +162,7 @@ impl Connection {
             len: name.len(),
             data: name.as_ptr().cast_mut(),
         };
-        let mut local = local.copied();
+        let mut local = local.map(|(address, name)| (*address, name));
         // SAFETY: zeros are nginx's initial state for both.
         let (mut peer, mut local_addr): (ngx_peer_connection_t, ngx_addr_t) =
             unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
@@ -151,9 +172,15 @@ impl Connection {
         // SAFETY: a plain nginx callback that the peer connection wants.
         peer.get = Some(ngx::ffi::ngx_event_get_peer);
         peer.log = log;
-        if let Some(local) = &mut local {
+        // What a peer does is no reason for an alert.
+        peer.set_log_error(ngx_connection_log_error_e_NGX_ERROR_ERR);
+        if let Some((local, name)) = &mut local {
             local_addr.sockaddr = (&raw mut local.storage).cast();
             local_addr.socklen = local.len;
+            local_addr.name = ngx_str_t {
+                len: name.len(),
+                data: name.as_ptr().cast_mut(),
+            };
             peer.local = &mut local_addr;
             peer.set_transparent(transparent.into());
         }
@@ -175,20 +202,30 @@ impl Connection {
                 ConnectFailed::System(errno)
             });
         }
-        let c = peer.connection;
+        // SAFETY: nginx made the connection for us.
+        let mut connection = unsafe { Connection::watch(peer.connection) };
+        connection.connecting = !connected;
+        Ok(connection)
+    }
+
+    /// Takes over a connection, and its events.
+    ///
+    /// # Safety
+    /// `c` must be live and nobody else's.
+    pub(super) unsafe fn watch(c: *mut ngx_connection_t) -> Connection {
         let shared = Box::<Shared>::default();
-        // SAFETY: the connection is live and ours; the box lives until Drop
-        // has closed the connection.
+        // SAFETY: the connection is live by the caller's promise; the box
+        // lives until Drop has closed the connection.
         unsafe {
             (*c).data = ptr::from_ref(&*shared).cast_mut().cast();
             (*(*c).read).handler = Some(on_event);
             (*(*c).write).handler = Some(on_event);
         }
-        Ok(Connection {
+        Connection {
             c,
             shared,
-            connecting: !connected,
-        })
+            connecting: false,
+        }
     }
 
     /// From now on nginx writes messages about the connection to `log`.
@@ -201,7 +238,7 @@ impl Connection {
         }
     }
 
-    fn event(&self, dir: Direction) -> *mut ngx_event_t {
+    pub(super) fn event(&self, dir: Direction) -> *mut ngx_event_t {
         // SAFETY: the connection is live.
         unsafe {
             match dir {
@@ -247,6 +284,9 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
             let c = (*event).data.cast::<ngx_connection_t>();
             let shared = &*(*c).data.cast::<Shared>();
             match shared.idle.get() {
+                // That it is writable says nothing about an idle connection.
+                Some(_) if (*event).write() != 0 => (None, None),
+                Some(_) if (*event).timedout() == 0 && is_quiet(c) => (None, None),
                 Some(key) => (Some(key), None),
                 None if (*event).write() != 0 => (None, shared.write.borrow_mut().take()),
                 None => (None, shared.read.borrow_mut().take()),
@@ -295,7 +335,9 @@ impl Transport for Connection {
         // SAFETY: the event belongs to the live connection.
         unsafe {
             if let Timer::Arm(timeout) = timer {
-                (*event).set_timedout(0);
+                // nginx keeps a timer that is set if the new one is less than
+                // 300 ms later: progress would not count.
+                disarm(event);
                 ngx_add_timer(event, timeout as ngx_msec_t);
             }
             let rc = match dir {
@@ -347,11 +389,14 @@ impl Transport for Connection {
         })
     }
 
-    fn park(&mut self, key: IdleKey, timeout: Option<Millis>) {
+    fn disown(&mut self) {
         self.cancel_wait(Direction::Read);
         self.cancel_wait(Direction::Write);
-        self.shared.idle.set(Some(key));
         self.set_log(cycle_log());
+    }
+
+    fn park(&mut self, key: IdleKey, timeout: Option<Millis>) {
+        self.shared.idle.set(Some(key));
         self.set_idle(true);
         let event = self.event(Direction::Read);
         // SAFETY: the event belongs to the live connection.
@@ -366,19 +411,8 @@ impl Transport for Connection {
     }
 
     fn is_quiet(&mut self) -> bool {
-        let mut byte = 0u8;
-        // SAFETY: one byte of room is given; a peek changes nothing.
-        let n = unsafe { libc::recv(self.fd(), (&raw mut byte).cast(), 1, libc::MSG_PEEK) };
-        let quiet = n < 0
-            && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
-            // SAFETY: the connection is live. nginx sets `close` when it
-            // wants idle connections gone.
-            && unsafe { (*self.c).close() == 0 };
-        if quiet {
-            // SAFETY: the event belongs to the live connection.
-            unsafe { (*self.event(Direction::Read)).set_ready(0) };
-        }
-        quiet
+        // SAFETY: the connection is live.
+        unsafe { is_quiet(self.c) }
     }
 
     fn fd(&self) -> RawFd {
@@ -397,6 +431,27 @@ impl Drop for Connection {
             }
             ngx_close_connection(self.c);
         }
+    }
+}
+
+/// Whether nothing was received and nginx does not want the connection
+/// closed; then waits for the next event.
+///
+/// # Safety
+/// `c` must be a live connection.
+unsafe fn is_quiet(c: *mut ngx_connection_t) -> bool {
+    let mut byte = 0u8;
+    // SAFETY: by the caller's promise; one byte of room is given, and a peek
+    // changes nothing. nginx sets `close` when it wants idle connections gone.
+    unsafe {
+        let n = libc::recv((*c).fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK);
+        let quiet = n < 0
+            && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+            && (*c).close() == 0;
+        if quiet {
+            (*(*c).read).set_ready(0);
+        }
+        quiet
     }
 }
 

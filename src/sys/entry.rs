@@ -39,12 +39,7 @@ pub fn request_handler<F: Fn(Request) -> isize + Copy + 'static>(_f: F) -> ngx_h
             };
             // SAFETY: nginx passes a live request, and F has no size (checked
             // below), so that its value needs no bits.
-            let (request, f) = unsafe {
-                (
-                    Request::from_raw(r),
-                    std::mem::MaybeUninit::<F>::uninit().assume_init(),
-                )
-            };
+            let (request, f) = unsafe { (Request::from_raw(r), NonNull::<F>::dangling().read()) };
             f(request)
         })
     }

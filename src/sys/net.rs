@@ -7,11 +7,12 @@ use ngx::ffi::{ngx_exiting, ngx_log_t, ngx_terminate};
 
 use super::connection::{ConnectFailed, Connection, RawAddress, log_for};
 use super::context::Context;
+use super::datagram::Datagram;
 use super::event::{Sleep, now_msec};
 use super::resolver::Resolver;
 use crate::rt::Millis;
 use crate::sock::net::Local;
-use crate::sock::{Address, Error, Idle, Net, Pools, ResolveError, Stage};
+use crate::sock::{Address, DatagramNet, Error, Idle, Net, Pools, ResolveError, Stage};
 
 /// The keepalive pools of this worker.
 pub fn pools() -> Pools<Idle<Connection>> {
@@ -67,29 +68,18 @@ impl Net for HandlerNet {
     }
 
     fn connect(&self, address: &Address, local: &Local) -> Result<Connection, Error> {
-        let system = |errno| Error::System {
-            errno,
-            stage: Stage::Connect,
-        };
-        let raw = match address {
-            Address::Ip(address) => RawAddress::inet(*address),
-            Address::Unix(path) => RawAddress::unix(path).ok_or(system(libc::ENAMETOOLONG))?,
-        };
-        let bind = match address {
-            Address::Ip(_) => local.bind.map(RawAddress::inet),
-            Address::Unix(_) => None,
-        };
-        Connection::connect(
-            &raw,
-            address.to_string().as_bytes(),
-            bind.as_ref(),
-            local.transparent,
-            self.log(),
-        )
-        .map_err(|failed| match failed {
-            ConnectFailed::System(errno) => system(errno),
-            ConnectFailed::NoConnection => Error::NoLiveConnection,
-        })
+        let bind_name = local.bind.map(|address| address.to_string());
+        endpoints(address, local)
+            .and_then(|(raw, bind)| {
+                Connection::connect(
+                    &raw,
+                    address.to_string().as_bytes(),
+                    bind.as_ref().zip(bind_name.as_deref().map(str::as_bytes)),
+                    local.transparent,
+                    self.log(),
+                )
+            })
+            .map_err(|failed| not_connected(failed, Stage::Begin))
     }
 
     fn adopt(&self, transport: &mut Connection) {
@@ -106,6 +96,43 @@ impl Net for HandlerNet {
 
     fn random(&self) -> u32 {
         ngx::ffi::ngx_random() as u32
+    }
+}
+
+impl DatagramNet for HandlerNet {
+    type Datagram = Datagram;
+
+    fn open(&self, address: &Address, local: &Local) -> Result<Datagram, Error> {
+        endpoints(address, local)
+            .and_then(|(raw, bind)| {
+                // The answer to a unix socket needs an address, too.
+                let bind = match address {
+                    Address::Ip(_) => bind,
+                    Address::Unix(_) => Some(RawAddress::unnamed_unix()),
+                };
+                Datagram::open(&raw, bind.as_ref(), self.log())
+            })
+            .map_err(|failed| not_connected(failed, Stage::Connect))
+    }
+}
+
+/// Where to connect to, and from where.
+fn endpoints(
+    address: &Address,
+    local: &Local,
+) -> Result<(RawAddress, Option<RawAddress>), ConnectFailed> {
+    match address {
+        Address::Ip(address) => Ok((RawAddress::inet(*address), local.bind.map(RawAddress::inet))),
+        Address::Unix(path) => RawAddress::unix(path)
+            .map(|raw| (raw, None))
+            .ok_or(ConnectFailed::System(libc::ENAMETOOLONG)),
+    }
+}
+
+fn not_connected(failed: ConnectFailed, stage: Stage) -> Error {
+    match failed {
+        ConnectFailed::System(errno) => Error::System { errno, stage },
+        ConnectFailed::NoConnection => Error::NoLiveConnection,
     }
 }
 

@@ -17,6 +17,7 @@ use ngx::ffi::{
     ngx_http_set_content_type, ngx_int_t, ngx_pcalloc, ngx_pnalloc,
 };
 
+use super::headers::wants_default_type;
 use super::request::Request;
 
 /// Pending bytes that make [`Output::write`] hand them to the filters.
@@ -326,7 +327,7 @@ impl Output {
         let rc = unsafe {
             let raw = r.raw();
             if options.default_type
-                && (*raw).headers_out.content_type.len == 0
+                && wants_default_type(raw)
                 && ngx_http_set_content_type(raw) != NGX_OK as ngx_int_t
             {
                 return Err(OutputError::Failed);

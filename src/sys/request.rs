@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::os::raw::c_void;
-use std::ptr::{NonNull, fn_addr_eq};
+use std::ptr::{self, NonNull, fn_addr_eq};
 use std::rc::Rc;
 
 use ngx::ffi::{
@@ -10,7 +10,7 @@ use ngx::ffi::{
     ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_core_run_phases,
     ngx_http_event_handler_pt, ngx_http_finalize_request, ngx_http_log_ctx_t, ngx_http_request_t,
     ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_log_t, ngx_module_t,
-    ngx_pool_t, ngx_post_event, ngx_posted_events, ngx_str_t,
+    ngx_pnalloc, ngx_pool_t, ngx_post_event, ngx_posted_events, ngx_str_t,
 };
 
 use super::conf::ComplexValue;
@@ -48,6 +48,24 @@ impl Request {
     /// The request's memory pool.
     pub(super) fn pool(self) -> *mut ngx_pool_t {
         self.get().pool
+    }
+
+    /// Copies text into the request's memory. None where that is short.
+    pub(super) fn copy(self, parts: &[&[u8]]) -> Option<ngx_str_t> {
+        let len = parts.iter().map(|part| part.len()).sum();
+        // SAFETY: the pool is live, and what it gives has room for all parts.
+        unsafe {
+            let data = ngx_pnalloc(self.pool(), len).cast::<u8>();
+            if data.is_null() {
+                return None;
+            }
+            let mut end = data;
+            for part in parts {
+                ptr::copy_nonoverlapping(part.as_ptr(), end, part.len());
+                end = end.add(part.len());
+            }
+            Some(ngx_str_t { len, data })
+        }
     }
 
     pub(super) fn log_ptr(self) -> *mut ngx_log_t {
@@ -365,12 +383,8 @@ fn event_handler<F: Fn(Request) + Copy + 'static>(_f: F) -> ngx_http_event_handl
             if let Some(r) = NonNull::new(r) {
                 // SAFETY: nginx passes a live request; F has no size (checked
                 // below), so that its value needs no bits.
-                let (request, f) = unsafe {
-                    (
-                        Request::from_raw(r),
-                        std::mem::MaybeUninit::<F>::uninit().assume_init(),
-                    )
-                };
+                let (request, f) =
+                    unsafe { (Request::from_raw(r), NonNull::<F>::dangling().read()) };
                 f(request);
             }
         });

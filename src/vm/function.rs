@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::os::raw::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
 
 use super::ffi;
 use super::stack::State;
@@ -116,7 +117,7 @@ fn run<F: Body>(l: *mut ffi::lua_State) -> Exit {
     let mut state = unsafe { State::from_raw(l) };
     // SAFETY: F has no size (checked where the function was pushed), so any
     // bit pattern, the empty one, is a value of it.
-    let body: F = unsafe { std::mem::MaybeUninit::<F>::uninit().assume_init() };
+    let body: F = unsafe { NonNull::<F>::dangling().read() };
     let result = catch_unwind(AssertUnwindSafe(|| body(&mut state)));
     match result {
         Ok(Ok(Ret::Values(n))) => Exit::Values(n),

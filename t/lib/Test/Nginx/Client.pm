@@ -107,7 +107,6 @@ sub _load_piece {
     my ($state) = @_;
     my $piece = shift @{ $state->{queue} };
     $state->{out} = $piece->[1];
-    utf8::encode( $state->{out} ) if utf8::is_utf8( $state->{out} );
     _next_piece($state) if $state->{out} eq '';
     return;
 }

@@ -83,6 +83,10 @@ my @HARMLESS = (
     qr/\[(?:alert|emerg)\] \d+\#\d+: (?:\*\d+ )?stream \[lua\] /,
 );
 
+# A report of several lines ends with the next log entry or valgrind's empty line.
+my $REPORT_END = qr{^(?:\d{4}/\d\d/\d\d |(?:==|--)\d+(?:==|--)\s*$)};
+use constant FOLLOWING => 20;
+
 # Lines since the last call that fail the block, except those it asks for.
 sub trouble_lines {
     my ( $block, $extra_text ) = @_;
@@ -92,11 +96,14 @@ sub trouble_lines {
 
     my @expected = $block ? _expected_by($block) : ();
     my @found;
+    my $follow = 0;    # lines of a report that belong to the one found
     for my $line ( _lines($text) ) {
-        next if !grep { $line =~ $_ } @TROUBLE;
-        next if grep  { $line =~ $_ } @HARMLESS;
-        next if grep { matches_line( $_, $line ) } @expected;
-        push @found, $line;
+        my $is_new = grep { $line =~ $_ } @TROUBLE;
+        $is_new = 0 if grep { $line =~ $_ } @HARMLESS;
+        $is_new = 0 if grep { matches_line( $_, $line ) } @expected;
+
+        $follow = $is_new ? FOLLOWING : $line =~ $REPORT_END ? 0 : $follow;
+        push @found, $line if $is_new || $follow-- > 0;
     }
     return @found;
 }

@@ -10,12 +10,13 @@ use strict;
 use warnings;
 
 use Exporter qw( import );
+use File::Basename qw( dirname );
 use POSIX qw( :sys_wait_h );
 
 use Test::Nginx::Util qw(
     $ServRoot $LogDir $ConfFile $ErrLogFile $PidFile $NginxBinary $UseHup
-    $MasterProcessEnabled $UseValgrind $ServerAddr $ServerPortForClient
-    nginx_version version_cmp verbose slurp poll_until slow_factor nap
+    $MasterProcessEnabled $Workers $UseValgrind
+    nginx_version version_cmp verbose slurp poll_until slow_factor
 );
 
 our @EXPORT_OK = qw(
@@ -54,7 +55,10 @@ sub start_nginx {
         },
         0.002
     );
-    return 1 if $up && !defined $ended;
+    if ( $up && !defined $ended ) {
+        _wait_for_workers();
+        return 1;
+    }
 
     if ( !defined $ended ) {
         push @exit_report, 'nginx neither listened nor ended in time';
@@ -62,6 +66,15 @@ sub start_nginx {
         return ( 0, undef );
     }
     return ( 0, $ended );
+}
+
+# With a master process the pid file comes before the workers. A reload must know
+# which workers are the old ones, so all of them have to be there.
+sub _wait_for_workers {
+    return if !$UseHup && $MasterProcessEnabled ne 'on';
+    my $expected = $Workers =~ /^\d+$/ ? $Workers : 1;
+    poll_until( slow_factor(), sub { worker_pids() >= $expected || !nginx_is_running() }, 0.002 );
+    return;
 }
 
 sub _spawn {
@@ -91,10 +104,8 @@ sub _command {
     if ( $UseValgrind && !$option->{must_die} ) {
         my $flags =
             $UseValgrind =~ /^\d+$/ ? '--tool=memcheck --leak-check=full' : $UseValgrind;
-        my @suppressions =
-            -f 'valgrind.suppress'
-            ? ( '--gen-suppressions=all', '--suppressions=valgrind.suppress' )
-            : ();
+        my @suppressions = map {"--suppressions=$_"} grep {-f} 'valgrind.suppress',
+            dirname(__FILE__) . '/../../valgrind.suppress';
         unshift @command, 'valgrind', '-q', split( ' ', $flags ), @suppressions;
     }
     return @command;
@@ -110,6 +121,7 @@ sub _die_with_parent {
 # --- stopping -----------------------------------------------------------------
 
 # Graceful first, since shutdown paths are worth testing; never leaves a process.
+# Returns the last signal that was needed.
 sub stop_nginx {
     my (%option) = @_;
     return if !$pid;
@@ -121,6 +133,7 @@ sub stop_nginx {
     shift @stages if $option{fast} || $ENV{TEST_NGINX_FAST_SHUTDOWN};
 
     my @workers = worker_pids();
+    my $needed  = 'none';
     for my $stage (@stages) {
         my ( $signal, $seconds ) = @$stage;
         last if !nginx_is_running();
@@ -130,10 +143,11 @@ sub stop_nginx {
             kill KILL => @workers;
         }
         kill $signal => $pid;
+        $needed = $signal;
         poll_until( $seconds * slow_factor(), sub { !nginx_is_running($signal) }, 0.002 );
     }
     _kill_stray_workers(@workers);
-    return;
+    return $needed;
 }
 
 # Workers outlive a master that crashed or was killed.
@@ -207,7 +221,7 @@ sub _children {
 # listening sockets (their process title says so). Returns false when nginx
 # refused the configuration.
 sub reload_nginx {
-    my %old    = map { $_ => 1 } worker_pids();
+    my %old    = map { $_->{pid} => 1 } _children();
     my $offset = -s $ErrLogFile || 0;
     kill HUP => $pid or return 0;
 

@@ -80,11 +80,10 @@ sub _pipelined_exchange {
 # A piece of a split request: text, or { value => text, delay_before => seconds }.
 sub _piece {
     my ( $piece, $delay ) = @_;
-    return [ $delay, expand_env($piece) ] if !ref $piece;
-    return [
-        defined $piece->{delay_before} ? parse_time( $piece->{delay_before} ) : $delay,
-        expand_env( $piece->{value} )
-    ];
+    my %piece = ref $piece ? %$piece : ( value => $piece );
+    my $bytes = expand_env( $piece{value} );
+    utf8::encode($bytes) if utf8::is_utf8($bytes);
+    return [ defined $piece{delay_before} ? parse_time( $piece{delay_before} ) : $delay, $bytes ];
 }
 
 # "METHOD [URI [HTTP/x.y]]", comment lines before it, the body after it.

@@ -7,18 +7,17 @@ use strict;
 use warnings;
 
 use Exporter qw( import );
-use File::Basename qw( basename dirname );
-use File::Copy qw( copy );
-use File::Path qw( make_path remove_tree );
+use File::Path qw( remove_tree );
 use List::Util qw( shuffle );
 use Test::Base ();
 use Test::Builder ();
 
-use Test::Nginx::Check qw( flunk set_dry_run failures );
+use Test::Nginx::Check qw( flunk set_dry_run in_dry_run failures );
 use Test::Nginx::Client qw( talk );
 use Test::Nginx::Config qw( reset_server_root write_config write_user_files );
 use Test::Nginx::Curl qw( wants_http2 talk_by_curl curl_command_line );
-use Test::Nginx::ErrorLog qw( reset_log_marks mark_log_end trouble_lines log_tail );
+use Test::Nginx::ErrorLog qw( reset_log_marks mark_log_end trouble_lines );
+use Test::Nginx::Evidence qw( show_evidence );
 use Test::Nginx::FakePeer qw( start_fake_peers stop_fake_peers verify_queries );
 use Test::Nginx::Leak qw( check_leak );
 use Test::Nginx::Process qw(
@@ -28,7 +27,7 @@ use Test::Nginx::Request qw( exchanges_of );
 use Test::Nginx::Response qw( parse_response );
 use Test::Nginx::Skip qw( skip_reason todo_reason );
 use Test::Nginx::Util qw(
-    $ServRoot $ConfFile $ErrLogFile $LogDir $MainPid $UseHup $NoNginxManager $NoShuffle
+    $ServRoot $ErrLogFile $MainPid $UseHup $NoNginxManager $NoShuffle
     $ServerAddr $ServerPortForClient @BlockPreprocessors @CleanupHandlers
     section parse_time repeat_each timeout nap slow_factor trim verbose
     nginx_version version_cmp slurp
@@ -41,9 +40,7 @@ use Test::Nginx::Verify qw(
 our @EXPORT_OK = qw( run_tests run_block bail_out clean_up );
 
 my $builder = Test::Builder->new;
-my $failed_dir;        # where the evidence of failed blocks is kept
-my $failed_count = 0;
-my $dumped_at = 0;     # failures() when evidence was last shown
+my $stderr_seen = 0;   # bytes of nginx's stderr that were looked at
 
 sub run_tests {
     _catch_signals();
@@ -95,7 +92,7 @@ sub run_block {
         _run_requests( $block, \@exchanges, $is_last );
     }
     _report_trouble($block);
-    _show_evidence($block);
+    show_evidence($block);
     $builder->todo_end if defined $todo;
     return;
 }
@@ -115,7 +112,7 @@ sub _run_requests {
         stop_fake_peers();
         verify_stap($block);
         verify_logs( $block, $repeat );
-        _show_evidence($block);
+        show_evidence($block);
     }
     check_leak( $block, $exchanges ) if $ENV{TEST_NGINX_CHECK_LEAK} && $prepared;
     set_dry_run(undef);
@@ -124,7 +121,7 @@ sub _run_requests {
     return if $is_last && $ENV{TEST_NGINX_NO_CLEAN};
     if ($prepared) {
         mark_log_end();
-        stop_nginx();
+        $builder->note( "nginx needed SIG$_: " . $block->name ) for grep {/TERM|KILL/} stop_nginx();
         verify_shutdown_log($block);
     }
     return;
@@ -136,7 +133,7 @@ sub _prepare {
     return 1 if $NoNginxManager;
     reset_server_root( $UseHup && nginx_is_running() );
     if ( $UseHup && nginx_is_running() ) { mark_log_end() }
-    else                                 { reset_log_marks() }
+    else                                 { reset_log_marks(); $stderr_seen = 0 }
     write_config( $block, $http2 );
     write_user_files($block);
     return 1;
@@ -175,6 +172,7 @@ sub _run_must_die {
     stop_nginx();    # one of the HUP mode
     reset_server_root();
     reset_log_marks();
+    $stderr_seen = 0;
     write_config( $block, 0 );
     write_user_files($block);
 
@@ -199,7 +197,7 @@ sub _run_once {
     my $req_idx = 0;
     my $stderr  = '';
     for my $exchange (@$exchanges) {
-        my $answer = Test::Nginx::Check::in_dry_run()
+        my $answer = in_dry_run()
             ? { raw => '' }
             : _send( $block, $exchange, $http2 );
         $stderr .= $answer->{stderr} if defined $answer->{stderr};
@@ -209,7 +207,7 @@ sub _run_once {
     verify_curl_error( $block, $stderr );
 
     my $wait = section( $block, 'wait' );
-    nap( parse_time($wait) ) if defined $wait && $wait =~ /\d/ && !Test::Nginx::Check::in_dry_run();
+    nap( parse_time($wait) ) if defined $wait && $wait =~ /\d/ && !in_dry_run();
     return;
 }
 
@@ -271,45 +269,28 @@ sub _verify_framing {
     return;
 }
 
-# --- trouble and evidence -------------------------------------------------------------
+# --- trouble --------------------------------------------------------------------------
 
 sub _report_trouble {
     my ($block) = @_;
-    my @lines = ( take_exit_report(), trouble_lines( $block, stderr_text_of($block) ) );
+    my @lines = ( take_exit_report(), trouble_lines( $block, _new_stderr_text() ) );
     flunk( $block->name . ' - trouble with nginx', @lines ) if @lines;
+
+    if ( my $all_logs = $ENV{TEST_NGINX_ERROR_LOG} ) {
+        open my $out, '>>', $all_logs or die "Cannot write $all_logs: $!\n";
+        print {$out} '=== ', $block->name, "\n", slurp($ErrLogFile) || '';
+        close $out;
+    }
     return;
 }
 
-# What a process printed before its log was open, or against the rules.
-sub stderr_text_of {
-    my ($block) = @_;
-    return '' if defined section( $block, 'must_die' );
-    return join '', grep { !/^nginx: \[(?:emerg|alert|warn|notice)\]/ }
-        map {"$_\n"} split /\n/, stderr_text();
-}
-
-sub _show_evidence {
-    my ($block) = @_;
-    return if failures() == $dumped_at;
-    $dumped_at = failures();
-
-    my $dir = _failed_dir() . sprintf '/%02d', ++$failed_count;
-    make_path($dir);
-    copy( $_, "$dir/" . basename($_) ) for grep { -e } $ConfFile, $ErrLogFile, "$LogDir/stderr.log";
-
-    $builder->diag( 'last lines of error.log of ' . $block->name . ':' );
-    $builder->diag("    $_") for map { chomp( my $l = $_ ); $l } log_tail(20);
-    $builder->diag("configuration and logs: $dir/nginx.conf, $dir/error.log");
-    return;
-}
-
-# One directory a .t file, overwritten by its next run, so that nothing piles up.
-sub _failed_dir {
-    return $failed_dir if $failed_dir;
-    my $parent = $ENV{TEST_NGINX_FAILED_DIR} || dirname($ServRoot) . '/servroot_failed';
-    $failed_dir = "$parent/" . basename( $0, '.t' );
-    remove_tree($failed_dir);
-    return $failed_dir;
+# What nginx printed before its log was open (its own messages are in the log too).
+sub _new_stderr_text {
+    my $text = stderr_text();
+    $stderr_seen = 0 if length $text < $stderr_seen;
+    my $new = substr $text, $stderr_seen;
+    $stderr_seen = length $text;
+    return join '', map {"$_\n"} grep { !/^nginx: \[\w+\]/ } split /\n/, $new;
 }
 
 # --- the end ------------------------------------------------------------------------

@@ -24,7 +24,7 @@ our @EXPORT_OK = qw(
 );
 
 # How long log lines that a test waits for may come after the response.
-use constant LATE_LINES => 1.0;
+use constant LATE_LINES => $ENV{TEST_NGINX_LATE_LINES} || 1;
 
 # --- one response -----------------------------------------------------------------
 

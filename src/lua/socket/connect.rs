@@ -1,0 +1,242 @@
+//! `sock:connect`, `ngx.socket.connect`.
+
+use std::future::Future;
+use std::ops::RangeInclusive;
+use std::os::raw::c_int;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+
+use super::object::{TcpSocket, push_new};
+use super::owned::own_socket;
+use super::{cosocket_context, log_errors};
+use crate::conf;
+use crate::sock::{self, ConnectError, ConnectRequest, Target};
+use crate::sys::context::Context;
+use crate::sys::log::Level;
+use crate::sys::net::{self, HandlerNet};
+use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
+
+/// The options table of a connect.
+#[derive(Default)]
+struct Options {
+    pool: Option<Box<[u8]>>,
+    pool_size: Option<usize>,
+    backlog: Option<usize>,
+}
+
+/// `sock:connect(host, port[, opts])`, `sock:connect("unix:/path"[, opts])`
+pub fn connect(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !(2..=4).contains(&n) {
+        return Err(Throw::error(format!(
+            "ngx.socket connect: expecting 2, 3, or 4 arguments (including the object), but seen {n}"
+        )));
+    }
+    let (socket, context) = own_socket::<TcpSocket>(state, 1)?;
+    connect_with(state, &socket, context, 2..=n, None)
+}
+
+/// `ngx.socket.connect(host, port[, opts])`, `ngx.socket.connect("unix:/path"[, opts])`;
+/// upvalue: the metatable.
+pub fn socket_connect(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !(1..=3).contains(&n) {
+        return Err(Throw::error(format!(
+            "ngx.socket connect: expecting 1, 2, or 3 arguments, but seen {n}"
+        )));
+    }
+    let context = cosocket_context()?;
+    let socket = push_new(state, &context, State::upvalue(1));
+    connect_with(state, &socket, context, 1..=n, Some(n + 1))
+}
+
+/// Connects `socket` to what the arguments say. The result is the `object`, or
+/// 1 where there is none.
+fn connect_with(
+    state: &mut State,
+    socket: &TcpSocket,
+    context: Rc<Context>,
+    arguments: RangeInclusive<c_int>,
+    object: Option<c_int>,
+) -> LuaResult {
+    let (&first, &last) = (arguments.start(), arguments.end());
+    let mut rest = last - first;
+    let options = if rest > 0 && state.type_of(last) == Type::Table {
+        rest -= 1;
+        options(state, last)?
+    } else {
+        Options::default()
+    };
+    match target(state, first, rest > 0)? {
+        Ok(target) => start(state, socket, context, target, options, object),
+        Err(message) => Ok(Ret::Values(state.push_nil_err(message))),
+    }
+}
+
+/// The host in the argument `first`, and the port after it if there is one;
+/// Err: the string for Lua.
+pub fn target(
+    state: &State,
+    first: c_int,
+    has_port: bool,
+) -> Result<Result<Target, Vec<u8>>, Throw> {
+    let host: Box<[u8]> = match state.type_of(first) {
+        Type::String | Type::Number => state.bytes(first).unwrap_or_default().into(),
+        _ => {
+            return Err(Throw::argument(
+                first,
+                format!("string expected, got {}", state.type_name(first)),
+            ));
+        }
+    };
+    if host.starts_with(b"unix:") {
+        return Ok(Ok(Target::Unix(host)));
+    }
+    let port = first + 1;
+    if !has_port || state.is_none_or_nil(port) {
+        return Ok(Err(b"missing the port number".to_vec()));
+    }
+    Ok(match port_number(state, port) {
+        Ok(port) => Ok(Target::Host { host, port }),
+        Err(bad) => Err([b"bad port number: ".as_slice(), &bad].concat()),
+    })
+}
+
+/// Pushes what a successful connect returns.
+fn push_connected(state: &State, object: Option<c_int>) -> c_int {
+    match object {
+        Some(object) => state.push_value(object),
+        None => state.push_int(1),
+    }
+    1
+}
+
+fn start(
+    state: &mut State,
+    socket: &TcpSocket,
+    context: Rc<Context>,
+    target: Target,
+    options: Options,
+    object: Option<c_int>,
+) -> LuaResult {
+    let net = HandlerNet::new(context.clone(), log_errors());
+    let pools = net::pools();
+    let pool = options.pool.unwrap_or_else(|| match &target {
+        Target::Unix(url) => url.clone(),
+        Target::Host { host, port } => {
+            let port = port.to_string();
+            [host, b":".as_slice(), port.as_bytes()].concat().into()
+        }
+    });
+    if let Some(done) = sock::try_connect_now(socket, &net, &pools, &pool) {
+        return Ok(Ret::Values(match done {
+            Ok(()) => push_connected(state, object),
+            Err(error) => state.push_nil_err(error.to_string()),
+        }));
+    }
+    let pool_size = options.pool_size.or_else(|| {
+        let default = || conf::SocketConf::default().pool_size();
+        options
+            .backlog
+            .map(|_| conf::current().map_or_else(default, |conf| conf.socket.pool_size()))
+    });
+    let request = ConnectRequest {
+        target,
+        pool,
+        pool_size,
+        backlog: options.backlog,
+    };
+    let connecting = sock::connect(socket.clone(), net, pools, request);
+    run_op(
+        state,
+        Connecting {
+            future: Box::pin(connecting),
+            object,
+            context,
+            log_errors: log_errors(),
+        },
+    )
+}
+
+/// The port at `idx`, or the text that is none.
+fn port_number(state: &State, idx: c_int) -> Result<u16, Vec<u8>> {
+    let number = match state.type_of(idx) {
+        Type::Number | Type::String => state.number(idx),
+        _ => return Err(state.type_name(idx).into()),
+    };
+    match number {
+        Some(port) if (0.0..65536.0).contains(&port) => Ok(port as u16),
+        _ => Err(state.bytes(idx).unwrap_or_default().to_vec()),
+    }
+}
+
+fn options(state: &mut State, idx: c_int) -> Result<Options, Throw> {
+    let bad_type = |state: &State, name| {
+        Throw::argument(
+            idx,
+            format!("bad \"{name}\" option type: {}", state.type_name(-1)),
+        )
+    };
+    state.raw_get_field(idx, "pool_size");
+    let pool_size = match state.type_of(-1) {
+        Type::Nil => None,
+        Type::Number => Some(count(state, idx, "pool_size", 1.0)?),
+        _ => return Err(bad_type(state, "pool_size")),
+    };
+    state.raw_get_field(idx, "backlog");
+    let backlog = match state.type_of(-1) {
+        Type::Nil => None,
+        Type::Number => Some(count(state, idx, "backlog", 0.0)?),
+        _ => return Err(bad_type(state, "backlog")),
+    };
+    state.raw_get_field(idx, "pool");
+    let pool = match state.type_of(-1) {
+        Type::Nil => None,
+        Type::String | Type::Number => state.bytes(-1).map(Into::into),
+        _ => return Err(bad_type(state, "pool")),
+    };
+    state.pop(3);
+    Ok(Options {
+        pool,
+        pool_size,
+        backlog,
+    })
+}
+
+/// The number on the top, which must be at least `least`.
+fn count(state: &State, idx: c_int, name: &str, least: f64) -> Result<usize, Throw> {
+    let value = state.number(-1).unwrap_or_default();
+    if value >= least {
+        return Ok(value as usize);
+    }
+    Err(Throw::argument(
+        idx,
+        format!("bad \"{name}\" option value: {}", value as i64),
+    ))
+}
+
+/// A connect that waits.
+struct Connecting {
+    future: Pin<Box<dyn Future<Output = Result<(), ConnectError>>>>,
+    /// Where the object stands on the stack, if that is the result.
+    object: Option<c_int>,
+    context: Rc<Context>,
+    log_errors: bool,
+}
+
+impl Parked for Connecting {
+    fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
+        self.future.as_mut().poll(cx).map(|result| match result {
+            Ok(()) => push_connected(state, self.object),
+            Err(error) => {
+                if self.log_errors
+                    && let Some(line) = error.log_line()
+                {
+                    self.context.log(Level::Error, line);
+                }
+                state.push_nil_err(error.to_string())
+            }
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! The TCP socket object.
+
+use std::os::raw::c_int;
+use std::rc::Rc;
+
+use super::owned::{any_socket, buffers, own_socket, push_object};
+use super::{connect, log_failure, options, receive, send};
+use crate::conf;
+use crate::rt::Millis;
+use crate::sock::Timeouts;
+use crate::sys::connection::Connection;
+use crate::sys::context::Context;
+use crate::sys::net;
+use crate::vm::{LuaResult, Ret, State, Throw};
+
+/// A TCP socket of this worker.
+pub type TcpSocket = crate::sock::TcpSocket<Connection>;
+
+/// Largest timeout in milliseconds plus one.
+const TIMEOUT_LIMIT: f64 = 2_147_483_648.0;
+
+/// Pushes the metatable that all socket objects share.
+pub fn push_metatable(state: &mut State) {
+    state.new_table(0, 1);
+    state.new_table(0, 24);
+    state.set_function("bind", options::bind);
+    state.set_function("connect", connect::connect);
+    state.set_function("send", send::send);
+    state.set_function("receive", receive::receive);
+    state.set_function("receiveany", receive::receiveany);
+    state.set_function("receiveuntil", receive::receiveuntil);
+    state.set_function("settimeout", settimeout);
+    state.set_function("settimeouts", settimeouts);
+    state.set_function("setkeepalive", setkeepalive);
+    state.set_function("getreusedtimes", getreusedtimes);
+    state.set_function("setoption", options::setoption);
+    state.set_function("getoption", options::getoption);
+    state.set_function("getfd", options::getfd);
+    state.set_function("close", close);
+    state.raw_set_field(-2, "__index");
+}
+
+/// Pushes a new socket object that `context` owns.
+pub fn push_new(state: &mut State, context: &Rc<Context>, metatable: c_int) -> TcpSocket {
+    let conf = conf::current().map(|conf| &conf.socket);
+    let default = conf::SocketConf::default();
+    let conf = conf.unwrap_or(&default);
+    let socket = TcpSocket::new(
+        &buffers(),
+        conf.buffer_size(),
+        Timeouts {
+            connect: conf.connect_timeout(),
+            send: conf.send_timeout(),
+            read: conf.read_timeout(),
+        },
+    );
+    push_object(state, context, socket.clone(), metatable);
+    socket
+}
+
+/// A timeout argument in milliseconds; what is not a number stands for the
+/// directive.
+pub fn timeout(state: &State, idx: c_int) -> Result<Option<Millis>, Throw> {
+    match state.number(idx) {
+        Some(ms) if (0.0..TIMEOUT_LIMIT).contains(&ms) => Ok(Some(ms as Millis)),
+        Some(_) => Err(Throw::error("bad timeout value")),
+        None => Ok(None),
+    }
+}
+
+/// `sock:settimeout(ms)`
+fn settimeout(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 2 {
+        return Err(Throw::error(format!(
+            "ngx.socket settimeout: expecting 2 arguments (including the object) but seen {n}"
+        )));
+    }
+    let ms = timeout(state, 2)?;
+    any_socket::<TcpSocket>(state, 1)?.set_timeouts(ms, ms, ms);
+    Ok(Ret::Values(0))
+}
+
+/// `sock:settimeouts(connect, send, read)`
+fn settimeouts(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 4 {
+        return Err(Throw::error(format!(
+            "ngx.socket settimeouts: expecting 4 arguments (including the object) but seen {n}"
+        )));
+    }
+    let (connect, send, read) = (timeout(state, 2)?, timeout(state, 3)?, timeout(state, 4)?);
+    any_socket::<TcpSocket>(state, 1)?.set_timeouts(connect, send, read);
+    Ok(Ret::Values(0))
+}
+
+/// `sock:setkeepalive([timeout_ms[, size]])`
+fn setkeepalive(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !(1..=3).contains(&n) {
+        return Err(Throw::error(format!(
+            "expecting 1 to 3 arguments (including the object), but got {n}"
+        )));
+    }
+    let default = conf::SocketConf::default();
+    let conf = conf::current().map_or(&default, |conf| &conf.socket);
+    let timeout = if state.is_none_or_nil(2) {
+        Some(conf.keepalive_timeout())
+    } else {
+        match state.number(2) {
+            Some(ms) if (0.0..TIMEOUT_LIMIT).contains(&ms) => Some(ms as Millis),
+            Some(_) => return Err(Throw::argument(2, "bad timeout value")),
+            None => return Err(number_expected(state, 2)),
+        }
+    };
+    let size = if state.is_none_or_nil(3) {
+        conf.pool_size()
+    } else {
+        match state.number(3) {
+            Some(size) if size >= 1.0 => size as usize,
+            Some(size) => {
+                return Err(Throw::argument(
+                    3,
+                    format!("bad \"pool_size\" option value: {}", size as i64),
+                ));
+            }
+            None => return Err(number_expected(state, 3)),
+        }
+    };
+    let (socket, _) = own_socket::<TcpSocket>(state, 1)?;
+    let result = socket.keepalive(
+        &net::pools(),
+        timeout.filter(|&ms| ms > 0),
+        size,
+        net::exiting(),
+    );
+    Ok(Ret::Values(match result {
+        Ok(()) => {
+            state.push_int(1);
+            1
+        }
+        Err(error) => state.push_nil_err(error.to_string()),
+    }))
+}
+
+/// The argument error for what should have been a number.
+pub fn number_expected(state: &State, idx: c_int) -> Throw {
+    Throw::argument(
+        idx,
+        format!("number expected, got {}", state.type_name(idx)),
+    )
+}
+
+/// `sock:getreusedtimes()`
+fn getreusedtimes(state: &mut State) -> LuaResult {
+    let socket = any_socket::<TcpSocket>(state, 1)?;
+    Ok(Ret::Values(match socket.reused_times() {
+        Ok(times) => {
+            state.push_int(times.into());
+            1
+        }
+        Err(error) => state.push_nil_err(error.to_string()),
+    }))
+}
+
+/// `sock:close()`
+fn close(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 1 {
+        return Err(Throw::error(format!(
+            "expecting 1 argument (including the object) but seen {n}"
+        )));
+    }
+    let (socket, context) = own_socket::<TcpSocket>(state, 1)?;
+    Ok(Ret::Values(match socket.close() {
+        Ok(()) => {
+            state.push_int(1);
+            1
+        }
+        Err(error) => {
+            log_failure(&context, &error);
+            state.push_nil_err(error.to_string())
+        }
+    }))
+}

@@ -1,0 +1,209 @@
+//! `sock:receive`, `sock:receiveany`, `sock:receiveuntil`.
+
+use std::future::Future;
+use std::os::raw::c_int;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+
+use super::log_failure;
+use super::object::{TcpSocket, number_expected};
+use super::owned::own_socket;
+use crate::sock::{Begun, Mode, ReadOp, ReadOutcome, Until};
+use crate::sys::connection::Connection;
+use crate::sys::context::Context;
+use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
+
+/// `sock:receive([size | "*l" | "*a"])`
+pub fn receive(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !(1..=2).contains(&n) {
+        return Err(Throw::error(format!(
+            "expecting 1 or 2 arguments (including the object), but got {n}"
+        )));
+    }
+    let mode = mode(state, 2)?;
+    let (socket, context) = own_socket(state, 1)?;
+    read(state, socket, context, mode)
+}
+
+fn mode(state: &State, idx: c_int) -> Result<Mode, Throw> {
+    if state.is_none_or_nil(idx) {
+        return Ok(Mode::Line);
+    }
+    if matches!(state.type_of(idx), Type::Number | Type::String)
+        && let Some(size) = state.number(idx)
+    {
+        if size >= 0.0 {
+            return Ok(Mode::Exact(size as usize));
+        }
+        return Err(Throw::argument(idx, "bad number argument"));
+    }
+    if state.type_of(idx) != Type::String {
+        return Err(Throw::argument(
+            idx,
+            format!("bad pattern argument: {}", state.type_name(idx)),
+        ));
+    }
+    match state.bytes(idx).unwrap_or_default() {
+        b"*l" => Ok(Mode::Line),
+        b"*a" => Ok(Mode::All),
+        pattern => Err(Throw::argument(
+            idx,
+            format!("bad pattern argument: {}", String::from_utf8_lossy(pattern)),
+        )),
+    }
+}
+
+/// `sock:receiveany(max)`
+pub fn receiveany(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 2 {
+        return Err(Throw::error(format!(
+            "expecting 2 arguments (including the object), but got {n}"
+        )));
+    }
+    let max = state.number(2).ok_or_else(|| number_expected(state, 2))?;
+    if max.is_nan() || max < 1.0 {
+        return Err(Throw::argument(2, "bad max argument"));
+    }
+    let (socket, context) = own_socket(state, 1)?;
+    read(state, socket, context, Mode::Any(max as usize))
+}
+
+/// `sock:receiveuntil(pattern[, { inclusive = bool }])`
+pub fn receiveuntil(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !(2..=3).contains(&n) {
+        return Err(Throw::error(format!(
+            "expecting 2 or 3 arguments (including the object), but got {n}"
+        )));
+    }
+    let inclusive = match state.type_of(3) {
+        Type::None | Type::Nil => false,
+        Type::Table => {
+            state.raw_get_field(3, "inclusive");
+            let inclusive = match state.type_of(-1) {
+                Type::Nil => false,
+                Type::Boolean => state.to_bool(-1),
+                _ => {
+                    return Err(Throw::error(format!(
+                        "bad \"inclusive\" option value type: {}",
+                        state.type_name(-1)
+                    )));
+                }
+            };
+            state.pop(1);
+            inclusive
+        }
+        _ => {
+            return Err(Throw::argument(
+                3,
+                format!("table expected, got {}", state.type_name(3)),
+            ));
+        }
+    };
+    own_socket::<TcpSocket>(state, 1)?;
+    let pattern = match state.type_of(2) {
+        Type::String | Type::Number => state.bytes(2).unwrap_or_default().to_vec(),
+        _ => {
+            return Err(Throw::argument(
+                2,
+                format!("string expected, got {}", state.type_name(2)),
+            ));
+        }
+    };
+    let Some(until) = Until::new(&pattern, inclusive) else {
+        return Ok(Ret::Values(state.push_nil_err("pattern is empty")));
+    };
+    state.push_value(1);
+    state.push_userdata(until);
+    state.push_closure(iterator, 2);
+    Ok(Ret::Values(1))
+}
+
+/// What `receiveuntil` returns; upvalues: the socket object, the pattern.
+fn iterator(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n > 1 {
+        return Err(Throw::error(format!(
+            "expecting 0 or 1 argument, but seen {n}"
+        )));
+    }
+    let size = match state.number(1) {
+        Some(size) if size >= 1.0 => Some(size as usize),
+        Some(size) if size < 0.0 => return Err(Throw::argument(1, "bad size argument")),
+        Some(_) => None,
+        None if state.is_none_or_nil(1) => None,
+        None => return Err(number_expected(state, 1)),
+    };
+    state.push_value(State::upvalue(2));
+    let until = state
+        .userdata::<Until>(-1)
+        .cloned()
+        .ok_or_else(|| Throw::error("bad request"))?;
+    state.push_value(State::upvalue(1));
+    let object = state.top();
+    let (socket, context) = own_socket(state, object)?;
+    read(state, socket, context, Mode::Until(until, size))
+}
+
+fn read(state: &mut State, socket: TcpSocket, context: Rc<Context>, mode: Mode) -> LuaResult {
+    match socket.read(mode) {
+        Begun::Ready(outcome) => Ok(Ret::Values(push_outcome(state, &socket, &context, outcome))),
+        Begun::Pending(op) => run_op(
+            state,
+            Reading {
+                op,
+                socket,
+                context,
+            },
+        ),
+    }
+}
+
+fn push_outcome(
+    state: &State,
+    socket: &TcpSocket,
+    context: &Context,
+    outcome: ReadOutcome,
+) -> c_int {
+    match outcome {
+        ReadOutcome::Data(piece) => {
+            socket.take(piece, |data| state.push_bytes(data));
+            1
+        }
+        ReadOutcome::EndOfPieces => {
+            state.push_nil();
+            state.push_nil();
+            state.push_nil();
+            3
+        }
+        ReadOutcome::Failed(error, partial) => {
+            log_failure(context, &error);
+            let n = state.push_nil_err(error.to_string());
+            match partial {
+                Some(piece) => {
+                    socket.take(piece, |data| state.push_bytes(data));
+                    n + 1
+                }
+                None => n,
+            }
+        }
+    }
+}
+
+/// A read that waits for the peer.
+struct Reading {
+    op: ReadOp<Connection>,
+    socket: TcpSocket,
+    context: Rc<Context>,
+}
+
+impl Parked for Reading {
+    fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
+        Pin::new(&mut self.op)
+            .poll(cx)
+            .map(|outcome| push_outcome(state, &self.socket, &self.context, outcome))
+    }
+}

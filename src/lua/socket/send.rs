@@ -1,0 +1,90 @@
+//! `sock:send`.
+
+use std::future::Future;
+use std::os::raw::c_int;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+
+use super::log_failure;
+use super::object::TcpSocket;
+use super::owned::own_socket;
+use crate::lua::scratch::with_scratch;
+use crate::lua::table::{NotText, Strictness, flatten};
+use crate::sock::{Begun, Error, SendOp};
+use crate::sys::connection::Connection;
+use crate::sys::context::Context;
+use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
+
+/// `sock:send(data)`
+pub fn send(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 2 {
+        return Err(Throw::error(format!(
+            "expecting 2 arguments (including the object), but got {n}"
+        )));
+    }
+    let (socket, context) = own_socket::<TcpSocket>(state, 1)?;
+    let begun = with_data(state, 2, |data| socket.send(data))?;
+    match begun {
+        Begun::Ready(result) => Ok(Ret::Values(push_result(state, &context, result))),
+        Begun::Pending(op) => run_op(state, Sending { op, context }),
+    }
+}
+
+/// Runs `f` with the bytes of the argument at `idx`, which may be whatever can
+/// be sent.
+pub fn with_data<R>(state: &mut State, idx: c_int, f: impl FnOnce(&[u8]) -> R) -> Result<R, Throw> {
+    match state.type_of(idx) {
+        Type::String | Type::Number => Ok(f(state.bytes(idx).unwrap_or_default())),
+        Type::Boolean if state.to_bool(idx) => Ok(f(b"true")),
+        Type::Boolean => Ok(f(b"false")),
+        Type::Nil => Ok(f(b"nil")),
+        Type::Table => with_scratch(|scratch| {
+            flatten(state, idx, scratch, Strictness::Text).map_err(|not_text| {
+                Throw::argument(
+                    idx,
+                    match not_text {
+                        NotText::Type(found) => format!("bad data type {found} found"),
+                        NotText::NotArray => "non-array table found".into(),
+                    },
+                )
+            })?;
+            Ok(f(scratch))
+        }),
+        _ => Err(Throw::argument(
+            idx,
+            format!(
+                "string, number, boolean, nil, or array table expected, got {}",
+                state.type_name(idx)
+            ),
+        )),
+    }
+}
+
+fn push_result(state: &State, context: &Context, result: Result<usize, Error>) -> c_int {
+    match result {
+        Ok(sent) => {
+            state.push_number(sent as f64);
+            1
+        }
+        Err(error) => {
+            log_failure(context, &error);
+            state.push_nil_err(error.to_string())
+        }
+    }
+}
+
+/// A send that waits for the kernel to take the rest.
+struct Sending {
+    op: SendOp<Connection>,
+    context: Rc<Context>,
+}
+
+impl Parked for Sending {
+    fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
+        Pin::new(&mut self.op)
+            .poll(cx)
+            .map(|result| push_result(state, &self.context, result))
+    }
+}
