@@ -34,52 +34,47 @@ pub fn push_object<S: Clone + Into<Socket> + 'static>(
     state.set_metatable(-2);
 }
 
-/// Pushes the userdata of the object at `idx`.
-fn push_socket<S: Clone + Into<Socket> + 'static>(
+/// What `f` makes of the socket in the object at `idx`.
+fn with_socket<S: Clone + Into<Socket> + 'static, R>(
     state: &mut State,
     idx: c_int,
-) -> Result<(), Throw> {
-    let bad = |state: &State| {
+    f: impl FnOnce(&OwnedSocket<S>) -> R,
+) -> Result<R, Throw> {
+    let found = if state.type_of(idx) == Type::Table {
+        state.raw_geti(idx, SOCKET);
+        let found = state.userdata::<OwnedSocket<S>>(-1).map(f);
+        state.pop(1);
+        found
+    } else {
+        None
+    };
+    found.ok_or_else(|| {
         Throw::argument(
             1,
             format!("socket object expected, got {}", state.type_name(idx)),
         )
-    };
-    if state.type_of(idx) != Type::Table {
-        return Err(bad(state));
-    }
-    state.raw_geti(idx, SOCKET);
-    if state.userdata::<OwnedSocket<S>>(-1).is_none() {
-        return Err(bad(state));
-    }
-    Ok(())
+    })
 }
 
-/// The socket of the object at `idx`, whoever owns it. Leaves one more value
-/// on the stack.
+/// The socket of the object at `idx`, whoever owns it.
 pub fn any_socket<S: Clone + Into<Socket> + 'static>(
     state: &mut State,
     idx: c_int,
 ) -> Result<S, Throw> {
-    push_socket::<S>(state, idx)?;
-    state
-        .userdata::<OwnedSocket<S>>(-1)
-        .map(|owned| owned.socket().clone())
-        .ok_or_else(|| Throw::error("bad request"))
+    with_socket(state, idx, |owned: &OwnedSocket<S>| owned.socket().clone())
 }
 
 /// The socket of the object at `idx` and the running context, which must own
-/// it. Leaves one more value on the stack.
+/// it.
 pub fn own_socket<S: Clone + Into<Socket> + 'static>(
     state: &mut State,
     idx: c_int,
 ) -> Result<(S, Rc<Context>), Throw> {
     let context = context()?;
-    push_socket::<S>(state, idx)?;
-    let socket = state
-        .userdata::<OwnedSocket<S>>(-1)
-        .and_then(|owned| owned.of(&context))
-        .cloned()
-        .ok_or_else(|| Throw::error("bad request"))?;
-    Ok((socket, context))
+    match with_socket(state, idx, |owned: &OwnedSocket<S>| {
+        owned.of(&context).cloned()
+    })? {
+        Some(socket) => Ok((socket, context)),
+        None => Err(Throw::error("bad request")),
+    }
 }
