@@ -43,9 +43,11 @@ use Time::HiRes qw( sleep );
 use Test::Nginx::Peer ();
 use Test::Nginx::Socket ();
 
-our @EXPORT = qw( blackhole );
+our @EXPORT = qw( blackhole lua_library );
 
-my $LUA_DIR = abs_path( dirname(__FILE__) . '/../../lua' );
+my $ROOT    = abs_path( dirname(__FILE__) . '/../../../..' );
+my @LUA_DIR = ( "$ROOT/t/lib/lua", $ENV{TEST_NGINX_LUA_DIR} || "$ROOT/build/lua" );
+my $PATH    = join ';', map( {"$_/?.lua"} @LUA_DIR ), ';';
 my $PREFIX  = 'local t = require "puppet"; '
     . 'local open, show, fails, port = t.open, t.show, t.fails, t.port; ';
 
@@ -54,7 +56,7 @@ Test::Nginx::Socket::add_block_preprocessor(
         my ($block) = @_;
         my $lua = $block->lua;
         my $http = defined $block->http_config ? $block->http_config : '';
-        $http = qq{lua_package_path "$LUA_DIR/?.lua;;";\n$http} if $http !~ /lua_package_path/;
+        $http = qq{lua_package_path "$PATH";\n$http} if $http !~ /lua_package_path/;
         $block->set_value( 'http_config', $http );
         return if !defined $lua;
 
@@ -68,6 +70,12 @@ Test::Nginx::Socket::add_block_preprocessor(
         return;
     }
 );
+
+# Whether a library that is not part of this project was unpacked for the tests.
+sub lua_library {
+    my ($name) = @_;
+    return scalar grep { -e "$_/$name" } @LUA_DIR;
+}
 
 # A loopback port at which a connect gets no answer: its queue of connections that
 # wait to be accepted is full. Sets TEST_NGINX_BLACKHOLE_PORT.
