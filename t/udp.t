@@ -448,15 +448,15 @@ attempt to receive data on a closed socket
 === TEST 19: a second peer replaces the first
 --- lua
 local sock = ngx.socket.udp()
-local before = t.fds()
+local before = t.datagrams()
 sock:setpeername("127.0.0.1", $TEST_NGINX_REFUSING_PORT)
 sock:send("x")
 show(sock:setpeername("127.0.0.1", $TEST_NGINX_ECHO_PORT))
-show(t.fds() - before)
+show(t.datagrams() - before)
 sock:send("hello")
 show(sock:receive())
 show(sock:setpeername("a/b", 1))
-show(t.fds() - before)
+show(t.datagrams() - before)
 show(sock:send("x"))
 --- response_body
 1
