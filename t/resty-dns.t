@@ -138,14 +138,14 @@ a.test 1 1 127.0.0.1
 --- lua
 local dns = require "resty.dns.resolver"
 local r = assert(dns:new { nameservers = { { "127.0.0.1", $TEST_NGINX_DNSMASQ_PORT } } })
-local before, right = t.fds(), 0
+local before, right = t.datagrams(), 0
 for i = 1, 200 do
     local answers = assert(r:query(i % 2 == 0 and "a.test" or "b.test"))
     if answers[1].address == (i % 2 == 0 and "127.0.0.1" or "127.0.0.2") then
         right = right + 1
     end
 end
-show(right, t.fds() - before)
+show(right, t.datagrams() - before)
 --- response_body
 200 0
 

@@ -4,6 +4,8 @@ use Test::Nginx::Socket::Lua 'no_plan';
 use Test::Nginx::Puppet;
 use Test::Nginx::Peer;
 
+use Socket qw( SOCK_DGRAM );
+
 Test::Nginx::Peer->udp( ECHO => \&answer );
 Test::Nginx::Peer->dns(
     'echo.test'  => '127.0.0.1',
@@ -15,6 +17,10 @@ Test::Nginx::Peer->dns(
 my $free = IO::Socket::INET->new( LocalAddr => '127.0.0.1', Proto => 'udp' );
 $ENV{TEST_NGINX_REFUSING_PORT} = $free->sockport;
 close $free;
+
+# A unix socket that nobody reads from.
+$ENV{TEST_NGINX_FULL_SOCK} = "$ENV{TEST_NGINX_ECHO_SOCK}.full";
+my $full = IO::Socket::UNIX->new( Local => $ENV{TEST_NGINX_FULL_SOCK}, Type => SOCK_DGRAM ) or die "bind: $!";
 
 sub answer {
     my ( $datagram, $sender ) = @_;
@@ -509,3 +515,32 @@ true
 "unix"
 --- error_log
 Address already in use
+
+
+
+=== TEST 21: where there is no handler
+--- http_config
+    init_by_lua_block {
+        package.loaded.why = { pcall(ngx.socket.udp) }
+    }
+--- lua
+show(package.loaded.why[1], (package.loaded.why[2]:gsub("^.*: ", "")))
+--- response_body
+false "no request found"
+
+
+
+=== TEST 22: a unix peer that takes no more for now
+--- lua
+local sock = ngx.socket.udp()
+sock:setpeername("unix:$TEST_NGINX_FULL_SOCK")
+local sent, ok, err = 0
+repeat
+    ok, err = sock:send("x")
+    sent = sent + (ok or 0)
+until not ok or sent > 10000
+show(sent > 1 and sent < 10000, err)
+--- response_body
+true "resource temporarily unavailable"
+--- error_log
+send() failed (11: Resource temporarily unavailable)
