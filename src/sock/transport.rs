@@ -1,5 +1,5 @@
-//! What the engine needs from one byte stream, and from one datagram socket. Implemented over `ngx_connection_t` by `sys`
-//! (plaintext and TLS alike), and by the scripted peer of the tests.
+//! What the engine needs from one byte stream, and from one datagram socket. Implemented over
+//! `ngx_connection_t` by `sys` (plaintext and TLS alike), and by the scripted peers of the tests.
 
 use std::io;
 use std::os::fd::RawFd;
