@@ -35,7 +35,7 @@ sub start {
 load_module $module;
 daemon off;
 pid logs/nginx.pid;
-error_log logs/error.log info;
+error_log logs/error.log warn;
 $text{main}
 events { worker_connections 128; }
 http {
