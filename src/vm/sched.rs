@@ -128,7 +128,7 @@ struct Scheduler {
     active: RefCell<HashMap<usize, ThreadId>>,
     post: Cell<Option<fn()>>,
     /// Lua's collector is at work: nothing may be resumed inside of it.
-    collecting: Cell<bool>,
+    deferred: Cell<bool>,
 }
 
 thread_local! {
@@ -212,18 +212,23 @@ pub(super) fn mark_escaped(l: *mut ffi::lua_State) {
     }
 }
 
-/// Runs `f` on behalf of Lua's collector: whom it wakes is resumed later.
-pub(super) fn while_collecting<R>(f: impl FnOnce() -> R) -> R {
-    let outer = SCHED.with(|s| s.collecting.replace(true));
-    let result = f();
-    SCHED.with(|s| s.collecting.set(outer));
-    result
+/// Runs `f` where no Lua code can run, in Lua's collector or amid nginx
+/// freeing a request: whom it wakes is resumed later.
+pub fn deferred<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            SCHED.with(|s| s.deferred.set(self.0));
+        }
+    }
+    let _restore = Restore(SCHED.with(|s| s.deferred.replace(true)));
+    f()
 }
 
 /// Polls what the thread waits for, and resumes it when that is complete.
 /// While Lua runs, it is only put on the ready queue.
 pub fn wake(id: ThreadId) {
-    if in_handler() || SCHED.with(|s| s.collecting.get()) {
+    if in_handler() || SCHED.with(|s| s.deferred.get()) {
         make_ready(id);
         return;
     }
