@@ -9,6 +9,7 @@ use crate::sys::context::{self, Context};
 use crate::sys::entry::guard;
 use crate::sys::event::{Posted, Turn};
 use crate::sys::log::{self, Level};
+use crate::sys::net;
 use crate::vm::sched;
 
 /// Runs when a worker starts.
@@ -36,11 +37,17 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     NGX_OK as ngx_int_t
 }
 
-/// Runs when a worker ends.
+/// Runs when a worker ends: closes what thread-local destructors would close
+/// when nginx has freed its memory already.
 ///
 /// # Safety
 /// nginx calls it with the live cycle.
-pub unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {}
+pub unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
+    guard((), || {
+        sched::kill_all();
+        net::pools().close_idle();
+    });
+}
 
 /// Has the threads that became ready resumed when it is their turn.
 fn post_ready(turn: sched::Turn) {

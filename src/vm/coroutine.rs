@@ -145,7 +145,8 @@ fn resume(state: &mut State) -> LuaResult {
     } else if is_dead(state, l) {
         Some("cannot resume dead coroutine")
     } else if !state.is_yieldable() {
-        return Err(Throw::error("attempt to yield across C-call boundary"));
+        state.push_bytes("attempt to yield across C-call boundary");
+        return Err(Throw::Value);
     } else {
         None
     };

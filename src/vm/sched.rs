@@ -208,6 +208,18 @@ pub fn kill(thread: &Rc<Thread>) {
     finish(thread, false);
 }
 
+/// Ends all threads; nobody is woken by that.
+pub fn kill_all() {
+    let threads: Vec<_> = SCHED.with(|s| {
+        let slots = s.slots.borrow();
+        slots
+            .iter()
+            .filter_map(|slot| slot.thread.clone())
+            .collect()
+    });
+    threads.iter().for_each(kill);
+}
+
 /// Keeps `op` until it completes; the caller then yields.
 pub(super) fn park(op: Box<dyn Parked>) {
     if let Some(thread) = current() {

@@ -3,7 +3,7 @@
 use std::os::raw::c_int;
 
 use super::ffi;
-use super::stack::State;
+use super::stack::{State, Type};
 
 /// Text of the error value on the top of the stack.
 pub(super) fn message_of(state: &State) -> String {
@@ -34,6 +34,24 @@ fn traceback(on: *mut ffi::lua_State, of: *mut ffi::lua_State, level: c_int) -> 
     text
 }
 
+/// Text of the error value that a dead coroutine left on its top; an object
+/// may have a `__tostring` of its own, which runs on the stack `main`.
+fn error_message(dead: &State, main: &mut State) -> String {
+    if dead.type_of(-1) != Type::Table || !main.reserve(4) {
+        return message_of(dead);
+    }
+    let top = main.top();
+    dead.push_value(-1);
+    // SAFETY: both are live stacks of one VM with room for the value.
+    unsafe { ffi::lua_xmove(dead.raw(), main.raw(), 1) };
+    let message = match main.call_tostring(-1) {
+        Ok(true) => message_of(main),
+        Ok(false) | Err(_) => message_of(dead),
+    };
+    main.set_top(top);
+    message
+}
+
 /// The line that error.log gets for an error that nothing caught.
 ///
 /// # Safety
@@ -52,7 +70,9 @@ pub(super) unsafe fn describe_error(
     };
     // SAFETY: by the caller's promise.
     let state = unsafe { State::from_raw(l) };
-    let mut text = format!("lua entry thread aborted: {kind}: {}", message_of(&state)).into_bytes();
+    // SAFETY: by the caller's promise.
+    let message = error_message(&state, &mut unsafe { State::from_raw(main) });
+    let mut text = format!("lua entry thread aborted: {kind}: {message}").into_bytes();
     text.extend_from_slice(b"\nstack traceback:\ncoroutine 0:");
     let trace = traceback(main, l, 0);
     text.extend_from_slice(trace.strip_prefix(b"stack traceback:").unwrap_or(&trace));
