@@ -340,7 +340,7 @@ lua tcp socket connect timed out
                 ngx.say(text, ": ", (counts[text] or 0) > 0 and "some" or "none")
             end
             -- Three slots, four places to wait, no more and no less.
-            local opts = { pool = "mix", pool_size = 99, backlog = 99 }
+            local opts = { pool = "mix", pool_size = 3, backlog = 4 }
             local held = {}
             for i = 1, 3 do
                 held[i] = ngx.socket.tcp()
