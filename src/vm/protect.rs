@@ -8,6 +8,9 @@ use super::ffi;
 use super::stack::{State, Type};
 use super::unwind::{Payload, catch_panic};
 
+/// Lua's message when memory runs out.
+pub(super) const NO_MEMORY: &str = "not enough memory";
+
 struct Running<F, R> {
     f: Option<F>,
     result: Option<Result<R, Payload>>,
@@ -45,7 +48,7 @@ where
     let mut state = unsafe { State::from_raw(l) };
     // An error raised for another stack has left its message there.
     let message = match state.type_of(-1) {
-        _ if status == ffi::LUA_ERRMEM => "not enough memory".into(),
+        _ if status == ffi::LUA_ERRMEM => NO_MEMORY.into(),
         Type::String => super::trace::message_of(&state),
         _ => "unknown reason".into(),
     };

@@ -25,6 +25,7 @@ use super::coroutine;
 use super::ffi;
 use super::function::panic_message;
 use super::op::Parked;
+use super::protect::NO_MEMORY;
 use super::stack::State;
 use super::state::{Coroutine, Vm};
 use super::trace::describe_error;
@@ -331,6 +332,9 @@ fn fail(thread: &Rc<Thread>, message: &str) -> Outcome {
     let text = format!("lua entry thread aborted: {message}");
     thread.host.log_error(text.as_bytes());
     finish(thread, false);
+    if message.ends_with(NO_MEMORY) {
+        thread.vm.collect_garbage();
+    }
     Outcome::Error
 }
 
@@ -349,6 +353,7 @@ pub fn run_ready() {
 fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Option<Outcome> {
     let entered = Entered::new(thread);
     let mut l = thread.top();
+    let mut out_of_memory = false;
     let outcome = loop {
         SCHED.with(|s| *s.request.borrow_mut() = None);
         if SCHED.with(|s| s.gc_stress.get()) {
@@ -389,6 +394,10 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Option<Outcome> {
                 None => break Outcome::Done,
             },
             (status, _) => {
+                out_of_memory = status == ffi::LUA_ERRMEM;
+                if out_of_memory {
+                    thread.vm.collect_garbage();
+                }
                 if thread.chain.borrow().is_empty() {
                     // SAFETY: the coroutine has just died of an error.
                     let text = thread
@@ -408,6 +417,10 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Option<Outcome> {
     };
     drop(entered);
     finish(thread, outcome == Outcome::Done);
+    if out_of_memory {
+        // The next handler needs some.
+        thread.vm.collect_garbage();
+    }
     Some(outcome)
 }
 

@@ -5,7 +5,7 @@ use std::os::raw::c_int;
 
 use super::chunk::{Cache, Chunk};
 use super::ffi;
-use super::protect::protect;
+use super::protect::{NO_MEMORY, protect};
 use super::stack::State;
 use super::{coroutine, guard};
 
@@ -93,6 +93,13 @@ impl Vm {
         self.chunks.borrow_mut().get(state, chunk)
     }
 
+    fn make(&self, chunk: &Chunk<'_>) -> Result<(c_int, Coroutine), String> {
+        self.protect(|state| {
+            let function = self.load(state, chunk)?;
+            Ok((function, new_coroutine(state)))
+        })?
+    }
+
     /// A coroutine with the function of `chunk` on its stack.
     ///
     /// # Errors
@@ -103,10 +110,13 @@ impl Vm {
         let spare = cached.and_then(|_| self.spare.borrow_mut().pop());
         let (function, co) = match (cached, spare) {
             (Some(function), Some(co)) => (function, co),
-            _ => self.protect(|state| {
-                let function = self.load(state, chunk)?;
-                Ok::<_, String>((function, new_coroutine(state)))
-            })??,
+            _ => match self.make(chunk) {
+                Err(message) if message.ends_with(NO_MEMORY) => {
+                    self.collect_garbage();
+                    self.make(chunk)?
+                }
+                made => made?,
+            },
         };
         // SAFETY: the coroutine is anchored and belongs to the live VM.
         unsafe { State::from_raw(co.l) }.push_anchored(function);
@@ -145,7 +155,8 @@ impl Vm {
         }
     }
 
-    /// Collects all garbage.
+    /// Collects all garbage. Lua does not do that by itself when memory runs
+    /// out.
     pub(super) fn collect_garbage(&self) {
         // The error of a finalizer of the user's is none of ours.
         let _ = self.protect(|state| {
