@@ -95,7 +95,7 @@ impl Future for Sleep {
                 } else {
                     // A timer of 0 ms that is set by the handler of another
                     // one fires before nginx looks at any other event.
-                    ngx_post_event(event, ptr::addr_of_mut!(ngx_posted_next_events));
+                    post_next(event);
                 }
             }
             self.armed = true;
@@ -111,12 +111,41 @@ impl Drop for Sleep {
         // SAFETY: the event is ours; the flags tell whether it is in the tree
         // or in a queue.
         unsafe {
-            if (*event).timer_set() != 0 {
-                ngx_del_timer(event);
-            }
-            if (*event).posted() != 0 {
-                ngx_delete_posted_event(event);
-            }
+            withdraw(event);
+        }
+    }
+}
+
+/// Has the handler of `event` called in the next round of the event loop.
+///
+/// A worker that ends gracefully waits for timers, but not for what is posted,
+/// so a timer is set, too: whichever comes first takes the other one back.
+///
+/// # Safety
+/// `event` must be initialised and stay so until it is withdrawn.
+unsafe fn post_next(event: *mut ngx_event_t) {
+    // SAFETY: by the caller's promise; the queue is nginx's own, initialised
+    // before any worker runs.
+    unsafe {
+        ngx_post_event(event, ptr::addr_of_mut!(ngx_posted_next_events));
+        if (*event).timer_set() == 0 {
+            ngx_add_timer(event, 1);
+        }
+    }
+}
+
+/// Takes `event` out of the timer tree and of the queue it is in.
+///
+/// # Safety
+/// `event` must be initialised.
+unsafe fn withdraw(event: *mut ngx_event_t) {
+    // SAFETY: by the caller's promise; the flags tell where it is.
+    unsafe {
+        if (*event).timer_set() != 0 {
+            ngx_del_timer(event);
+        }
+        if (*event).posted() != 0 {
+            ngx_delete_posted_event(event);
         }
     }
 }
@@ -141,8 +170,12 @@ impl Posted {
     pub fn new(f: fn()) -> Posted {
         unsafe extern "C" fn handler(event: *mut ngx_event_t) {
             guard((), || {
-                // SAFETY: data holds the function pointer put there below.
-                let f = unsafe { mem::transmute::<*mut std::ffi::c_void, fn()>((*event).data) };
+                // SAFETY: nginx passes the event made below, whose data holds
+                // the function pointer.
+                let f = unsafe {
+                    withdraw(event);
+                    mem::transmute::<*mut std::ffi::c_void, fn()>((*event).data)
+                };
                 f();
             });
         }
@@ -157,26 +190,23 @@ impl Posted {
 
     /// Posts the call, once however often it is asked for.
     pub fn post(&self, turn: Turn) {
-        let queue = match turn {
-            Turn::This => ptr::addr_of_mut!(ngx_posted_events),
-            Turn::Next => ptr::addr_of_mut!(ngx_posted_next_events),
-        };
-        // SAFETY: the event lives for ever and the queues are nginx's own,
+        // SAFETY: the event lives for ever and the queue is nginx's own,
         // initialised before any worker runs.
         unsafe {
             (*self.event).log = cycle_log();
-            ngx_post_event(self.event, queue);
+            match turn {
+                Turn::This => {
+                    ngx_post_event(self.event, ptr::addr_of_mut!(ngx_posted_events));
+                }
+                Turn::Next => post_next(self.event),
+            }
         }
     }
 
     /// Takes a posted call back.
     pub fn cancel(&self) {
-        // SAFETY: as in post; `posted` tells whether it is in a queue.
-        unsafe {
-            if (*self.event).posted() != 0 {
-                ngx_delete_posted_event(self.event);
-            }
-        }
+        // SAFETY: the event lives for ever.
+        unsafe { withdraw(self.event) }
     }
 }
 
