@@ -26,9 +26,13 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         if let Some(main) = CosocketModule::main_conf(unsafe { &*cycle })
             && let (Some(vm), Some(source)) = (main.vm.get(), &main.conf.init_worker)
         {
-            context::set_current(Some(Context::new(None, "init_worker")));
+            let context = Context::new(None, "init_worker");
+            context::set_current(Some(context.clone()));
             let result = install::run_hook(vm, source);
             context::set_current(None);
+            if let Some(anchor) = context.set_lua_table(None) {
+                vm.release(anchor);
+            }
             if let Err(message) = result {
                 log::cycle(Level::Error, format!("init_worker_by_lua error: {message}"));
             }
