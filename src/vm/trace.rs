@@ -69,8 +69,9 @@ pub(super) unsafe fn describe_error(
         _ => "runtime error",
     };
     // SAFETY: by the caller's promise.
-    let (dead, mut main_state) = unsafe { (State::from_raw(l), State::from_raw(main)) };
-    let message = error_message(&dead, &mut main_state);
+    let state = unsafe { State::from_raw(l) };
+    // SAFETY: by the caller's promise.
+    let message = error_message(&state, &mut unsafe { State::from_raw(main) });
     let mut text = format!("lua entry thread aborted: {kind}: {message}").into_bytes();
     text.extend_from_slice(b"\nstack traceback:\ncoroutine 0:");
     let trace = traceback(main, l, 0);
