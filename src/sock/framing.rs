@@ -101,44 +101,43 @@ impl Frame {
         }
     }
 
+    #[inline]
     fn line(&mut self, data: &mut [u8]) -> Step {
-        let mut at = self.scanned;
+        // Nearly every line: no CR, or one right before the LF.
+        let rest = data.get(self.scanned..).unwrap_or_default();
         if !self.carriage_return {
-            // Nearly every line: no CR, or one right before the LF.
-            let rest = data.get(at..).unwrap_or_default();
             let Some(found) = memchr2(b'\r', b'\n', rest) else {
                 self.scanned = data.len();
                 return Step::Want(1);
             };
-            at += found;
-            match data.get(at..).unwrap_or_default() {
-                [b'\n', ..] => {
-                    return Step::Done(Piece {
-                        len: at,
-                        used: at + 1,
-                    });
-                }
-                [_, b'\n', ..] => {
-                    return Step::Done(Piece {
-                        len: at,
-                        used: at + 2,
-                    });
-                }
-                [_] => {
-                    self.scanned = at;
-                    return Step::Want(1);
-                }
-                _ => self.carriage_return = true,
+            let len = self.scanned + found;
+            match rest.get(found..) {
+                Some([b'\n', ..]) => return Step::Done(Piece { len, used: len + 1 }),
+                Some([b'\r', b'\n', ..]) => return Step::Done(Piece { len, used: len + 2 }),
+                _ => {}
             }
+            self.scanned = len;
         }
-        match memchr(b'\n', data.get(at..).unwrap_or_default()) {
+        self.line_with_carriage_return(data)
+    }
+
+    /// There is a CR before `scanned` or right there, and it may not be the end of the line.
+    #[cold]
+    fn line_with_carriage_return(&mut self, data: &mut [u8]) -> Step {
+        let rest = data.get(self.scanned..).unwrap_or_default();
+        if rest.len() > 1 {
+            self.carriage_return = true;
+        }
+        match memchr(b'\n', rest) {
             Some(found) => {
-                let end = at + found;
+                let end = self.scanned + found;
                 let len = drop_carriage_returns(data.get_mut(..end).unwrap_or_default());
                 Step::Done(Piece { len, used: end + 1 })
             }
             None => {
-                self.scanned = data.len();
+                if self.carriage_return {
+                    self.scanned = data.len();
+                }
                 Step::Want(1)
             }
         }

@@ -11,7 +11,8 @@ use std::task::{Context, Poll};
 
 use crate::rt::Millis;
 use crate::sock::error::{Error, Operation, Stage};
-use crate::sock::framing::{Frame, Piece, Step};
+use crate::sock::framing::{Frame, Step};
+use crate::sock::rxbuf::RxBuf;
 use crate::sock::stream::{Begun, ReadOutcome, Socket, TcpSocket};
 use crate::sock::transport::{Direction, Timer, Transport};
 
@@ -27,22 +28,8 @@ pub(super) enum Advance {
 }
 
 impl<T: Transport> Socket<T> {
-    /// May a read begin?
-    pub(super) fn begin_read(&self, frame: &Frame) -> Result<(), ReadOutcome> {
-        if let Err(busy) = self
-            .slots
-            .idle(&[Operation::Connecting, Operation::Reading])
-        {
-            return Err(ReadOutcome::Failed(busy, None));
-        }
-        if frame.take_end() {
-            return Err(ReadOutcome::EndOfPieces);
-        }
-        Ok(())
-    }
-
     /// Receives until `frame` is complete or there is nothing to receive.
-    pub(super) fn advance(&mut self, frame: &mut Frame) -> Advance {
+    pub(super) fn advance(&mut self, rx: &mut RxBuf, frame: &mut Frame) -> Advance {
         let transport = match &mut self.connection {
             Some(connection) if connection.readable => &mut connection.transport,
             _ => {
@@ -52,39 +39,39 @@ impl<T: Transport> Socket<T> {
         };
         let mut progress = false;
         let error = loop {
-            let want = match frame.step(self.rx.data()) {
+            let want = match frame.step(rx.data()) {
                 Step::Done(piece) => return Advance::Done(ReadOutcome::Data(piece)),
                 Step::Want(want) => want,
             };
             if !transport.ready(Direction::Read) {
-                self.rx.release_if_empty();
+                rx.release_if_empty();
                 return Advance::Stalled { progress };
             }
-            let spare = match self.rx.spare(want) {
+            let spare = match rx.spare(want) {
                 Ok(spare) => spare,
                 Err(error) => break error,
             };
             match transport.recv(spare) {
                 Ok(0) => {
                     self.close_half(Direction::Read);
-                    return Advance::Ended(match frame.at_eof(self.rx.data()) {
+                    return Advance::Ended(match frame.at_eof(rx.data()) {
                         Ok(whole) => ReadOutcome::Data(whole),
                         Err(part) => ReadOutcome::Failed(Error::Closed, Some(part)),
                     });
                 }
                 Ok(n) => {
-                    self.rx.filled(n);
+                    rx.filled(n);
                     progress = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.rx.release_if_empty();
+                    rx.release_if_empty();
                     return Advance::Stalled { progress };
                 }
                 Err(error) => break Error::from_io(&error, Stage::Read),
             }
         };
         self.close_half(Direction::Read);
-        let partial = frame.partial(self.rx.data());
+        let partial = frame.partial(rx.data());
         Advance::Ended(ReadOutcome::Failed(error, Some(partial)))
     }
 
@@ -180,16 +167,20 @@ fn abort<T: Transport>(socket: &TcpSocket<T>, dir: Direction, wait: &mut Wait) {
     if *wait == Wait::Over {
         return;
     }
-    let dead = {
-        let mut socket = socket.0.borrow_mut();
-        socket.finish(dir, wait);
-        socket.close_half(dir);
-        match socket.slots.idle(&[Operation::Reading, Operation::Writing]) {
-            Ok(()) => socket.detach(),
-            Err(_) => socket.take_dead(),
-        }
+    let in_use = {
+        let mut inner = socket.0.socket.borrow_mut();
+        inner.finish(dir, wait);
+        inner.close_half(dir);
+        inner
+            .slots
+            .idle(&[Operation::Reading, Operation::Writing])
+            .is_err()
     };
-    drop(dead);
+    if in_use {
+        socket.reap();
+    } else {
+        socket.abandon();
+    }
 }
 
 /// A read that waits. Dropping it before it is complete (the light thread was killed) closes the
@@ -204,17 +195,12 @@ pub struct ReadOp<T: Transport> {
 impl<T: Transport> ReadOp<T> {
     /// Takes the reading slot.
     pub(super) fn new(socket: TcpSocket<T>, frame: Frame) -> Self {
-        socket.0.borrow_mut().slots.set(Operation::Reading);
+        socket.0.socket.borrow_mut().slots.set(Operation::Reading);
         Self {
             socket,
             frame,
             wait: Wait::Begun,
         }
-    }
-
-    fn timed_out(socket: &mut Socket<T>, frame: &mut Frame) -> ReadOutcome {
-        let partial: Piece = frame.partial_at_timeout(socket.rx.data());
-        ReadOutcome::Failed(Error::Timeout(Stage::Read), Some(partial))
     }
 }
 
@@ -227,20 +213,28 @@ impl<T: Transport> Future for ReadOp<T> {
             frame,
             wait,
         } = &mut *self;
-        let mut inner = socket.0.borrow_mut();
-        let (outcome, ended) = match inner.advance(frame) {
+        let mut inner = socket.0.socket.borrow_mut();
+        // Cannot fail: whoever takes a piece has finished the read.
+        let Ok(mut rx) = socket.rx() else {
+            return Poll::Pending;
+        };
+        let (outcome, ended) = match inner.advance(&mut rx, frame) {
             Advance::Done(outcome) => (outcome, false),
             Advance::Ended(outcome) => (outcome, true),
             Advance::Stalled { progress } => {
                 let timeout = inner.timeouts.read;
                 match inner.wait(Direction::Read, wait, progress, timeout, cx) {
                     Ok(()) => return Poll::Pending,
-                    Err(TimedOut) => (Self::timed_out(&mut inner, frame), false),
+                    Err(TimedOut) => {
+                        let partial = frame.partial_at_timeout(rx.data());
+                        let error = Error::Timeout(Stage::Read);
+                        (ReadOutcome::Failed(error, Some(partial)), false)
+                    }
                 }
             }
         };
         inner.finish(Direction::Read, wait);
-        drop(inner);
+        drop((inner, rx));
         if ended {
             socket.reap();
         }
@@ -285,12 +279,12 @@ impl<T: Transport> SendOp<T> {
         let mut copy = Vec::new();
         if copy.try_reserve_exact(rest.len()).is_err() {
             // Half a message is out; nothing sensible can follow it.
-            socket.0.borrow_mut().close_half(Direction::Write);
+            socket.0.socket.borrow_mut().close_half(Direction::Write);
             socket.reap();
             return Begun::Ready(Err(Error::NoMemory));
         }
         copy.extend_from_slice(rest);
-        socket.0.borrow_mut().slots.set(Operation::Writing);
+        socket.0.socket.borrow_mut().slots.set(Operation::Writing);
         Begun::Pending(Self {
             socket: socket.clone(),
             rest: copy,
@@ -312,7 +306,7 @@ impl<T: Transport> Future for SendOp<T> {
             total,
             wait,
         } = &mut *self;
-        let mut inner = socket.0.borrow_mut();
+        let mut inner = socket.0.socket.borrow_mut();
         let result = match inner.push(rest.get(*sent..).unwrap_or_default()) {
             Ok(n) if *sent + n == rest.len() => Ok(*total),
             Ok(n) => {

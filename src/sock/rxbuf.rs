@@ -90,21 +90,6 @@ pub struct RxBuf {
     buffers: Buffers,
 }
 
-/// The contents of an [`RxBuf`], taken out for a while.
-pub struct Detached {
-    buf: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-impl Detached {
-    /// The first `len` bytes, fewer if there are fewer.
-    pub fn head(&self, len: usize) -> &[u8] {
-        let end = self.start.saturating_add(len).min(self.end);
-        self.buf.get(self.start..end).unwrap_or_default()
-    }
-}
-
 impl RxBuf {
     /// An empty buffer that holds no memory.
     pub fn new(buffers: Buffers, size: usize) -> Self {
@@ -120,6 +105,12 @@ impl RxBuf {
     /// The bytes received and not consumed. Mutable: a frame may be tidied in place.
     pub fn data(&mut self) -> &mut [u8] {
         self.buf.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The first `len` of them, fewer if there are fewer.
+    pub fn head(&self, len: usize) -> &[u8] {
+        let end = self.start.saturating_add(len).min(self.end);
+        self.buf.get(self.start..end).unwrap_or_default()
     }
 
     /// The number of bytes received and not consumed.
@@ -221,27 +212,6 @@ impl RxBuf {
     pub fn clear(&mut self) {
         self.consume(usize::MAX);
     }
-
-    /// Takes the contents out; undone by [`attach`](Self::attach).
-    pub fn detach(&mut self) -> Detached {
-        let detached = Detached {
-            buf: std::mem::take(&mut self.buf),
-            start: self.start,
-            end: self.end,
-        };
-        (self.start, self.end) = (0, 0);
-        detached
-    }
-
-    /// Puts the contents back; whatever came in meanwhile is dropped.
-    pub fn attach(&mut self, detached: Detached) {
-        self.clear();
-        Detached {
-            buf: self.buf,
-            start: self.start,
-            end: self.end,
-        } = detached;
-    }
 }
 
 impl Drop for RxBuf {
@@ -313,19 +283,6 @@ mod tests {
     fn a_tiny_buffer_size_makes_tiny_reads() {
         let mut rx = RxBuf::new(Buffers::new(), 1);
         assert_eq!(rx.spare(1).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn detached_bytes_come_back() {
-        let mut rx = RxBuf::new(Buffers::new(), 64);
-        receive(&mut rx, b"abcdef", 1);
-        let detached = rx.detach();
-        assert!(rx.is_empty());
-        assert_eq!(detached.head(3), b"abc");
-        assert_eq!(detached.head(99), b"abcdef");
-        rx.attach(detached);
-        rx.consume(2);
-        assert_eq!(rx.data(), b"cdef");
     }
 
     proptest! {

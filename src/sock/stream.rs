@@ -4,7 +4,7 @@
 //! same time; everything else wants the socket to itself. A connection has two halves; an error
 //! closes the half it happened on, and the connection is dropped once both are closed.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::fmt;
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use crate::sock::framing::{Frame, Mode, Piece};
 use crate::sock::net::Local;
 use crate::sock::ops::{Advance, ReadOp, SendOp};
 use crate::sock::pool::{IdleKey, Lease, Poolable, Pools};
-use crate::sock::rxbuf::{Buffers, Detached, RxBuf};
+use crate::sock::rxbuf::{Buffers, RxBuf};
 use crate::sock::transport::{Direction, Transport};
 
 const NOT_CONNECTED: Error = Error::NotConnected(Stage::Other);
@@ -163,21 +163,13 @@ pub(super) struct Socket<T: Transport> {
     /// `connect` was called.
     used: bool,
     pub(super) slots: Slots,
-    /// Outlives the connection: a failed read leaves its partial result here.
-    pub(super) rx: RxBuf,
     defaults: Timeouts,
     pub(super) timeouts: Timeouts,
     local: Local,
 }
 
 impl<T: Transport> Socket<T> {
-    /// Takes the connection out, for the caller to drop when nothing is borrowed any more.
-    pub(super) fn detach(&mut self) -> Option<Connection<T>> {
-        self.rx.clear();
-        self.connection.take()
-    }
-
-    /// As [`detach`](Self::detach), if both halves are closed; leaves the received bytes.
+    /// Takes out a connection of which both halves are closed.
     pub(super) fn take_dead(&mut self) -> Option<Connection<T>> {
         self.connection
             .take_if(|connection| !(connection.readable || connection.writable))
@@ -193,10 +185,17 @@ impl<T: Transport> Socket<T> {
     }
 }
 
+pub(super) struct Shared<T: Transport> {
+    pub(super) socket: RefCell<Socket<T>>,
+    /// Outlives the connection: a failed read leaves its partial result here. Borrowed while
+    /// Lua copies a piece, which counts as reading; hence the cell of its own.
+    pub(super) rx: RefCell<RxBuf>,
+}
+
 /// A stream socket as Lua holds it. Cheap to clone: all clones are one socket. Dropping the last
 /// one closes the connection. No method panics, whatever the order of calls, except from within
 /// the closure of [`with_transport`](Self::with_transport).
-pub struct TcpSocket<T: Transport>(pub(super) Rc<RefCell<Socket<T>>>);
+pub struct TcpSocket<T: Transport>(pub(super) Rc<Shared<T>>);
 
 impl<T: Transport> Clone for TcpSocket<T> {
     fn clone(&self) -> Self {
@@ -214,15 +213,19 @@ impl<T: Transport> TcpSocket<T> {
     /// A socket without a connection. `buffer_size` is `lua_socket_buffer_size`; `defaults` are
     /// the timeouts of the directives.
     pub fn new(buffers: &Buffers, buffer_size: usize, defaults: Timeouts) -> Self {
-        Self(Rc::new(RefCell::new(Socket {
+        let socket = Socket {
             connection: None,
             used: false,
             slots: Slots(0),
-            rx: RxBuf::new(buffers.clone(), buffer_size),
             defaults,
             timeouts: defaults,
             local: Local::default(),
-        })))
+        };
+        let rx = RxBuf::new(buffers.clone(), buffer_size);
+        Self(Rc::new(Shared {
+            socket: RefCell::new(socket),
+            rx: RefCell::new(rx),
+        }))
     }
 
     /// `settimeout` and `settimeouts`; 0 and `None` bring the directive's value back. Applies
@@ -233,7 +236,7 @@ impl<T: Transport> TcpSocket<T> {
         send: Option<Millis>,
         read: Option<Millis>,
     ) {
-        let mut socket = self.0.borrow_mut();
+        let mut socket = self.0.socket.borrow_mut();
         let defaults = socket.defaults;
         let or = |given: Option<Millis>, default| given.filter(|&ms| ms > 0).unwrap_or(default);
         socket.timeouts = Timeouts {
@@ -245,22 +248,22 @@ impl<T: Transport> TcpSocket<T> {
 
     /// The timeouts in force.
     pub fn timeouts(&self) -> Timeouts {
-        self.0.borrow().timeouts
+        self.0.socket.borrow().timeouts
     }
 
     /// `bind` and the option `ip-transparent`: for later connects.
     pub fn set_local(&self, local: Local) {
-        self.0.borrow_mut().local = local;
+        self.0.socket.borrow_mut().local = local;
     }
 
     /// What [`set_local`](Self::set_local) set.
     pub fn local(&self) -> Local {
-        self.0.borrow().local
+        self.0.socket.borrow().local
     }
 
     /// Whether there is a connection.
     pub fn status(&self) -> Status {
-        let socket = self.0.borrow();
+        let socket = self.0.socket.borrow();
         match socket.connection {
             Some(_) => Status::Open,
             None if socket.used => Status::Closed,
@@ -273,7 +276,7 @@ impl<T: Transport> TcpSocket<T> {
     /// # Errors
     /// `closed`.
     pub fn reused_times(&self) -> Result<u32, Error> {
-        let socket = self.0.borrow();
+        let socket = self.0.socket.borrow();
         let connection = socket.connection.as_ref().ok_or(NOT_CONNECTED)?;
         Ok(connection.reused)
     }
@@ -281,7 +284,7 @@ impl<T: Transport> TcpSocket<T> {
     /// The connection itself, for `getfd`, options and TLS queries; `None` without one. The
     /// socket is borrowed meanwhile: `f` must not call Lua.
     pub fn with_transport<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let mut socket = self.0.borrow_mut();
+        let mut socket = self.0.socket.borrow_mut();
         socket
             .connection
             .as_mut()
@@ -292,12 +295,9 @@ impl<T: Transport> TcpSocket<T> {
     /// strings and `closed`; a pending operation holds the reading slot.
     pub fn read(&self, mode: Mode) -> Begun<ReadOutcome, ReadOp<T>> {
         let mut frame = Frame::new(mode);
-        let advance = {
-            let mut socket = self.0.borrow_mut();
-            match socket.begin_read(&frame) {
-                Err(outcome) => return Begun::Ready(outcome),
-                Ok(()) => socket.advance(&mut frame),
-            }
+        let advance = match self.begin_read(&frame) {
+            Ok((mut socket, mut rx)) => socket.advance(&mut rx, &mut frame),
+            Err(outcome) => return Begun::Ready(outcome),
         };
         match advance {
             Advance::Done(outcome) => Begun::Ready(outcome),
@@ -309,48 +309,53 @@ impl<T: Transport> TcpSocket<T> {
         }
     }
 
+    /// May a read begin?
+    #[inline]
+    fn begin_read(
+        &self,
+        frame: &Frame,
+    ) -> Result<(RefMut<'_, Socket<T>>, RefMut<'_, RxBuf>), ReadOutcome> {
+        let socket = self.0.socket.borrow_mut();
+        let idle = socket
+            .slots
+            .idle(&[Operation::Connecting, Operation::Reading]);
+        match idle.and_then(|()| self.rx()) {
+            Err(busy) => Err(ReadOutcome::Failed(busy, None)),
+            Ok(_) if frame.take_end() => Err(ReadOutcome::EndOfPieces),
+            Ok(rx) => Ok((socket, rx)),
+        }
+    }
+
+    /// The receive buffer, unless a piece of it is being taken.
+    #[inline]
+    pub(super) fn rx(&self) -> Result<RefMut<'_, RxBuf>, Error> {
+        self.0
+            .rx
+            .try_borrow_mut()
+            .map_err(|_| Error::Busy(Operation::Reading))
+    }
+
     /// Lets `f` see the bytes of `piece` (to copy them into a Lua string), then drops them from
-    /// the buffer, also when `f` unwinds. The socket is not borrowed meanwhile, so that a garbage
-    /// collection that `f` sets off may use it; only its reading slot is taken.
+    /// the buffer. Until then the socket counts as busy reading, so a garbage collection that `f`
+    /// sets off may do with it what it likes. If `f` unwinds, the bytes stay.
+    #[inline]
     pub fn take<R>(&self, piece: Piece, f: impl FnOnce(&[u8]) -> R) -> R {
-        struct PutBack<'a, T: Transport> {
-            socket: &'a TcpSocket<T>,
-            slots: Slots,
-            data: Option<Detached>,
-            used: usize,
-        }
-        impl<T: Transport> Drop for PutBack<'_, T> {
-            fn drop(&mut self) {
-                let mut socket = self.socket.0.borrow_mut();
-                if !self.slots.has(Operation::Reading) {
-                    socket.slots.clear(Operation::Reading);
-                }
-                if let Some(data) = self.data.take() {
-                    socket.rx.attach(data);
-                    socket.rx.consume(self.used);
-                }
-            }
-        }
-        let (slots, data) = {
-            let mut socket = self.0.borrow_mut();
-            let slots = socket.slots;
-            socket.slots.set(Operation::Reading);
-            (slots, socket.rx.detach())
+        let result = match self.0.rx.try_borrow() {
+            Ok(rx) => f(rx.head(piece.len)),
+            // Only from within another `take`.
+            Err(_) => return f(&[]),
         };
-        let guard = PutBack {
-            socket: self,
-            slots,
-            data: Some(data),
-            used: piece.used,
-        };
-        f(guard.data.as_ref().map_or(&[], |data| data.head(piece.len)))
+        if let Ok(mut rx) = self.0.rx.try_borrow_mut() {
+            rx.consume(piece.used);
+        }
+        result
     }
 
     /// `send`: ready with the byte count when the kernel took everything; otherwise the rest is
     /// copied and the operation holds the writing slot.
     pub fn send(&self, data: &[u8]) -> Begun<Result<usize, Error>, SendOp<T>> {
         let sent = {
-            let mut socket = self.0.borrow_mut();
+            let mut socket = self.0.socket.borrow_mut();
             match socket.begin_send() {
                 Err(error) => return Begun::Ready(Err(error)),
                 Ok(()) => socket.push(data),
@@ -380,18 +385,20 @@ impl<T: Transport> TcpSocket<T> {
         exiting: bool,
     ) -> Result<(), Error> {
         let mut connection = {
-            let mut socket = self.0.borrow_mut();
+            let mut socket = self.0.socket.borrow_mut();
             socket.slots.idle(&Slots::ANY)?;
+            let mut rx = self.rx()?;
             let connection = socket.connection.as_ref().ok_or(NOT_CONNECTED)?;
             if !exiting {
                 if !(connection.readable && connection.writable) {
                     return Err(Error::InvalidConnection);
                 }
-                if !socket.rx.is_empty() {
+                if !rx.is_empty() {
                     return Err(Error::UnreadData);
                 }
             }
-            socket.detach().ok_or(NOT_CONNECTED)?
+            rx.clear();
+            socket.connection.take().ok_or(NOT_CONNECTED)?
         };
         if exiting {
             return Ok(());
@@ -423,9 +430,10 @@ impl<T: Transport> TcpSocket<T> {
     /// `closed` and the busy strings.
     pub fn close(&self) -> Result<(), Error> {
         let closed = {
-            let mut socket = self.0.borrow_mut();
+            let mut socket = self.0.socket.borrow_mut();
             socket.slots.idle(&Slots::ANY)?;
-            socket.detach()
+            self.rx()?.clear();
+            socket.connection.take()
         };
         closed.map(drop).ok_or(NOT_CONNECTED)
     }
@@ -433,18 +441,22 @@ impl<T: Transport> TcpSocket<T> {
     /// The handler ended: closes whatever is open, busy or not. Drop the parked operations
     /// first; they would not be woken any more.
     pub fn abandon(&self) {
-        let closed = self.0.borrow_mut().detach();
+        let closed = self.0.socket.borrow_mut().connection.take();
         drop(closed);
+        if let Ok(mut rx) = self.rx() {
+            rx.clear();
+        }
     }
 
     /// Takes the connecting slot and closes the connection there may be.
     pub(crate) fn begin_connect(&self) -> Result<Connecting<'_, T>, Error> {
         let closed = {
-            let mut socket = self.0.borrow_mut();
+            let mut socket = self.0.socket.borrow_mut();
             socket.slots.idle(&Slots::ANY)?;
+            self.rx()?.clear();
             socket.slots.set(Operation::Connecting);
             socket.used = true;
-            socket.detach()
+            socket.connection.take()
         };
         drop(closed);
         Ok(Connecting(self))
@@ -452,7 +464,7 @@ impl<T: Transport> TcpSocket<T> {
 
     /// Drops a connection of which both halves are closed. Must be called unborrowed.
     pub(super) fn reap(&self) {
-        let dead = self.0.borrow_mut().take_dead();
+        let dead = self.0.socket.borrow_mut().take_dead();
         drop(dead);
     }
 }
@@ -463,13 +475,18 @@ pub(crate) struct Connecting<'a, T: Transport>(&'a TcpSocket<T>);
 impl<T: Transport> Connecting<'_, T> {
     /// The connect succeeded.
     pub(crate) fn install(self, connection: Connection<T>) {
-        self.0.0.borrow_mut().connection = Some(connection);
+        self.0.0.socket.borrow_mut().connection = Some(connection);
     }
 }
 
 impl<T: Transport> Drop for Connecting<'_, T> {
     fn drop(&mut self) {
-        self.0.0.borrow_mut().slots.clear(Operation::Connecting);
+        self.0
+            .0
+            .socket
+            .borrow_mut()
+            .slots
+            .clear(Operation::Connecting);
     }
 }
 

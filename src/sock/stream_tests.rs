@@ -509,7 +509,7 @@ fn modes() -> impl Strategy<Value = Mode> {
     prop_oneof![
         Just(Mode::Line),
         Just(Mode::All),
-        (0..20usize).prop_map(Mode::Exact),
+        (1..20usize).prop_map(Mode::Exact),
         (1..20usize).prop_map(Mode::Any),
         prop::option::of(1..5usize)
             .prop_map(|size| Mode::Until(Until::new(b"aab", true).unwrap(), size)),
