@@ -396,3 +396,98 @@ fn a_failed_connect_frees_its_slot() {
     world.net.peer().finish_connect(Ok(()));
     assert_eq!(waiting.finish(), Ok(()));
 }
+
+/// A waker that resumes Lua at once: whatever it wakes runs before the caller goes on.
+mod inline {
+    use std::cell::RefCell;
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Wake, Waker};
+
+    type Script = Pin<Box<dyn Future<Output = ()>>>;
+
+    thread_local!(static PARKED: RefCell<Option<Script>> = const { RefCell::new(None) });
+
+    struct Resume;
+
+    impl Wake for Resume {
+        fn wake(self: Arc<Self>) {
+            resume();
+        }
+    }
+
+    fn resume() {
+        let Some(mut script) = PARKED.take() else {
+            return;
+        };
+        let waker = Waker::from(Arc::new(Resume));
+        if script
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+        {
+            PARKED.set(Some(script));
+        }
+    }
+
+    pub fn run(script: impl Future<Output = ()> + 'static) {
+        PARKED.set(Some(Box::pin(script)));
+        resume();
+    }
+
+    pub fn is_done() -> bool {
+        PARKED.with_borrow(Option::is_none)
+    }
+}
+
+/// Whatever frees a slot may run another light thread on the spot, which may use this socket.
+#[test]
+fn a_wake_up_may_come_back_to_the_same_socket() {
+    let frees: [fn(&Sock, &World); 4] = [
+        |socket, _| socket.close().unwrap(),
+        |socket, _| socket.abandon(),
+        |socket, world| world.keep(socket),
+        |socket, world| {
+            world.net.plan("127.0.0.2:80", REFUSED);
+            assert!(world.connect(socket, "127.0.0.2").is_err());
+        },
+    ];
+    for free in frees {
+        let world = World::new();
+        let [first, second] = [socket(), socket()];
+        let request = || World::limited("127.0.0.1", 1, 1);
+        assert_eq!(world.start(&first, request()).finish(), Ok(()));
+        let connecting = connect(
+            second.clone(),
+            world.net.clone(),
+            world.pools.clone(),
+            request(),
+        );
+        let other = first.clone();
+        inline::run(async move {
+            connecting.await.unwrap();
+            // None of these may find anything borrowed.
+            let _ = other.close();
+            let _ = other.read(Mode::Line);
+            let _ = other.send(b"x");
+            let _ = other.status();
+        });
+        assert!(!inline::is_done());
+        free(&first, &world);
+        assert!(inline::is_done());
+        assert_eq!(second.status(), Status::Open);
+    }
+}
+
+#[test]
+fn a_collected_socket_frees_its_slot() {
+    let world = World::new();
+    let [first, second] = [socket(), socket()];
+    let request = || World::limited("127.0.0.1", 1, 1);
+    assert_eq!(world.start(&first, request()).finish(), Ok(()));
+    let mut waiting = world.start(&second, request());
+    assert!(waiting.is_pending());
+    drop(first);
+    assert_eq!(waiting.finish(), Ok(()));
+}

@@ -84,11 +84,18 @@ impl Frame {
 
     /// Looks at `data`, which begins where the call began and has only grown since. A line is
     /// tidied in place.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn step(&mut self, data: &mut [u8]) -> Step {
         match &self.mode {
+            // By far the most frequent: inlined into the caller.
             Mode::Line => self.line(data),
-            Mode::All => Step::Want(1),
+            _ => self.step_otherwise(data),
+        }
+    }
+
+    fn step_otherwise(&mut self, data: &mut [u8]) -> Step {
+        match &self.mode {
+            Mode::Line | Mode::All => Step::Want(1),
             Mode::Exact(n) => match n.checked_sub(data.len()) {
                 // One more than needed: a read that fills the whole buffer makes nginx ask the
                 // kernel whether there is more.
@@ -101,7 +108,7 @@ impl Frame {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn line(&mut self, data: &mut [u8]) -> Step {
         // Nearly every line: no CR, or one right before the LF.
         let rest = data.get(self.scanned..).unwrap_or_default();

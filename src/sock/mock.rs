@@ -50,6 +50,7 @@ struct State {
     read: Half,
     write: Half,
     connected: Option<Result<(), i32>>,
+    disowned: bool,
     parked: Option<(IdleKey, Option<Millis>)>,
     closed: bool,
 }
@@ -251,8 +252,14 @@ impl Transport for MockTransport {
         }
     }
 
+    fn disown(&mut self) {
+        self.0.0.borrow_mut().disowned = true;
+    }
+
     fn park(&mut self, key: IdleKey, timeout: Option<Millis>) {
-        self.0.0.borrow_mut().parked = Some((key, timeout));
+        let mut state = self.0.0.borrow_mut();
+        assert!(state.disowned, "a handler owns it");
+        state.parked = Some((key, timeout));
     }
 
     fn is_quiet(&mut self) -> bool {
@@ -428,7 +435,9 @@ impl Net for MockNet {
     }
 
     fn adopt(&self, transport: &mut MockTransport) {
-        transport.0.0.borrow_mut().parked = None;
+        let mut state = transport.0.0.borrow_mut();
+        assert!(state.disowned, "two handlers own it");
+        (state.disowned, state.parked) = (false, None);
     }
 
     fn sleep(&self, _timeout: Millis) -> impl Future<Output = ()> {

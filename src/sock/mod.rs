@@ -3,7 +3,7 @@
 //! * [`transport`] and [`net`] are what a backend supplies: one byte stream, and the means to
 //!   make one (resolve, connect, time, randomness).
 //! * [`stream`] is the socket object: slots, halves, timeouts, reading and writing.
-//! * [`connect`] is the connect sequence, [`pool`] the keepalive pools.
+//! * [`mod@connect`] is the connect sequence, [`pool`] the keepalive pools.
 //! * [`framing`], [`until`] and [`rxbuf`] cut the received bytes into results.
 //! * [`error`] holds every failure with its Lua-visible text.
 //!

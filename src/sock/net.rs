@@ -38,8 +38,9 @@ pub trait Net {
     /// failed system call, [`Error::NoLiveConnection`] where nginx has no connection left.
     fn connect(&self, address: &Address, local: &Local) -> Result<Self::Transport, Error>;
 
-    /// Makes a connection from the pool belong to this handler (log, data, no idle timer, no
-    /// longer reusable): the end of [`Transport::park`].
+    /// Makes a connection of the worker belong to this handler (log, data): the end of
+    /// [`Transport::disown`] and, where it was idle, of [`Transport::park`] (no timer, not
+    /// watched, no longer reusable).
     fn adopt(&self, transport: &mut Self::Transport);
 
     /// Completes after `timeout`; disarmed when dropped. Must hold up a graceful shutdown.

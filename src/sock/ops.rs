@@ -28,25 +28,35 @@ pub(super) enum Advance {
 }
 
 impl<T: Transport> Socket<T> {
-    /// Receives until `frame` is complete or there is nothing to receive.
+    /// Receives until `frame` is complete or there is nothing to receive. Inlined up to where
+    /// the data are there already: that is the life of a pipeline of short replies.
+    #[inline(always)]
     pub(super) fn advance(&mut self, rx: &mut RxBuf, frame: &mut Frame) -> Advance {
-        let transport = match &mut self.connection {
-            Some(connection) if connection.readable => &mut connection.transport,
+        match &self.connection {
+            Some(connection) if connection.readable => match frame.step(rx.data()) {
+                Step::Done(piece) => Advance::Done(ReadOutcome::Data(piece)),
+                Step::Want(want) => self.receive(rx, frame, want),
+            },
             _ => {
                 let error = Error::NotConnected(Stage::Read);
-                return Advance::Done(ReadOutcome::Failed(error, None));
+                Advance::Done(ReadOutcome::Failed(error, None))
             }
-        };
+        }
+    }
+
+    #[inline(never)]
+    fn receive(&mut self, rx: &mut RxBuf, frame: &mut Frame, mut want: usize) -> Advance {
         let mut progress = false;
         let error = loop {
-            let want = match frame.step(rx.data()) {
-                Step::Done(piece) => return Advance::Done(ReadOutcome::Data(piece)),
-                Step::Want(want) => want,
+            let transport = match &mut self.connection {
+                Some(connection) if connection.transport.ready(Direction::Read) => {
+                    &mut connection.transport
+                }
+                _ => {
+                    rx.release_if_empty();
+                    return Advance::Stalled { progress };
+                }
             };
-            if !transport.ready(Direction::Read) {
-                rx.release_if_empty();
-                return Advance::Stalled { progress };
-            }
             let spare = match rx.spare(want) {
                 Ok(spare) => spare,
                 Err(error) => break error,
@@ -59,15 +69,18 @@ impl<T: Transport> Socket<T> {
                         Err(part) => ReadOutcome::Failed(Error::Closed, Some(part)),
                     });
                 }
-                Ok(n) => {
-                    rx.filled(n);
-                    progress = true;
-                }
+                Ok(n) => rx.filled(n),
+                // The transport is no longer ready.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     rx.release_if_empty();
                     return Advance::Stalled { progress };
                 }
                 Err(error) => break Error::from_io(&error, Stage::Read),
+            }
+            progress = true;
+            match frame.step(rx.data()) {
+                Step::Done(piece) => return Advance::Done(ReadOutcome::Data(piece)),
+                Step::Want(more) => want = more,
             }
         };
         self.close_half(Direction::Read);
@@ -213,6 +226,9 @@ impl<T: Transport> Future for ReadOp<T> {
             frame,
             wait,
         } = &mut *self;
+        if *wait == Wait::Over {
+            return Poll::Pending;
+        }
         let mut inner = socket.0.socket.borrow_mut();
         // Cannot fail: whoever takes a piece has finished the read.
         let Ok(mut rx) = socket.rx() else {
@@ -306,6 +322,9 @@ impl<T: Transport> Future for SendOp<T> {
             total,
             wait,
         } = &mut *self;
+        if *wait == Wait::Over {
+            return Poll::Pending;
+        }
         let mut inner = socket.0.socket.borrow_mut();
         let result = match inner.push(rest.get(*sent..).unwrap_or_default()) {
             Ok(n) if *sent + n == rest.len() => Ok(*total),

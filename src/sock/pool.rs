@@ -9,7 +9,7 @@
 //! grant not picked up yet, which counts as active).
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -33,7 +33,8 @@ pub trait Poolable {
 pub struct Pools<I: Poolable>(Rc<RefCell<Registry<I>>>);
 
 struct Registry<I> {
-    by_name: HashMap<Rc<[u8]>, Key>,
+    /// A tree, since there are few pools: comparing some names beats hashing one.
+    by_name: BTreeMap<Rc<[u8]>, Key>,
     pools: Arena<Pool>,
     all: List,
     idle: Arena<Parked<I>>,
@@ -87,7 +88,7 @@ impl<I: Poolable> Pools<I> {
     /// No pool yet.
     pub fn new() -> Self {
         Self(Rc::new(RefCell::new(Registry {
-            by_name: HashMap::new(),
+            by_name: BTreeMap::new(),
             pools: Arena::new(),
             all: List::new(),
             idle: Arena::new(),

@@ -12,8 +12,8 @@ use crate::sock::error::Error;
 /// No result is larger: just under 2 GiB, what a Lua string can hold.
 pub const MAX_FRAME: usize = 0x7fff_0000;
 
-/// The smallest buffer, 2^6 bytes.
-const MIN_SHIFT: u32 = 6;
+/// The smallest buffer.
+const MIN_LEN: usize = 64;
 /// Buffers of 64 bytes to 128 KiB are kept for reuse, larger ones are not.
 const CLASSES: usize = 12;
 /// At most this much is kept of each class.
@@ -32,9 +32,13 @@ impl Buffers {
         Self::default()
     }
 
-    /// A buffer of `len` bytes, a power of two.
+    /// A buffer of `len` bytes, a power of two and at least [`MIN_LEN`].
     fn get(&self, len: usize) -> Result<Vec<u8>, Error> {
-        let reused = class_of(len).and_then(|class| self.0.borrow_mut().get_mut(class)?.pop());
+        let reused = self
+            .0
+            .borrow_mut()
+            .get_mut(class_of(len))
+            .and_then(Vec::pop);
         match reused {
             Some(buf) => Ok(buf),
             None => {
@@ -45,28 +49,20 @@ impl Buffers {
         }
     }
 
+    /// Takes back what [`get`](Self::get) made.
     fn put(&self, buf: Vec<u8>) {
-        let Some(class) = class_of(buf.len()) else {
-            return;
-        };
-        let keep = KEEP_BYTES >> (MIN_SHIFT + class as u32);
-        if let Some(kept) = self
-            .0
-            .borrow_mut()
-            .get_mut(class)
-            .filter(|kept| kept.len() < keep)
+        let class = class_of(buf.len());
+        if let Some(kept) = self.0.borrow_mut().get_mut(class)
+            && kept.len() < (KEEP_BYTES / MIN_LEN) >> class
         {
             kept.push(buf);
         }
     }
 }
 
-fn class_of(len: usize) -> Option<usize> {
-    if !len.is_power_of_two() {
-        return None;
-    }
-    let class = len.trailing_zeros().checked_sub(MIN_SHIFT)? as usize;
-    (class < CLASSES).then_some(class)
+/// The place in the free list of buffers of `len` bytes; beyond its end for large ones.
+fn class_of(len: usize) -> usize {
+    (len / MIN_LEN).trailing_zeros() as usize
 }
 
 /// Makes `buf` `len` bytes long, or fails where `resize` would abort the process.
@@ -128,7 +124,19 @@ impl RxBuf {
     ///
     /// # Errors
     /// [`Error::NoMemory`], also when there are [`MAX_FRAME`] bytes already.
+    #[inline]
     pub fn spare(&mut self, want: usize) -> Result<&mut [u8], Error> {
+        if self.buf.is_empty() && want <= self.size {
+            // Nearly every wait ends here.
+            self.buf = self
+                .buffers
+                .get(self.size.next_power_of_two().max(MIN_LEN))?;
+            return self.buf.get_mut(..self.size).ok_or(Error::NoMemory);
+        }
+        self.spare_for(want)
+    }
+
+    fn spare_for(&mut self, want: usize) -> Result<&mut [u8], Error> {
         let have = self.len();
         let limit = MAX_FRAME
             .checked_sub(have)
@@ -164,7 +172,7 @@ impl RxBuf {
                 return Ok(());
             }
         }
-        self.grow((have + room).next_power_of_two().max(1 << MIN_SHIFT))
+        self.grow((have + room).next_power_of_two().max(MIN_LEN))
     }
 
     fn move_to_front(&mut self) {
@@ -174,7 +182,7 @@ impl RxBuf {
     }
 
     fn grow(&mut self, len: usize) -> Result<(), Error> {
-        if class_of(len).is_none() {
+        if class_of(len) >= CLASSES {
             // Large: let the allocator move pages.
             self.move_to_front();
             return extend(&mut self.buf, len);

@@ -295,9 +295,19 @@ impl<T: Transport> TcpSocket<T> {
     /// strings and `closed`; a pending operation holds the reading slot.
     pub fn read(&self, mode: Mode) -> Begun<ReadOutcome, ReadOp<T>> {
         let mut frame = Frame::new(mode);
-        let advance = match self.begin_read(&frame) {
-            Ok((mut socket, mut rx)) => socket.advance(&mut rx, &mut frame),
-            Err(outcome) => return Begun::Ready(outcome),
+        let advance = {
+            let mut socket = self.0.socket.borrow_mut();
+            let idle = socket
+                .slots
+                .idle(&[Operation::Connecting, Operation::Reading]);
+            let mut rx = match idle.and_then(|()| self.rx()) {
+                Ok(rx) => rx,
+                Err(busy) => return Begun::Ready(ReadOutcome::Failed(busy, None)),
+            };
+            if frame.take_end() {
+                return Begun::Ready(ReadOutcome::EndOfPieces);
+            }
+            socket.advance(&mut rx, &mut frame)
         };
         match advance {
             Advance::Done(outcome) => Begun::Ready(outcome),
@@ -306,23 +316,6 @@ impl<T: Transport> TcpSocket<T> {
                 Begun::Ready(outcome)
             }
             Advance::Stalled { .. } => Begun::Pending(ReadOp::new(self.clone(), frame)),
-        }
-    }
-
-    /// May a read begin?
-    #[inline]
-    fn begin_read(
-        &self,
-        frame: &Frame,
-    ) -> Result<(RefMut<'_, Socket<T>>, RefMut<'_, RxBuf>), ReadOutcome> {
-        let socket = self.0.socket.borrow_mut();
-        let idle = socket
-            .slots
-            .idle(&[Operation::Connecting, Operation::Reading]);
-        match idle.and_then(|()| self.rx()) {
-            Err(busy) => Err(ReadOutcome::Failed(busy, None)),
-            Ok(_) if frame.take_end() => Err(ReadOutcome::EndOfPieces),
-            Ok(rx) => Ok((socket, rx)),
         }
     }
 
@@ -406,6 +399,7 @@ impl<T: Transport> TcpSocket<T> {
         if connection.transport.ready(Direction::Read) && !connection.transport.is_quiet() {
             return Err(Error::DubiousState);
         }
+        connection.transport.disown();
         let Connection {
             transport,
             reused,

@@ -63,12 +63,19 @@ pub trait Transport {
     /// pending until the socket is writable, then the value of `SO_ERROR`.
     fn connect_result(&mut self) -> Poll<io::Result<()>>;
 
-    /// Hands the idle connection to the pool: from now on it is logged under the worker (no
-    /// longer under a request), counts as reusable, and is watched. Data, end of file, error,
-    /// nginx's wish to close it, or `timeout` passing (`None` = no limit) makes the backend call
-    /// [`Pools::on_idle_event`](crate::sock::Pools::on_idle_event) with `key`, from the event loop.
+    /// The handler that used the connection is done with it: from now on it belongs to the
+    /// worker (nginx: log and data of the cycle), since it may outlive the handler. Called before
+    /// it is parked, or handed to a connect that waits for it; [`Net::adopt`] ends it.
     ///
-    /// [`Net::adopt`](crate::sock::Net::adopt) ends it.
+    /// [`Net::adopt`]: crate::sock::Net::adopt
+    fn disown(&mut self);
+
+    /// Begins to watch the idle connection; it now counts as reusable. Data, end of file, an
+    /// error, nginx's wish to close it, or `timeout` passing (`None` = no limit) makes the backend
+    /// call [`Pools::on_idle_event`] with `key`. [`Net::adopt`] ends it.
+    ///
+    /// [`Pools::on_idle_event`]: crate::sock::Pools::on_idle_event
+    /// [`Net::adopt`]: crate::sock::Net::adopt
     fn park(&mut self, key: IdleKey, timeout: Option<Millis>);
 
     /// Whether the peer has sent nothing: no data, no end of file, no error (a peek that answers

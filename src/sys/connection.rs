@@ -352,11 +352,14 @@ impl Transport for Connection {
         })
     }
 
-    fn park(&mut self, key: IdleKey, timeout: Option<Millis>) {
+    fn disown(&mut self) {
         self.cancel_wait(Direction::Read);
         self.cancel_wait(Direction::Write);
-        self.shared.idle.set(Some(key));
         self.set_log(cycle_log());
+    }
+
+    fn park(&mut self, key: IdleKey, timeout: Option<Millis>) {
+        self.shared.idle.set(Some(key));
         self.set_idle(true);
         let event = self.event(Direction::Read);
         // SAFETY: the event belongs to the live connection.
