@@ -34,6 +34,6 @@ pub use net::{Local, Net};
 pub use ops::{ReadOp, SendOp};
 pub use pool::{IdleKey, Poolable, Pools};
 pub use rxbuf::Buffers;
-pub use stream::{Begun, Idle, ReadOutcome, Status, TcpPools, TcpSocket, Timeouts};
+pub use stream::{Begun, Exclusive, Idle, ReadOutcome, Status, TcpPools, TcpSocket, Timeouts};
 pub use transport::{Direction, Timer, Transport};
 pub use until::Until;

@@ -303,7 +303,7 @@ impl<'cf> Conf<'cf> {
         Some(value)
     }
 
-    fn pool_string(&self, text: &[u8]) -> Option<ngx_str_t> {
+    pub(super) fn pool_string(&self, text: &[u8]) -> Option<ngx_str_t> {
         // SAFETY: the pool lives as long as the configuration.
         let data = unsafe { ngx_pnalloc(self.cf.as_ref().pool, text.len() + 1) };
         let data = NonNull::new(data.cast::<u8>())?;

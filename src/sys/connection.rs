@@ -11,13 +11,14 @@ use std::ptr;
 use std::task::{Poll, Waker};
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_ERROR, NGX_OK, ngx_add_timer, ngx_addr_t, ngx_close_connection,
-    ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_cycle, ngx_del_timer,
+    NGX_AGAIN, NGX_ERROR, NGX_OK, SSL, ngx_add_timer, ngx_addr_t, ngx_close_connection,
+    ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_cycle, ngx_del_timer, ngx_destroy_pool,
     ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event, ngx_handle_write_event, ngx_int_t,
     ngx_log_t, ngx_msec_t, ngx_peer_connection_t, ngx_reusable_connection, ngx_str_t,
 };
 
 use super::entry::{cycle_log, guard};
+use super::ssl::{self, SslSession};
 use crate::rt::Millis;
 use crate::sock::{Direction, IdleKey, Timer, Transport};
 
@@ -30,13 +31,26 @@ pub struct Connection {
 
 /// What event handlers see.
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     read: RefCell<Option<Waker>>,
     write: RefCell<Option<Waker>>,
     idle: Cell<Option<IdleKey>>,
+    /// Made by the TLS handshake, if there is one.
+    session: RefCell<Option<SslSession>>,
+    pub(super) handshake: ssl::Waiting,
 }
 
 impl Shared {
+    /// Place of the latest TLS session.
+    pub(super) fn session(&self) -> SslSession {
+        let mut session = self.session.borrow_mut();
+        session.get_or_insert_with(SslSession::empty).clone()
+    }
+
+    pub(super) fn set_session(&self, session: SslSession) {
+        *self.session.borrow_mut() = Some(session);
+    }
+
     fn waker(&self, dir: Direction) -> &RefCell<Option<Waker>> {
         match dir {
             Direction::Read => &self.read,
@@ -181,16 +195,50 @@ impl Connection {
         let shared = Box::<Shared>::default();
         // SAFETY: the connection is live and ours; the box lives until Drop
         // has closed the connection.
-        unsafe {
-            (*c).data = ptr::from_ref(&*shared).cast_mut().cast();
-            (*(*c).read).handler = Some(on_event);
-            (*(*c).write).handler = Some(on_event);
-        }
-        Ok(Connection {
+        unsafe { (*c).data = ptr::from_ref(&*shared).cast_mut().cast() };
+        let connection = Connection {
             c,
             shared,
             connecting: !connected,
-        })
+        };
+        connection.take_events();
+        Ok(connection)
+    }
+
+    /// nginx's connection.
+    pub(super) fn raw(&self) -> *mut ngx_connection_t {
+        self.c
+    }
+
+    /// Has nginx report events of the connection to us (again).
+    pub(super) fn take_events(&self) {
+        // SAFETY: the connection is live.
+        unsafe {
+            (*(*self.c).read).handler = Some(on_event);
+            (*(*self.c).write).handler = Some(on_event);
+        }
+    }
+
+    /// Whether the connection has TLS.
+    pub fn has_tls(&self) -> bool {
+        // SAFETY: the connection is live.
+        unsafe { !(*self.c).ssl.is_null() && (*(*self.c).ssl).handshaked() != 0 }
+    }
+
+    /// OpenSSL's connection, null without TLS.
+    pub fn ssl_ptr(&self) -> *mut SSL {
+        // SAFETY: the connection is live.
+        unsafe {
+            match (*self.c).ssl.as_ref() {
+                Some(ssl) => ssl.connection,
+                None => ptr::null_mut(),
+            }
+        }
+    }
+
+    /// The latest TLS session.
+    pub fn ssl_session(&self) -> SslSession {
+        self.shared.session()
     }
 
     /// From now on nginx writes messages about the connection to `log`.
@@ -230,7 +278,7 @@ impl Connection {
     }
 }
 
-fn disarm(event: *mut ngx_event_t) {
+pub(super) fn disarm(event: *mut ngx_event_t) {
     // SAFETY: callers pass an event of a live connection.
     unsafe {
         if (*event).timer_set() != 0 {
@@ -392,7 +440,12 @@ impl Drop for Connection {
             if (*self.c).reusable() != 0 {
                 ngx_reusable_connection(self.c, 0);
             }
+            ssl::close(self.c);
+            let pool = (*self.c).pool;
             ngx_close_connection(self.c);
+            if !pool.is_null() {
+                ngx_destroy_pool(pool);
+            }
         }
     }
 }
@@ -407,6 +460,9 @@ unsafe fn is_quiet(c: *mut ngx_connection_t) -> bool {
     // SAFETY: by the caller's promise; one byte of room is given, and a peek
     // changes nothing. nginx sets `close` when it wants idle connections gone.
     unsafe {
+        if !(*c).ssl.is_null() {
+            return (*c).close() == 0 && ssl::is_quiet(c);
+        }
         let n = libc::recv((*c).fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK);
         let quiet = n < 0
             && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock

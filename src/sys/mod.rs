@@ -12,3 +12,4 @@ pub mod output;
 pub mod request;
 pub mod resolver;
 pub mod sockopt;
+pub mod ssl;

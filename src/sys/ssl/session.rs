@@ -1,0 +1,51 @@
+//! TLS sessions that a later handshake can resume.
+
+use std::cell::Cell;
+use std::ptr;
+use std::rc::Rc;
+
+use ngx::ffi::{SSL_SESSION, SSL_SESSION_free, SSL_SESSION_is_resumable};
+
+/// A session. With TLS 1.3 it changes when a ticket arrives, so this is the
+/// place that holds the latest one.
+#[derive(Clone)]
+pub struct SslSession(Rc<Slot>);
+
+struct Slot(Cell<*mut SSL_SESSION>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // SAFETY: the slot owns one reference; null is accepted.
+        unsafe { SSL_SESSION_free(self.0.get()) }
+    }
+}
+
+impl SslSession {
+    /// A place that holds no session yet.
+    pub(in crate::sys) fn empty() -> SslSession {
+        SslSession(Rc::new(Slot(Cell::new(ptr::null_mut()))))
+    }
+
+    /// Puts in a newer session, whose reference it takes over.
+    pub(super) fn replace(&self, session: *mut SSL_SESSION) {
+        let old = self.0.0.replace(session);
+        // SAFETY: the slot owned one reference to it.
+        unsafe { SSL_SESSION_free(old) }
+    }
+
+    pub(super) fn raw(&self) -> *mut SSL_SESSION {
+        self.0.0.get()
+    }
+
+    /// Whether a handshake can resume it.
+    pub fn is_resumable(&self) -> bool {
+        let session = self.raw();
+        // SAFETY: not null, so the slot owns a reference.
+        !session.is_null() && unsafe { SSL_SESSION_is_resumable(session) != 0 }
+    }
+
+    /// Whether there is a session at all.
+    pub fn is_empty(&self) -> bool {
+        self.raw().is_null()
+    }
+}
