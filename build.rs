@@ -1,7 +1,10 @@
 //! Passes on what nginx-sys learned from nginx's `configure`, so that code can
-//! ask `cfg(ngx_feature = "http_v2")` and the like.
+//! ask `cfg(ngx_feature = "http_v2")`, `cfg(nginx_1_23)` and the like.
 
 use std::env;
+
+/// Versions of nginx, as it counts them, from which on something is different.
+const VERSIONS: [(&str, u32); 1] = [("nginx_1_23", 1_023_000)];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -21,6 +24,15 @@ fn main() {
             if !value.is_empty() {
                 println!("cargo::rustc-cfg={kind}=\"{value}\"");
             }
+        }
+    }
+    println!("cargo::rerun-if-env-changed=DEP_NGINX_VERSION_NUMBER");
+    let version = env::var("DEP_NGINX_VERSION_NUMBER").unwrap_or_default();
+    let version: u32 = version.parse().expect("nginx-sys says nginx's version");
+    for (name, first) in VERSIONS {
+        println!("cargo::rustc-check-cfg=cfg({name})");
+        if version >= first {
+            println!("cargo::rustc-cfg={name}");
         }
     }
 }

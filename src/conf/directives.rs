@@ -56,7 +56,7 @@ const ANYWHERE: usize = HTTP | SERVER | LOCATION | LOCATION_IF;
 const IN_LOCATION: usize = LOCATION | LOCATION_IF;
 
 /// Every directive of the module.
-pub static DIRECTIVES: [Directive; 32] = [
+pub static DIRECTIVES: [Directive; 33] = [
     quoted(c"init_by_lua", HTTP, CodePhase::Init),
     block(c"init_by_lua_block", HTTP, CodePhase::Init),
     file(c"init_by_lua_file", HTTP, CodePhase::Init),
@@ -100,6 +100,9 @@ pub static DIRECTIVES: [Directive; 32] = [
     flag(c"lua_need_request_body", |loc| &mut loc.need_request_body),
     flag(c"lua_use_default_type", |loc| &mut loc.use_default_type),
     flag(c"lua_http10_buffering", |loc| &mut loc.http10_buffering),
+    flag(c"lua_transform_underscores_in_response_headers", |loc| {
+        &mut loc.transform_underscores
+    }),
     flag(c"lua_check_client_abort", |loc| &mut loc.check_client_abort),
     flag(c"lua_socket_log_errors", |loc| &mut loc.socket.log_errors),
     time(c"lua_socket_connect_timeout", |loc| {

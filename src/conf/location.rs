@@ -23,6 +23,8 @@ pub struct LocConf {
     pub use_default_type: Option<bool>,
     /// `lua_http10_buffering`
     pub http10_buffering: Option<bool>,
+    /// `lua_transform_underscores_in_response_headers`
+    pub transform_underscores: Option<bool>,
     /// `lua_check_client_abort`
     pub check_client_abort: Option<bool>,
     /// `lua_socket_*`
@@ -42,6 +44,7 @@ impl LocConf {
         self.need_request_body = self.need_request_body.or(parent.need_request_body);
         self.use_default_type = self.use_default_type.or(parent.use_default_type);
         self.http10_buffering = self.http10_buffering.or(parent.http10_buffering);
+        self.transform_underscores = self.transform_underscores.or(parent.transform_underscores);
         self.check_client_abort = self.check_client_abort.or(parent.check_client_abort);
         self.socket.merge(&parent.socket);
     }
@@ -65,6 +68,11 @@ impl LocConf {
     /// length.
     pub fn http10_buffering(&self) -> bool {
         self.http10_buffering.unwrap_or(true)
+    }
+
+    /// Whether an underscore in the name of a response header means a hyphen.
+    pub fn transform_underscores(&self) -> bool {
+        self.transform_underscores.unwrap_or(true)
     }
 
     /// Whether a client that closes its connection is noticed at once.
@@ -99,6 +107,7 @@ mod tests {
         assert!(!conf.need_request_body());
         assert!(conf.use_default_type());
         assert!(conf.http10_buffering());
+        assert!(conf.transform_underscores());
         assert!(!conf.check_client_abort());
     }
 

@@ -105,7 +105,7 @@ fn exit(state: &mut State) -> LuaResult {
         .ok_or_else(|| Throw::argument(1, format!("number expected, got {}", state.type_name(1))))?
         as i32;
     let (context, request) = request()?;
-    let answered = context.output.committed() || request.header_sent();
+    let answered = context.header_is_final(request);
     let mut code = status;
     // Connection-level codes still make sense after the header was sent.
     if answered && status >= 300 && !matches!(status, 408 | 444 | 499) {

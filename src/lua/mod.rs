@@ -1,12 +1,23 @@
 //! The Lua API: one file a namespace. Thin: checks arguments, calls the layer
 //! below, pushes results or parks.
 
+mod args;
+mod config;
 mod control;
+mod ctx;
+mod fields;
+mod header;
 mod log;
 mod output;
+mod req;
+mod scratch;
 mod socket;
+mod status;
 mod table;
+mod text;
 mod time;
+mod uri;
+mod var;
 
 use std::rc::Rc;
 
@@ -18,11 +29,17 @@ use crate::vm::{State, Throw};
 pub fn open(state: &mut State) {
     state.push_globals();
     state.new_table(0, 64);
+    config::open(state);
     control::open(state);
     log::open(state);
     output::open(state);
     socket::open(state);
     time::open(state);
+    header::open(state);
+    uri::open(state);
+    req::open(state);
+    var::open(state);
+    fields::open(state);
     state.raw_set_field(-2, "ngx");
     state.pop(1);
 }
@@ -37,11 +54,16 @@ fn request() -> Result<(Rc<Context>, Request), Throw> {
     let context = context()?;
     match context.request() {
         Some(request) => Ok((context, request)),
-        None => Err(Throw::error(format!(
-            "API disabled in the context of {}",
-            context_name(&context)
-        ))),
+        None => Err(disabled(&context)),
     }
+}
+
+/// The error of a function that does not work in the context.
+fn disabled(context: &Context) -> Throw {
+    Throw::error(format!(
+        "API disabled in the context of {}",
+        context_name(context)
+    ))
 }
 
 /// The context as error messages name it.

@@ -4,6 +4,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
+use ngx::ffi::NGX_DONE;
+
 use super::module;
 use super::runner::{self, Phase};
 use crate::conf;
@@ -41,6 +43,9 @@ impl RequestHandler {
         if let Some(handler) = Self::existing(request) {
             return Some(handler);
         }
+        // A handler that waited for a body may be left behind: nginx could
+        // not read it, and redirected to an error page.
+        request.forget_reading();
         let vm = vm()?;
         let handler = Rc::new_cyclic(|this| RequestHandler {
             this: this.clone(),
@@ -62,6 +67,19 @@ impl RequestHandler {
     /// The request's handler, if one was made.
     pub(super) fn existing(request: Request) -> Option<Rc<Self>> {
         request.attached::<Self>(module::module())
+    }
+
+    /// What nginx is to be told when it calls `phase` again: DONE while the
+    /// code waits, what came of it when it has ended. None when it is to run.
+    pub(super) fn concluded(&self, phase: Phase) -> Option<isize> {
+        match self.progress.get() {
+            Progress::Waiting(_) => Some(NGX_DONE as isize),
+            Progress::Concluded(concluded, rc) if concluded == phase => {
+                self.progress.set(Progress::Idle);
+                Some(rc)
+            }
+            Progress::Concluded(..) | Progress::Idle => None,
+        }
     }
 
     /// Remembers the thread that runs the phase's code.
@@ -124,9 +142,12 @@ impl Host for RequestHandler {
         let Some(request) = self.context.request() else {
             return;
         };
-        let options = output_options(module::location_conf(request));
+        let conf = module::location_conf(request);
         // A failure marks the connection and shows at the next write.
-        let _ = self.context.output.push(request, options);
+        let _ = self.context.output.push(request, output_options(conf));
+        if conf.check_client_abort() {
+            request.watch_client();
+        }
     }
 
     fn ended(&self, outcome: Outcome) {

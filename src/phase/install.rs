@@ -38,7 +38,9 @@ pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
     if main.conf.source_count() == 0 {
         return Ok(());
     }
-    let vm = fresh_vm(main).map_err(|e| report(conf, &e))?;
+    let vm = conf
+        .in_new_cycle(|| fresh_vm(main))
+        .map_err(|e| report(conf, &e))?;
     let _ = main.vm.set(Rc::new(vm));
     Ok(())
 }

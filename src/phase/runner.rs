@@ -8,6 +8,7 @@ use ngx::ffi::{NGX_DECLINED, NGX_DONE, NGX_ERROR, NGX_OK};
 use super::handler::{Progress, RequestHandler, on_writable, output_options};
 use super::{install, module};
 use crate::conf::{LocConf, LuaCode, LuaFile, LuaSource, file_chunk_name};
+use crate::sys::body::Body;
 use crate::sys::log::Level;
 use crate::sys::request::Request;
 use crate::vm::{Chunk, ChunkKey, Outcome, sched};
@@ -16,6 +17,7 @@ const OK: isize = NGX_OK as isize;
 const DECLINED: isize = NGX_DECLINED as isize;
 const DONE: isize = NGX_DONE as isize;
 const ERROR: isize = NGX_ERROR as isize;
+const HTTP_CONTINUE: isize = 100;
 const HTTP_OK: isize = 200;
 const HTTP_SPECIAL_RESPONSE: isize = 300;
 const HTTP_INTERNAL_SERVER_ERROR: isize = 500;
@@ -77,16 +79,20 @@ fn enter_phase(request: Request, phase: Phase) -> isize {
     let Some(source) = phase.source(conf) else {
         return DECLINED;
     };
-    if let Some(handler) = RequestHandler::existing(request) {
-        match handler.progress.get() {
-            Progress::Waiting(_) => return DONE,
-            Progress::Concluded(concluded, rc) if concluded == phase => {
-                handler.progress.set(Progress::Idle);
-                return rc;
-            }
-            Progress::Concluded(..) | Progress::Idle => {}
-        }
+    let rc = match RequestHandler::existing(request).map(|handler| handler.concluded(phase)) {
+        Some(Some(rc)) => rc,
+        _ => begin(request, phase, conf, source),
+    };
+    if rc == DONE && phase == Phase::Content {
+        // nginx gives up one count of the request for the content handler's
+        // DONE; what ends the request later gives up another one.
+        request.hold();
     }
+    rc
+}
+
+/// Runs the phase's code, after reading the body where that is asked for.
+fn begin(request: Request, phase: Phase, conf: &'static LocConf, source: &LuaSource) -> isize {
     let vm = || {
         if conf.code_cache() {
             module::main_conf(request).vm.get().cloned()
@@ -101,41 +107,30 @@ fn enter_phase(request: Request, phase: Phase) -> isize {
         return HTTP_INTERNAL_SERVER_ERROR;
     };
     if conf.need_request_body() {
-        return read_body_first(&handler, request, phase);
+        match request.read_body() {
+            Ok(Body::There) => {}
+            Ok(Body::Reading(reading)) => {
+                handler.progress.set(Progress::Waiting(phase));
+                reading.then(move || body_read(&handler, phase));
+                return DONE;
+            }
+            Err(status) => return status,
+        }
     }
     run(&handler, request, phase, source)
 }
 
-/// `lua_need_request_body on`: the code runs once the body is there.
-fn read_body_first(handler: &Rc<RequestHandler>, request: Request, phase: Phase) -> isize {
-    let conf = module::location_conf(request);
-    let later = handler.clone();
-    let read = request.read_body(move || {
-        let Some(request) = later.context.request() else {
-            return;
-        };
-        let Some(source) = phase.source(module::location_conf(request)) else {
-            return;
-        };
-        later.progress.set(Progress::Idle);
-        let rc = run(&later, request, phase, source);
-        if rc != DONE {
-            go_on(&later, request, phase, rc);
-        }
-    });
-    match read {
-        Ok(true) => match phase.source(conf) {
-            Some(source) => run(handler, request, phase, source),
-            None => DECLINED,
-        },
-        Ok(false) => {
-            handler.progress.set(Progress::Waiting(phase));
-            if phase == Phase::Content {
-                request.hold();
-            }
-            DONE
-        }
-        Err(rc) => rc,
+/// The body that `lua_need_request_body` asks for is there.
+fn body_read(handler: &Rc<RequestHandler>, phase: Phase) {
+    let Some(request) = handler.context.request() else {
+        return;
+    };
+    let rc = match phase.source(module::location_conf(request)) {
+        Some(source) => run(handler, request, phase, source),
+        None => DECLINED,
+    };
+    if rc != DONE {
+        go_on(handler, request, phase, rc);
     }
 }
 
@@ -176,12 +171,6 @@ fn run(handler: &Rc<RequestHandler>, request: Request, phase: Phase, source: &Lu
     handler.set_entry(Some(thread));
     handler.progress.set(Progress::Waiting(phase));
     request.set_write_handler(on_writable);
-    if module::location_conf(request).check_client_abort() {
-        request.watch_client();
-    }
-    if phase == Phase::Content {
-        request.hold();
-    }
     DONE
 }
 
@@ -223,42 +212,47 @@ fn conclude(
     phase: Phase,
     outcome: Outcome,
 ) -> isize {
-    let output = &handler.context.output;
-    let options = output_options(module::location_conf(request));
-    let answered = output.committed() || request.header_sent();
-    let finish = || match output.finish(request, options) {
-        Ok(()) => OK,
-        Err(_) => ERROR,
-    };
+    let answered = handler.context.header_is_final(request);
     match outcome {
-        Outcome::Error if answered => {
-            // What was written goes out; the cut shows the client that the
-            // response is not complete.
-            let _ = output.push(request, options);
-            ERROR
-        }
+        Outcome::Error if answered => break_off(handler, request),
         Outcome::Error => HTTP_INTERNAL_SERVER_ERROR,
-        Outcome::Done | Outcome::Exit(0) if answered || phase == Phase::Content => {
-            let rc = finish();
-            // In the access phase OK would mean: go on.
-            if phase == Phase::Access && rc == OK {
-                HTTP_OK
-            } else {
-                rc
-            }
-        }
-        Outcome::Done | Outcome::Exit(0) => phase.pass(),
-        Outcome::Exit(code) => {
-            let code = code as isize;
-            match code {
-                DECLINED if phase != Phase::Content => phase.pass(),
-                HTTP_OK..HTTP_SPECIAL_RESPONSE => {
-                    request.set_default_status(code as usize);
-                    let rc = finish();
-                    if rc == OK { HTTP_OK } else { rc }
+        Outcome::Done | Outcome::Exit(0) if !answered && phase != Phase::Content => phase.pass(),
+        Outcome::Done | Outcome::Exit(0) => complete(handler, request),
+        Outcome::Exit(code) => match code as isize {
+            DECLINED if !answered => DECLINED,
+            DECLINED => complete(handler, request),
+            status @ HTTP_CONTINUE..HTTP_SPECIAL_RESPONSE => {
+                if !answered {
+                    request.set_default_status(status as usize);
                 }
-                code => code,
+                complete(handler, request)
             }
-        }
+            status @ HTTP_SPECIAL_RESPONSE.. if !answered || ends_connection(status) => status,
+            _ => break_off(handler, request),
+        },
     }
+}
+
+/// Completes the response that Lua has made.
+fn complete(handler: &RequestHandler, request: Request) -> isize {
+    request.discard_unread_body();
+    let options = output_options(module::location_conf(request));
+    match handler.context.output.finish(request, options) {
+        // In the access phase OK would mean: go on.
+        Ok(()) => HTTP_OK,
+        Err(_) => ERROR,
+    }
+}
+
+/// Ends the request without completing its response. What was written goes
+/// out; the cut shows the client that something is missing.
+fn break_off(handler: &RequestHandler, request: Request) -> isize {
+    let options = output_options(module::location_conf(request));
+    let _ = handler.context.output.push(request, options);
+    ERROR
+}
+
+/// Whether nginx closes the connection for `status` instead of answering.
+fn ends_connection(status: isize) -> bool {
+    matches!(status, 408 | 444 | 499)
 }

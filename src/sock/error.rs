@@ -17,6 +17,8 @@ pub enum Operation {
 pub enum Stage {
     /// Waiting for a slot of a keepalive pool.
     Queue,
+    /// The backend refused to begin a connect, and has logged why.
+    Begin,
     Connect,
     Read,
     Write,
@@ -126,6 +128,10 @@ impl Error {
             }
             Self::Timeout(Stage::Read) => "lua tcp socket read timed out".to_owned(),
             Self::Timeout(Stage::Write) => "lua tcp socket write timed out".to_owned(),
+            Self::System {
+                stage: Stage::Begin,
+                ..
+            } => return None,
             Self::System { errno, stage } => {
                 let call = match stage {
                     Stage::Read => "recv",

@@ -34,8 +34,8 @@ pub trait Net {
     /// [`Transport::connect_result`].
     ///
     /// # Errors
-    /// What failed at once: [`Error::System`] with [`Stage::Connect`](crate::sock::Stage) for a
-    /// failed system call, [`Error::NoLiveConnection`] where nginx has no connection left.
+    /// What failed at once: [`Error::System`] with [`Stage::Begin`](crate::sock::Stage) for a
+    /// failed system call, which is logged already; [`Error::NoLiveConnection`] where nginx has no connection left.
     fn connect(&self, address: &Address, local: &Local) -> Result<Self::Transport, Error>;
 
     /// Makes a connection of the worker belong to this handler (log, data): the end of

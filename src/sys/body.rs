@@ -1,74 +1,188 @@
 //! The request body.
 
-use std::cell::RefCell;
-use std::ptr::NonNull;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::slice;
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_OK, ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t,
+    NGX_AGAIN, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_OK, ngx_chain_t,
+    ngx_http_discard_request_body, ngx_http_read_client_request_body, ngx_http_request_t,
+    ngx_int_t,
 };
 
 use super::entry::guard;
 use super::request::Request;
 
-/// What to do once a body is there.
-type Then = Box<dyn FnOnce()>;
-
 thread_local! {
-    /// Who waits for which request's body; nginx's callback tells only the
-    /// request.
-    static WAITING: RefCell<Vec<(Request, Then)>> = const { RefCell::new(Vec::new()) };
+    /// Bodies that are being read, by request: all that nginx tells on_body.
+    static READING: RefCell<HashMap<*mut ngx_http_request_t, Rc<Reading>>> = RefCell::default();
 }
 
-impl Request {
-    /// Reads the request body. `Ok(true)`: it is there, and `then` was
-    /// dropped; `Ok(false)`: `then` is called once it is.
-    ///
-    /// # Errors
-    /// The status or nginx code that the request is to end with.
-    pub fn read_body(self, then: impl FnOnce() + 'static) -> Result<bool, isize> {
-        // SAFETY: the request is live.
-        let there = unsafe {
-            let main = (*self.raw()).main;
-            !(*self.raw()).request_body.is_null() || (*main).discard_body() != 0
-        };
-        if there {
-            return Ok(true);
-        }
-        // SAFETY: the request is live; the callback finds the waiter by it.
-        let rc = unsafe { ngx_http_read_client_request_body(self.raw(), Some(on_body)) };
-        // nginx took one more reference to the request, which on_body gives
-        // back, too.
-        if rc == NGX_AGAIN as ngx_int_t {
-            let on_end = self.on_end(move || drop(forget(self)));
-            if !on_end {
-                return Err(500);
-            }
-            WAITING.with_borrow_mut(|w| w.push((self, Box::new(then))));
-            return Ok(false);
-        }
-        if rc == NGX_OK as ngx_int_t {
-            return Ok(true);
-        }
-        Err(rc as isize)
+/// A body that is being read.
+#[derive(Default)]
+pub struct Reading {
+    done: Cell<bool>,
+    waiters: RefCell<Vec<Box<dyn FnOnce()>>>,
+}
+
+impl Reading {
+    /// Whether the body is there.
+    pub fn is_done(&self) -> bool {
+        self.done.get()
+    }
+
+    /// Calls `f` once the body is there; drops it when the request ends
+    /// before.
+    pub fn then(&self, f: impl FnOnce() + 'static) {
+        self.waiters.borrow_mut().push(Box::new(f));
     }
 }
 
-/// Takes the waiter of `request` off the list.
-fn forget(request: Request) -> Option<Then> {
-    WAITING.with_borrow_mut(|waiting| {
-        let at = waiting.iter().position(|(r, _)| *r == request)?;
-        Some(waiting.swap_remove(at).1)
-    })
+/// Where a request's body is.
+pub enum Body {
+    /// Read, or there is none.
+    There,
+    /// On its way.
+    Reading(Rc<Reading>),
 }
 
+impl Request {
+    /// Has nginx read the request body.
+    ///
+    /// When reading fails later, nginx ends the request itself.
+    ///
+    /// # Errors
+    /// The status that the request is to end with.
+    pub fn read_body(self) -> Result<Body, isize> {
+        if let Some(reading) = READING.with_borrow(|all| all.get(&self.raw()).cloned()) {
+            return Ok(Body::Reading(reading));
+        }
+        // SAFETY: the request is live; the callback finds the waiters by it.
+        let rc = unsafe {
+            let main = (*self.raw()).main;
+            if !(*self.raw()).request_body.is_null() || (*main).discard_body() != 0 {
+                return Ok(Body::There);
+            }
+            ngx_http_read_client_request_body(self.raw(), Some(on_body))
+        };
+        if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
+            return Err(rc as isize);
+        }
+        // nginx has counted one more user of the request, for content handlers
+        // that do nothing but read. Lua's handlers count themselves; and when
+        // nginx ends the request over a bad body, one count must be all.
+        self.release();
+        if rc == NGX_OK as ngx_int_t {
+            return Ok(Body::There);
+        }
+        debug_assert_eq!(rc, NGX_AGAIN as ngx_int_t);
+        if !self.on_end(move || self.forget_reading()) {
+            return Err(NGX_HTTP_INTERNAL_SERVER_ERROR as isize);
+        }
+        let reading = Rc::<Reading>::default();
+        READING.with_borrow_mut(|all| all.insert(self.raw(), reading.clone()));
+        Ok(Body::Reading(reading))
+    }
+
+    /// Lets go of those who wait for the body: their handler is over.
+    pub fn forget_reading(self) {
+        let reading = READING.with_borrow_mut(|all| all.remove(&self.raw()));
+        drop(reading);
+    }
+
+    /// Has nginx take in and throw away a body that nobody has read, so that
+    /// the connection can serve another request. For when the response is
+    /// decided: a client that asks whether to send the body is not told to.
+    pub fn discard_unread_body(self) {
+        // SAFETY: the request is live.
+        unsafe {
+            let main = (*self.raw()).main;
+            if main != self.raw() || !(*main).request_body.is_null() || (*main).discard_body() != 0
+            {
+                return;
+            }
+            (*main).set_expect_tested(1);
+            if ngx_http_discard_request_body(main) != NGX_OK as ngx_int_t {
+                (*main).set_keepalive(0);
+            }
+        }
+    }
+
+    /// The body, where it was read and is in memory. None for an empty one.
+    pub fn body_in_memory(&self) -> Option<BodyChunks<'_>> {
+        // SAFETY: the request is live; nginx links only live buffers, in whose
+        // memory the bytes from pos to last lie.
+        unsafe {
+            let body = (*self.raw()).request_body;
+            if body.is_null() || READING.with_borrow(|all| all.contains_key(&self.raw())) {
+                return None;
+            }
+            let first = (*body).bufs;
+            let mut link = first;
+            let mut size = 0;
+            while !link.is_null() {
+                let b = (*link).buf;
+                if (*b).in_file() != 0 {
+                    return None;
+                }
+                size += (*b).last.offset_from_unsigned((*b).pos);
+                link = (*link).next;
+            }
+            (size > 0).then_some(BodyChunks {
+                link: first,
+                size,
+                _request: self,
+            })
+        }
+    }
+}
+
+/// The pieces of a body in memory.
+pub struct BodyChunks<'a> {
+    link: *const ngx_chain_t,
+    size: usize,
+    _request: &'a Request,
+}
+
+impl BodyChunks<'_> {
+    /// Bytes in all pieces together.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+}
+
+impl<'a> Iterator for BodyChunks<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.link.is_null() {
+            return None;
+        }
+        // SAFETY: as in body_in_memory; the body stays as long as the request,
+        // and only code of ours could change it.
+        unsafe {
+            let b = (*self.link).buf;
+            self.link = (*self.link).next;
+            let length = (*b).last.offset_from_unsigned((*b).pos);
+            Some(if length == 0 {
+                &[]
+            } else {
+                slice::from_raw_parts((*b).pos, length)
+            })
+        }
+    }
+}
+
+/// nginx has read a body; at once (then nobody waits yet) or from an event.
 unsafe extern "C" fn on_body(r: *mut ngx_http_request_t) {
     guard((), || {
-        let Some(r) = NonNull::new(r) else { return };
-        // SAFETY: nginx passes the live request.
-        let request = unsafe { Request::from_raw(r) };
-        request.release();
-        if let Some(then) = forget(request) {
-            then();
+        let Some(reading) = READING.with_borrow_mut(|all| all.remove(&r)) else {
+            return;
+        };
+        reading.done.set(true);
+        for waiter in reading.waiters.take() {
+            waiter();
         }
     });
 }

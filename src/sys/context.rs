@@ -84,6 +84,12 @@ impl Context {
         self.phase.set(phase);
     }
 
+    /// Whether it is too late to change the header of the response. Lua's
+    /// output is deferred: what it has written counts as sent.
+    pub fn header_is_final(&self, request: Request) -> bool {
+        self.output.committed() || request.header_sent()
+    }
+
     /// Anchor of the `ngx.ctx` table.
     pub fn lua_table(&self) -> Option<i32> {
         self.lua_table.get()

@@ -69,7 +69,7 @@ impl Net for HandlerNet {
     fn connect(&self, address: &Address, local: &Local) -> Result<Connection, Error> {
         let system = |errno| Error::System {
             errno,
-            stage: Stage::Connect,
+            stage: Stage::Begin,
         };
         let raw = match address {
             Address::Ip(address) => RawAddress::inet(*address),

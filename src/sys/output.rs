@@ -11,12 +11,13 @@ use std::ptr;
 use std::task::{Context, Poll, Waker};
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_ERROR, NGX_HTTP_VERSION_11, NGX_OK, ngx_add_timer, ngx_alloc_chain_link,
-    ngx_buf_t, ngx_buf_tag_t, ngx_chain_t, ngx_chain_update_chains, ngx_del_timer,
-    ngx_handle_write_event, ngx_http_output_filter, ngx_http_send_header,
+    NGX_AGAIN, NGX_ERROR, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_VERSION_11, NGX_OK, ngx_add_timer,
+    ngx_alloc_chain_link, ngx_buf_t, ngx_buf_tag_t, ngx_chain_t, ngx_chain_update_chains,
+    ngx_del_timer, ngx_handle_write_event, ngx_http_output_filter, ngx_http_send_header,
     ngx_http_set_content_type, ngx_int_t, ngx_pcalloc, ngx_pnalloc,
 };
 
+use super::headers::wants_default_type;
 use super::request::Request;
 
 /// Pending bytes that make [`Output::write`] hand them to the filters.
@@ -50,7 +51,7 @@ impl OutputError {
             OutputError::Failed => "nginx output filter error",
             OutputError::Timeout => "timeout",
             OutputError::NothingToFlush => "nothing to flush",
-            OutputError::Http10Buffering => "http 1.0 buffering",
+            OutputError::Http10Buffering => "buffering",
         }
     }
 }
@@ -205,27 +206,18 @@ impl Output {
         // SAFETY: the request and its connection are live.
         unsafe {
             let c = (*r.raw()).connection;
-            let wev = (*c).write;
-            let result = if (*wev).timedout() != 0 {
+            Poll::Ready(if (*c).timedout() != 0 {
                 Err(OutputError::Timeout)
             } else if (*c).error() != 0 {
                 Err(OutputError::Failed)
-            } else if (*r.raw()).buffered() != 0
-                || (*c).buffered() != 0
-                || !(*r.raw()).postponed.is_null()
-            {
-                if (*wev).timer_set() == 0 {
-                    ngx_add_timer(wev, (*r.core_location()).send_timeout);
-                }
+            } else if (*c).buffered() != 0 || !(*r.raw()).postponed.is_null() {
+                // Filters that keep a few bytes back until more come
+                // (`buffered` of the request) do not count.
                 *self.flush_waker.borrow_mut() = Some(cx.waker().clone());
                 return Poll::Pending;
             } else {
                 Ok(())
-            };
-            if (*wev).timer_set() != 0 {
-                ngx_del_timer(wev);
-            }
-            Poll::Ready(result)
+            })
         }
     }
 
@@ -289,6 +281,7 @@ impl Output {
         unsafe {
             self.free.set((*link).next);
             (*(*link).buf).set_flush(0);
+            (*(*link).buf).set_temporary(1);
         }
         Some(link)
     }
@@ -327,7 +320,7 @@ impl Output {
                 (*raw).headers_out.status = 200;
             }
             if options.default_type
-                && (*raw).headers_out.content_type.len == 0
+                && wants_default_type(raw)
                 && ngx_http_set_content_type(raw) != NGX_OK as ngx_int_t
             {
                 return Err(OutputError::Failed);
@@ -366,6 +359,7 @@ impl Output {
         let rc = unsafe {
             let rc = ngx_http_output_filter(r.raw(), out);
             ngx_chain_update_chains(r.pool(), &mut free, &mut busy, &mut out, tag());
+            await_client(r);
             rc
         };
         self.busy.set(busy);
@@ -401,23 +395,14 @@ impl Output {
     fn add_special(&self, r: Request, special: Special) -> bool {
         // SAFETY: links and buffers live in the request's pool.
         unsafe {
-            let mut last = self.pending.get().last;
-            if last.is_null() {
-                // A buffer of its own, without a tag: not to be filled again.
-                let link = ngx_alloc_chain_link(r.pool());
-                let b = ngx_pcalloc(r.pool(), size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
-                if link.is_null() || b.is_null() {
+            if self.pending.get().last.is_null() {
+                if !self.add_buffer(r, 0) {
                     return false;
                 }
-                (*link).buf = b;
-                (*link).next = ptr::null_mut();
-                self.pending.set(Chain {
-                    first: link,
-                    last: link,
-                });
-                last = link;
+                // nginx wants buffers without bytes to say so.
+                (*(*self.pending.get().last).buf).set_temporary(0);
             }
-            let b = (*last).buf;
+            let b = (*self.pending.get().last).buf;
             match special {
                 Special::Last if r.is_subrequest() || (*r.raw()).post_action() != 0 => {
                     (*b).set_sync(u32::from((*b).pos == (*b).last));
@@ -442,23 +427,57 @@ enum Special {
     Last,
 }
 
+/// Has nginx tell when the client takes more, where it does not take all.
+///
+/// # Safety
+/// The request must be live.
+unsafe fn await_client(r: Request) {
+    // SAFETY: by the caller's promise, and so is the connection.
+    unsafe {
+        let c = (*r.raw()).connection;
+        let wev = (*c).write;
+        // With `delayed` the timer is that of limit_rate.
+        if (*c).buffered() != 0 {
+            let core = r.core_location();
+            if (*wev).delayed() == 0 && (*wev).timer_set() == 0 {
+                ngx_add_timer(wev, (*core).send_timeout);
+            }
+            if ngx_handle_write_event(wev, (*core).send_lowat) != NGX_OK as ngx_int_t {
+                (*c).set_error(1);
+            }
+        } else if (*wev).timer_set() != 0 && (*wev).delayed() == 0 {
+            ngx_del_timer(wev);
+        }
+    }
+}
+
 /// The write handler of a request whose Lua handler runs: sends on what
-/// nginx holds back, and wakes a flush that waits for it.
+/// nginx holds back, and wakes a flush that waits for it. The request may be
+/// gone afterwards.
 pub fn on_writable(r: Request, output: &Output) {
+    let waker = output.flush_waker.borrow_mut().take();
     // SAFETY: the request and its connection are live.
     unsafe {
         let c = (*r.raw()).connection;
         let wev = (*c).write;
-        if (*wev).timedout() == 0 && ((*r.raw()).buffered() != 0 || (*c).buffered() != 0) {
-            let rc = ngx_http_output_filter(r.raw(), ptr::null_mut());
-            if rc == NGX_ERROR as ngx_int_t {
+        if (*wev).timedout() != 0 {
+            // The connection is of no use any more, as for nginx itself.
+            (*wev).set_timedout(0);
+            (*c).set_timedout(1);
+            (*c).set_error(1);
+            if waker.is_none() {
+                return r.finalize(NGX_HTTP_REQUEST_TIME_OUT as isize);
+            }
+        } else if (*r.raw()).buffered() != 0 || (*c).buffered() != 0 {
+            if (*wev).timer_set() != 0 && (*wev).delayed() == 0 {
+                ngx_del_timer(wev);
+            }
+            if ngx_http_output_filter(r.raw(), ptr::null_mut()) == NGX_ERROR as ngx_int_t {
                 (*c).set_error(1);
             }
-            // A failure shows at the next write.
-            let _ = ngx_handle_write_event(wev, 0);
+            await_client(r);
         }
     }
-    let waker = output.flush_waker.borrow_mut().take();
     if let Some(waker) = waker {
         waker.wake();
     }

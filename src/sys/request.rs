@@ -2,21 +2,23 @@
 
 use std::any::Any;
 use std::os::raw::c_void;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull, fn_addr_eq};
 use std::rc::Rc;
 
 use ngx::ffi::{
-    ngx_connection_t, ngx_cycle, ngx_http_cleanup_add, ngx_http_core_loc_conf_t,
-    ngx_http_core_module, ngx_http_core_run_phases, ngx_http_event_handler_pt,
-    ngx_http_finalize_request, ngx_http_log_ctx_t, ngx_http_request_t,
+    ngx_connection_t, ngx_cycle, ngx_http_block_reading, ngx_http_cleanup_add,
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_core_run_phases,
+    ngx_http_event_handler_pt, ngx_http_finalize_request, ngx_http_log_ctx_t, ngx_http_request_t,
     ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_log_t, ngx_module_t,
-    ngx_pool_t,
+    ngx_pnalloc, ngx_pool_t, ngx_post_event, ngx_posted_events, ngx_str_t,
 };
 
 use super::conf::ComplexValue;
 use super::entry::{guard, on_pool_destroyed};
 use super::log::{self, Level};
 use super::resolver::Resolver;
+
+const SWITCHING_PROTOCOLS: usize = 101;
 
 /// A live request. Copies are only kept where the request's own clean-up
 /// takes them away, so whoever has one may use it.
@@ -46,6 +48,24 @@ impl Request {
     /// The request's memory pool.
     pub(super) fn pool(self) -> *mut ngx_pool_t {
         self.get().pool
+    }
+
+    /// Copies text into the request's memory. None where that is short.
+    pub(super) fn copy(self, parts: &[&[u8]]) -> Option<ngx_str_t> {
+        let len = parts.iter().map(|part| part.len()).sum();
+        // SAFETY: the pool is live, and what it gives has room for all parts.
+        unsafe {
+            let data = ngx_pnalloc(self.pool(), len).cast::<u8>();
+            if data.is_null() {
+                return None;
+            }
+            let mut end = data;
+            for part in parts {
+                ptr::copy_nonoverlapping(part.as_ptr(), end, part.len());
+                end = end.add(part.len());
+            }
+            Some(ngx_str_t { len, data })
+        }
     }
 
     pub(super) fn log_ptr(self) -> *mut ngx_log_t {
@@ -86,6 +106,35 @@ impl Request {
             r.err_status
         } else {
             r.headers_out.status
+        }
+    }
+
+    /// Name of the request method.
+    pub fn method(&self) -> &[u8] {
+        self.get().method_name.as_bytes()
+    }
+
+    /// The query string, as it came.
+    pub fn args(&self) -> &[u8] {
+        self.get().args.as_bytes()
+    }
+
+    /// Sets the status of the response, in place of any error's.
+    pub fn set_status(self, status: usize) {
+        // SAFETY: the request is live; the text is static, and nginx only
+        // reads it.
+        unsafe {
+            let r = &mut *self.raw();
+            r.headers_out.status = status;
+            r.err_status = 0;
+            // The line that came from an upstream says another status; for
+            // 101 nginx has no text of its own.
+            r.headers_out.status_line = ngx_str_t::empty();
+            if status == SWITCHING_PROTOCOLS {
+                let line = b"101 Switching Protocols";
+                r.headers_out.status_line.data = line.as_ptr().cast_mut();
+                r.headers_out.status_line.len = line.len();
+            }
         }
     }
 
@@ -158,10 +207,26 @@ impl Request {
     }
 
     /// Watches for the client going away while the request waits; nginx then
-    /// ends the request with 499.
+    /// ends the request with 499. Does nothing while the body is being read:
+    /// that notices, too.
     pub fn watch_client(self) {
-        // SAFETY: the request is live; the handler is nginx's own.
-        unsafe { (*self.raw()).read_event_handler = Some(ngx_http_test_reading) }
+        let nobody: unsafe extern "C" fn(*mut ngx_http_request_t) = ngx_http_block_reading;
+        // SAFETY: the request and its connection are live; the handlers are
+        // nginx's own.
+        unsafe {
+            let r = self.raw();
+            if (*r)
+                .read_event_handler
+                .is_some_and(|handler| fn_addr_eq(handler, nobody))
+            {
+                (*r).read_event_handler = Some(ngx_http_test_reading);
+                let event = (*(*r).connection).read;
+                if (*event).pending_eof() != 0 {
+                    // It has gone already; there will be no other event.
+                    ngx_post_event(event, &raw mut ngx_posted_events);
+                }
+            }
+        }
     }
 
     /// Has the phases go on when the client's socket becomes writable, as

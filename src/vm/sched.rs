@@ -127,6 +127,8 @@ struct Scheduler {
     /// Coroutines that are in some thread's chain, by address.
     active: RefCell<HashMap<usize, ThreadId>>,
     post: Cell<Option<fn()>>,
+    /// Lua's collector is at work: nothing may be resumed inside of it.
+    collecting: Cell<bool>,
 }
 
 thread_local! {
@@ -210,10 +212,18 @@ pub(super) fn mark_escaped(l: *mut ffi::lua_State) {
     }
 }
 
+/// Runs `f` on behalf of Lua's collector: whom it wakes is resumed later.
+pub(super) fn while_collecting<R>(f: impl FnOnce() -> R) -> R {
+    let outer = SCHED.with(|s| s.collecting.replace(true));
+    let result = f();
+    SCHED.with(|s| s.collecting.set(outer));
+    result
+}
+
 /// Polls what the thread waits for, and resumes it when that is complete.
 /// While Lua runs, it is only put on the ready queue.
 pub fn wake(id: ThreadId) {
-    if in_handler() {
+    if in_handler() || SCHED.with(|s| s.collecting.get()) {
         make_ready(id);
         return;
     }

@@ -293,6 +293,19 @@ impl State {
         unsafe { ffi::lua_next(self.l, idx) != 0 }
     }
 
+    /// Empties the table at `idx`, without metamethods.
+    pub fn clear_table(&mut self, idx: c_int) {
+        let idx = self.abs(idx);
+        self.push_nil();
+        while self.next(idx) {
+            self.pop(1);
+            // A field that is there may be set to nil while traversing.
+            self.push_value(-1);
+            self.push_nil();
+            self.raw_set(idx);
+        }
+    }
+
     /// Pops a table and makes it the metatable of the value at `idx`.
     pub fn set_metatable(&mut self, idx: c_int) {
         // SAFETY: `l` is live.

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
-use super::log_errors;
-use super::object::{TcpSocket, own_socket};
+use super::object::{TcpSocket, own_socket, push_new};
+use super::{cosocket_context, log_errors};
 use crate::conf;
 use crate::sock::{self, ConnectError, ConnectRequest, Target};
 use crate::sys::context::Context;
@@ -32,17 +32,68 @@ pub fn connect(state: &mut State) -> LuaResult {
         )));
     }
     let (socket, context) = own_socket(state, 1)?;
-    connect_with(state, &socket, context, 2, n)
+    let (target, options) = match arguments(state, 2, n)? {
+        Ok(arguments) => arguments,
+        Err(message) => return Ok(Ret::Values(state.push_nil_err(message))),
+    };
+    start(state, &socket, context, target, options, Success::One)
 }
 
-/// Connects `socket` to what the arguments from `first` to `last` say.
-fn connect_with(
+/// `ngx.socket.connect(host, port[, opts])`, `ngx.socket.connect("unix:/path"[, opts])`
+///
+/// Upvalue: the metatable of socket objects.
+pub fn connect_new(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !(1..=3).contains(&n) {
+        return Err(Throw::error(format!(
+            "ngx.socket connect: expecting 1, 2, or 3 arguments, but seen {n}"
+        )));
+    }
+    let context = cosocket_context()?;
+    let (target, options) = match arguments(state, 1, n)? {
+        Ok(arguments) => arguments,
+        Err(message) => return Ok(Ret::Values(state.push_nil_err(message))),
+    };
+    push_new(state, &context, State::upvalue(1));
+    let object = state.top();
+    let (socket, context) = own_socket(state, object)?;
+    // Of the stack only what is yielded stays while the connect waits.
+    state.push_value(object);
+    state.insert(1);
+    match start(state, &socket, context, target, options, Success::Object)? {
+        Ret::Values(n) => Ok(Ret::Values(n)),
+        Ret::Yield(_) => {
+            state.push_value(1);
+            Ok(Ret::Yield(1))
+        }
+    }
+}
+
+/// What a connect gives back when it succeeds.
+#[derive(Clone, Copy)]
+enum Success {
+    /// The number 1.
+    One,
+    /// The socket object, which is at index 1 of the stack.
+    Object,
+}
+
+fn push_result(state: &mut State, result: Result<(), String>, success: Success) -> c_int {
+    match (result, success) {
+        (Ok(()), Success::One) => state.push_int(1),
+        (Ok(()), Success::Object) => state.push_value(1),
+        (Err(message), _) => return state.push_nil_err(message),
+    }
+    1
+}
+
+/// Where to and how, as the arguments from `first` to `last` say; or the
+/// string for Lua.
+fn arguments(
     state: &mut State,
-    socket: &TcpSocket,
-    context: Rc<Context>,
     first: c_int,
     last: c_int,
-) -> LuaResult {
+) -> Result<Result<(Target, Options), Vec<u8>>, Throw> {
     let host: Box<[u8]> = match state.type_of(first) {
         Type::String | Type::Number => state.bytes(first).unwrap_or_default().into(),
         _ => {
@@ -64,17 +115,16 @@ fn connect_with(
     } else {
         let port = first + 1;
         if rest == 0 || state.is_none_or_nil(port) {
-            return Ok(Ret::Values(state.push_nil_err("missing the port number")));
+            return Ok(Err(b"missing the port number".to_vec()));
         }
         match port_number(state, port) {
             Ok(port) => Target::Host { host, port },
             Err(bad) => {
-                let message = [b"bad port number: ".as_slice(), &bad].concat();
-                return Ok(Ret::Values(state.push_nil_err(message)));
+                return Ok(Err([b"bad port number: ".as_slice(), &bad].concat()));
             }
         }
     };
-    start(state, socket, context, target, options)
+    Ok(Ok((target, options)))
 }
 
 fn start(
@@ -83,6 +133,7 @@ fn start(
     context: Rc<Context>,
     target: Target,
     options: Options,
+    success: Success,
 ) -> LuaResult {
     let net = HandlerNet::new(context.clone(), log_errors());
     let pools = net::pools();
@@ -94,13 +145,8 @@ fn start(
         }
     });
     if let Some(done) = sock::try_connect_now(socket, &net, &pools, &pool) {
-        return Ok(Ret::Values(match done {
-            Ok(()) => {
-                state.push_int(1);
-                1
-            }
-            Err(error) => state.push_nil_err(error.to_string()),
-        }));
+        let done = done.map_err(|error| error.to_string());
+        return Ok(Ret::Values(push_result(state, done, success)));
     }
     let pool_size = options.pool_size.or_else(|| {
         let default = || conf::SocketConf::default().pool_size();
@@ -121,6 +167,7 @@ fn start(
             future: Box::pin(connecting),
             context,
             log_errors: log_errors(),
+            success,
         },
     )
 }
@@ -187,23 +234,23 @@ struct Connecting {
     future: Pin<Box<dyn Future<Output = Result<(), ConnectError>>>>,
     context: Rc<Context>,
     log_errors: bool,
+    success: Success,
 }
 
 impl Parked for Connecting {
     fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
-        self.future.as_mut().poll(cx).map(|result| match result {
-            Ok(()) => {
-                state.push_int(1);
-                1
+        self.future.as_mut().poll(cx).map(|result| {
+            if self.log_errors
+                && let Err(error) = &result
+                && let Some(line) = error.log_line()
+            {
+                self.context.log(Level::Error, line);
             }
-            Err(error) => {
-                if self.log_errors
-                    && let Some(line) = error.log_line()
-                {
-                    self.context.log(Level::Error, line);
-                }
-                state.push_nil_err(error.to_string())
-            }
+            push_result(
+                state,
+                result.map_err(|error| error.to_string()),
+                self.success,
+            )
         })
     }
 }

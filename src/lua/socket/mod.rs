@@ -19,10 +19,13 @@ use crate::vm::{LuaResult, Ret, State, Throw};
 pub fn open(state: &mut State) {
     state.new_table(0, 4);
     object::push_metatable(state);
+    state.push_value(-1);
     state.push_closure(tcp, 1);
     state.push_value(-1);
-    state.raw_set_field(-3, "tcp");
-    state.raw_set_field(-2, "stream");
+    state.raw_set_field(-4, "tcp");
+    state.raw_set_field(-3, "stream");
+    state.push_closure(connect::connect_new, 1);
+    state.raw_set_field(-2, "connect");
     state.raw_set_field(-2, "socket");
 }
 

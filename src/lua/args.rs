@@ -1,0 +1,109 @@
+//! Query arguments as a Lua table.
+
+use std::os::raw::c_int;
+
+use super::scratch::with_scratch;
+use super::uri::unescape;
+use crate::vm::{State, Throw, Type};
+
+/// How many arguments are taken unless Lua says otherwise.
+const DEFAULT_MAX: usize = 100;
+
+/// The limit that argument `idx` sets; 0 is none.
+pub fn max_argument(state: &State, idx: c_int) -> Result<usize, Throw> {
+    if state.is_none_or_nil(idx) {
+        return Ok(DEFAULT_MAX);
+    }
+    match state.number(idx) {
+        Some(0.0) => Ok(usize::MAX),
+        Some(max) if max > 0.0 => Ok(max as usize),
+        Some(_) => Ok(DEFAULT_MAX),
+        None => Err(Throw::argument(
+            idx,
+            format!("number expected, got {}", state.type_name(idx)),
+        )),
+    }
+}
+
+/// Adds the arguments in `text` to the table on the top; at most `max` of
+/// them. Tells whether there were more.
+pub fn decode(state: &mut State, text: &[u8], max: usize) -> bool {
+    let table = state.top();
+    let mut args = pairs(text);
+    for (key, value) in args.by_ref().take(max) {
+        push_unescaped(state, key);
+        match value {
+            Some(value) => push_unescaped(state, value),
+            None => state.push_bool(true),
+        }
+        add(state, table);
+    }
+    args.next().is_some()
+}
+
+/// The keys of `text` with their values, None for a key without `=`. An
+/// argument without a key is none.
+fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    text.split(|&byte| byte == b'&')
+        .map(|arg| match memchr::memchr(b'=', arg) {
+            Some(at) => (&arg[..at], Some(&arg[at + 1..])),
+            None => (arg, None),
+        })
+        .filter(|(key, _)| !key.is_empty())
+}
+
+fn push_unescaped(state: &State, text: &[u8]) {
+    with_scratch(|to| {
+        if unescape(text, to) {
+            state.push_bytes(to);
+        } else {
+            state.push_bytes(text);
+        }
+    });
+}
+
+/// Pops value and key into `table`; the values of a key that is there
+/// already become an array.
+fn add(state: &mut State, table: c_int) {
+    state.push_value(-2);
+    state.raw_get(table);
+    match state.type_of(-1) {
+        Type::Nil => {
+            state.pop(1);
+            state.raw_set(table);
+        }
+        Type::Table => {
+            let length = state.len(-1) as c_int;
+            state.insert(-2);
+            state.raw_seti(-2, length + 1);
+            state.pop(2);
+        }
+        _ => {
+            // key, value, first value
+            state.new_table(4, 0);
+            state.insert(-2);
+            state.raw_seti(-2, 1);
+            state.insert(-2);
+            state.raw_seti(-2, 2);
+            state.raw_set(table);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pairs;
+
+    #[test]
+    fn arguments_are_split_at_the_first_equals_sign() {
+        let found: Vec<_> = pairs(b"a=1&b&c=&=x&&d=e=f&=").collect();
+        let expected: [(&[u8], Option<&[u8]>); 4] = [
+            (b"a", Some(b"1")),
+            (b"b", None),
+            (b"c", Some(b"")),
+            (b"d", Some(b"e=f")),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(pairs(b"").count(), 0);
+    }
+}

@@ -1,0 +1,51 @@
+//! `ngx.config` and `ngx.worker`.
+
+use crate::sys::process;
+use crate::vm::{Ret, State};
+
+/// The version of OpenResty's Lua module whose API this one offers: 0.10.28.
+const NGX_LUA_VERSION: i64 = 10_028;
+
+/// Adds to the `ngx` table on the top.
+pub fn open(state: &mut State) {
+    state.new_table(0, 6);
+    state.push_bytes("http");
+    state.raw_set_field(-2, "subsystem");
+    state.push_bool(process::DEBUG);
+    state.raw_set_field(-2, "debug");
+    state.push_int(i64::from(process::NGINX_VERSION));
+    state.raw_set_field(-2, "nginx_version");
+    state.push_int(NGX_LUA_VERSION);
+    state.raw_set_field(-2, "ngx_lua_version");
+    state.set_function("prefix", |state| {
+        state.push_bytes(process::prefix());
+        Ok(Ret::Values(1))
+    });
+    state.set_function("nginx_configure", |state| {
+        state.push_bytes(process::CONFIGURE);
+        Ok(Ret::Values(1))
+    });
+    state.raw_set_field(-2, "config");
+
+    state.new_table(0, 4);
+    state.set_function("pid", |state| {
+        state.push_int(process::pid());
+        Ok(Ret::Values(1))
+    });
+    state.set_function("id", |state| {
+        match process::worker_id() {
+            Some(id) => state.push_int(id),
+            None => state.push_nil(),
+        }
+        Ok(Ret::Values(1))
+    });
+    state.set_function("count", |state| {
+        state.push_int(process::worker_count());
+        Ok(Ret::Values(1))
+    });
+    state.set_function("exiting", |state| {
+        state.push_bool(process::exiting());
+        Ok(Ret::Values(1))
+    });
+    state.raw_set_field(-2, "worker");
+}

@@ -1,0 +1,127 @@
+//! `ngx.header.NAME`: headers of the response.
+
+use std::os::raw::c_int;
+
+use super::request;
+use super::text::{make_text, wrong_type};
+use crate::conf;
+use crate::sys::headers::{HeaderError, HeaderName, ResponseHeaders};
+use crate::sys::log::Level;
+use crate::vm::{LuaResult, Ret, State, Throw, Type};
+
+const KEY: c_int = 2;
+const VALUE: c_int = 3;
+
+/// Adds to the `ngx` table on the top.
+pub fn open(state: &mut State) {
+    state.new_table(0, 0);
+    state.new_table(0, 2);
+    state.set_function("__index", get);
+    state.set_function("__newindex", set);
+    state.set_metatable(-2);
+    state.raw_set_field(-2, "header");
+}
+
+/// The name that Lua gave.
+fn name(state: &State) -> Result<HeaderName<'_>, Throw> {
+    let name = state
+        .bytes(KEY)
+        .ok_or_else(|| wrong_type(state, KEY, "string", KEY))?;
+    Ok(HeaderName::new(name, || {
+        conf::current().is_none_or(conf::LocConf::transform_underscores)
+    }))
+}
+
+/// nil, the value, or a table of several.
+fn get(state: &mut State) -> LuaResult {
+    let (_, request) = request()?;
+    let name = name(state)?;
+    let mut count = 0;
+    request.response_headers().get(&name, |value| {
+        // One more than the value: the table for all of them.
+        if state.reserve(2) {
+            state.push_bytes(value);
+            count += 1;
+        }
+    });
+    match count {
+        0 => state.push_nil(),
+        1 => {}
+        _ => {
+            state.new_table(count, 0);
+            let table = KEY + 1;
+            state.insert(table);
+            for i in (1..=count).rev() {
+                state.raw_seti(table, i);
+            }
+        }
+    }
+    Ok(Ret::Values(1))
+}
+
+fn set(state: &mut State) -> LuaResult {
+    let (context, request) = request()?;
+    if context.header_is_final(request) {
+        context.log(
+            Level::Error,
+            "attempt to set ngx.header.HEADER after sending out response headers",
+        );
+        return Ok(Ret::Values(0));
+    }
+    let headers = request.response_headers();
+    let result = match state.type_of(VALUE) {
+        Type::Nil | Type::None => headers.remove(&name(state)?),
+        Type::Table => set_all(state, &headers)?,
+        _ => {
+            if !make_text(state, VALUE)? {
+                return Err(wrong_type(
+                    state,
+                    VALUE,
+                    "string, number, boolean, table or nil",
+                    VALUE,
+                ));
+            }
+            headers.set(&name(state)?, state.bytes(VALUE).unwrap_or_default())
+        }
+    };
+    match result {
+        Ok(()) => Ok(Ret::Values(0)),
+        Err(HeaderError::Memory) => Err(Throw::error("no memory")),
+        Err(HeaderError::NotALength) => Err(Throw::error(format!(
+            "invalid value \"{}\" of the header Content-Length",
+            String::from_utf8_lossy(state.bytes(-1).unwrap_or_default())
+        ))),
+    }
+}
+
+/// Sets the header to the strings of the array; of a header that can have
+/// only one value, the last counts.
+fn set_all(state: &mut State, headers: &ResponseHeaders) -> Result<Result<(), HeaderError>, Throw> {
+    // Everything is looked at before anything is changed.
+    let length = c_int::try_from(state.len(VALUE)).unwrap_or(c_int::MAX);
+    for i in 1..=length {
+        state.raw_geti(VALUE, i);
+        if !make_text(state, -1)? {
+            return Err(wrong_type(state, VALUE, "array of strings", -1));
+        }
+        state.pop(1);
+    }
+    let single = name(state)?.known().is_some_and(|known| !known.is_multi());
+    if length == 0 || !single {
+        let removed = headers.remove(&name(state)?);
+        if removed.is_err() {
+            return Ok(removed);
+        }
+    }
+    let first = if single { length.max(1) } else { 1 };
+    for i in first..=length {
+        state.raw_geti(VALUE, i);
+        make_text(state, -1)?;
+        let added = headers.add(&name(state)?, state.bytes(-1).unwrap_or_default());
+        if added.is_err() {
+            return Ok(added);
+        }
+        state.pop(1);
+    }
+    Ok(Ok(()))
+}

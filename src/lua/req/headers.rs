@@ -1,0 +1,100 @@
+//! `ngx.req.get_headers`.
+
+use std::os::raw::c_int;
+
+use crate::lua::request;
+use crate::lua::text::wrong_type;
+use crate::sys::headers::lookup_key;
+use crate::sys::text::ShortText;
+use crate::vm::{LuaResult, Ret, State, Type};
+
+/// How many lines are returned unless the caller says otherwise.
+const DEFAULT_MAX: usize = 100;
+
+/// Adds to the `ngx.req` table on the top.
+pub fn open(state: &mut State) {
+    // One metatable for all results, kept by the function.
+    state.new_table(0, 1);
+    state.set_function("__index", find);
+    state.push_closure(get_headers, 1);
+    state.raw_set_field(-2, "get_headers");
+}
+
+/// `headers, err = ngx.req.get_headers(max?, raw?)`
+fn get_headers(state: &mut State) -> LuaResult {
+    let (_, request) = request()?;
+    let max = match state.type_of(1) {
+        Type::None | Type::Nil => DEFAULT_MAX,
+        _ => match state.number(1) {
+            Some(0.0) => usize::MAX,
+            Some(n) if n >= 1.0 => n as usize,
+            Some(_) => DEFAULT_MAX,
+            None => return Err(wrong_type(state, 1, "number", 1)),
+        },
+    };
+    let raw = state.to_bool(2);
+    state.set_top(0);
+    let total = request.header_count();
+    let size = c_int::try_from(total.min(max)).unwrap_or(c_int::MAX);
+    state.new_table(0, size);
+    for header in request.headers().take(max) {
+        match header.lowercase {
+            _ if raw => state.push_bytes(header.name),
+            Some(name) => state.push_bytes(name),
+            None => {
+                let name = ShortText::mapped(header.name, |b| b.to_ascii_lowercase());
+                state.push_bytes(&*name);
+            }
+        }
+        add(state, header.value);
+    }
+    if !raw {
+        state.push_value(State::upvalue(1));
+        state.set_metatable(1);
+    }
+    if total > max {
+        state.push_bytes("truncated");
+        return Ok(Ret::Values(2));
+    }
+    Ok(Ret::Values(1))
+}
+
+/// Pops a name and stores the value under it in the table at index 1: the
+/// second value of a name makes an array of them.
+fn add(state: &mut State, value: &[u8]) {
+    state.push_value(-1);
+    state.raw_get(1);
+    match state.type_of(-1) {
+        Type::Nil => {
+            state.pop(1);
+            state.push_bytes(value);
+            state.raw_set(1);
+        }
+        Type::Table => {
+            let next = state.len(-1) as c_int + 1;
+            state.push_bytes(value);
+            state.raw_seti(-2, next);
+            state.pop(2);
+        }
+        _ => {
+            state.new_table(4, 0);
+            state.insert(-2);
+            state.raw_seti(-2, 1);
+            state.push_bytes(value);
+            state.raw_seti(-2, 2);
+            state.raw_set(1);
+        }
+    }
+}
+
+/// `__index` of the result: `headers.user_agent`, `headers["User-Agent"]`.
+fn find(state: &mut State) -> LuaResult {
+    if state.type_of(1) != Type::Table || state.type_of(2) != Type::String {
+        state.push_nil();
+        return Ok(Ret::Values(1));
+    }
+    let key = lookup_key(state.bytes(2).unwrap_or_default());
+    state.push_bytes(&*key);
+    state.raw_get(1);
+    Ok(Ret::Values(1))
+}

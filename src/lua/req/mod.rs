@@ -1,0 +1,16 @@
+//! `ngx.req`: the request, one file a subject.
+
+mod body;
+mod headers;
+mod line;
+
+use crate::vm::State;
+
+/// Adds `req` to the `ngx` table on the top.
+pub fn open(state: &mut State) {
+    state.new_table(0, 32);
+    headers::open(state);
+    body::open(state);
+    line::open(state);
+    state.raw_set_field(-2, "req");
+}

@@ -1,0 +1,58 @@
+//! Headers: the lists in which nginx keeps them, and the response's, which
+//! Lua can change.
+
+mod name;
+mod request;
+mod response;
+mod slot;
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use ngx::ffi::{ngx_list_part_t, ngx_list_t, ngx_table_elt_t};
+
+pub use name::{HeaderName, Known, lookup_key};
+pub use request::RequestHeader;
+pub(super) use response::wants_default_type;
+pub use response::{HeaderError, ResponseHeaders};
+
+/// The lines of one of nginx's header lists, removed ones too.
+struct Lines<'r> {
+    part: *const ngx_list_part_t,
+    index: usize,
+    list: PhantomData<&'r ngx_list_t>,
+}
+
+impl<'r> Lines<'r> {
+    /// # Safety
+    /// `list` must be a live list of headers, and not grow while `'r` lasts.
+    unsafe fn of(list: *const ngx_list_t) -> Lines<'r> {
+        Lines {
+            // SAFETY: the list is live.
+            part: unsafe { &raw const (*list).part },
+            index: 0,
+            list: PhantomData,
+        }
+    }
+}
+
+impl Iterator for Lines<'_> {
+    type Item = NonNull<ngx_table_elt_t>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // SAFETY: the parts are live by the promise to `of`; each holds
+        // `nelts` headers.
+        unsafe {
+            while let Some(part) = self.part.as_ref() {
+                if self.index < part.nelts {
+                    let line = part.elts.cast::<ngx_table_elt_t>().add(self.index);
+                    self.index += 1;
+                    return NonNull::new(line);
+                }
+                self.part = part.next;
+                self.index = 0;
+            }
+        }
+        None
+    }
+}

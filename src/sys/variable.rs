@@ -1,0 +1,202 @@
+//! nginx's variables.
+
+use ngx::ffi::{
+    NGX_HTTP_VAR_CHANGEABLE, NGX_HTTP_VAR_INDEXED, NGX_OK, ngx_hash_find,
+    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_get_flushed_variable,
+    ngx_http_variable_t, ngx_http_variable_value_t, ngx_palloc, ngx_str_t,
+};
+
+use super::request::Request;
+use super::text::ShortText;
+
+/// Why a variable could not be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VariableError {
+    /// There is none of that name.
+    NotFound,
+    /// It may only be read.
+    NotChangeable,
+    /// It has no place for a value.
+    NotAssignable,
+    /// The value is longer than nginx can count.
+    TooLong,
+    /// Memory is short.
+    Memory,
+}
+
+/// nginx keeps lengths of values in 28 bits.
+const LONGEST_VALUE: usize = (1 << 28) - 1;
+
+impl Request {
+    /// The value of a variable; None where it has none.
+    ///
+    /// As `ngx_http_get_variable` does it, but without taking memory of the
+    /// request for each value.
+    pub fn variable(&self, name: &[u8]) -> Option<&[u8]> {
+        let name = lowercase(name);
+        let mut own = empty_value();
+        // SAFETY: the request and nginx's configuration are live; a handler
+        // fills the value it is given when it returns NGX_OK, and an address
+        // is data for what it is registered with.
+        unsafe {
+            let value: *const ngx_http_variable_value_t = match self.find(&name) {
+                Some(v) if (*v).flags & NGX_HTTP_VAR_INDEXED as usize != 0 => {
+                    ngx_http_get_flushed_variable(self.raw(), (*v).index)
+                }
+                Some(v) => {
+                    let get = (*v).get_handler?;
+                    if get(self.raw(), &mut own, (*v).data) != NGX_OK as isize {
+                        return None;
+                    }
+                    &own
+                }
+                None => {
+                    let get = self.find_prefix(&name)?.get_handler?;
+                    let mut name = borrowed(&name);
+                    if get(self.raw(), &mut own, (&raw mut name).addr()) != NGX_OK as isize {
+                        return None;
+                    }
+                    &own
+                }
+            };
+            let value = value.as_ref()?;
+            if value.not_found() != 0 || value.valid() == 0 {
+                return None;
+            }
+            match value.len() as usize {
+                0 => Some(&[]),
+                len => Some(std::slice::from_raw_parts(value.data, len)),
+            }
+        }
+    }
+
+    /// Sets a variable, or with None takes its value away.
+    pub fn set_variable(self, name: &[u8], value: Option<&[u8]>) -> Result<(), VariableError> {
+        let v = self.find(&lowercase(name)).ok_or(VariableError::NotFound)?;
+        // SAFETY: the configuration is live.
+        let v = unsafe { &*v };
+        if v.flags & NGX_HTTP_VAR_CHANGEABLE as usize == 0 {
+            return Err(VariableError::NotChangeable);
+        }
+        let mut new = empty_value();
+        match value {
+            Some(value) if value.len() > LONGEST_VALUE => return Err(VariableError::TooLong),
+            Some(value) => {
+                let copy = self.copy(&[value]).ok_or(VariableError::Memory)?;
+                new.set_len(value.len() as u32);
+                new.set_valid(1);
+                new.data = copy.data;
+            }
+            None => new.set_not_found(1),
+        }
+        // SAFETY: the request is live; a variable with an index has a place
+        // in its array, and a handler gets memory that it may keep.
+        unsafe {
+            if let Some(set) = v.set_handler {
+                let kept = ngx_palloc(self.pool(), size_of::<ngx_http_variable_value_t>())
+                    .cast::<ngx_http_variable_value_t>();
+                if kept.is_null() {
+                    return Err(VariableError::Memory);
+                }
+                kept.write(new);
+                set(self.raw(), kept, v.data);
+            } else if v.flags & NGX_HTTP_VAR_INDEXED as usize != 0 {
+                (*self.raw()).variables.add(v.index).write(new);
+            } else {
+                return Err(VariableError::NotAssignable);
+            }
+        }
+        Ok(())
+    }
+
+    /// Group `n` of the regular expression that matched last, as `$1` means
+    /// it; 0 is the whole match.
+    #[cfg(ngx_feature = "pcre")]
+    pub fn capture(&self, n: usize) -> Option<&[u8]> {
+        // SAFETY: the request is live; nginx keeps pairs of offsets into the
+        // text that was matched, which stays in the request's memory.
+        unsafe {
+            let r = &*self.raw();
+            let first = n.checked_mul(2).filter(|&first| first < r.ncaptures)?;
+            if r.captures.is_null() || r.captures_data.is_null() {
+                return None;
+            }
+            let (from, to) = (*r.captures.add(first), *r.captures.add(first + 1));
+            match (usize::try_from(from), usize::try_from(to)) {
+                (Ok(from), Ok(to)) if from < to => Some(std::slice::from_raw_parts(
+                    r.captures_data.add(from),
+                    to - from,
+                )),
+                // Empty, or a group that took no part in the match: nginx
+                // makes no difference.
+                _ => Some(&[]),
+            }
+        }
+    }
+
+    /// An nginx without regular expressions has no groups.
+    #[cfg(not(ngx_feature = "pcre"))]
+    pub fn capture(&self, _n: usize) -> Option<&[u8]> {
+        None
+    }
+
+    fn core_main(self) -> *mut ngx_http_core_main_conf_t {
+        // SAFETY: the core module has a main configuration.
+        unsafe {
+            (*(*self.raw()).main_conf.add(ngx_http_core_module.ctx_index))
+                .cast::<ngx_http_core_main_conf_t>()
+        }
+    }
+
+    /// The variable of that name, which is in lower case.
+    fn find(self, name: &[u8]) -> Option<*const ngx_http_variable_t> {
+        // SAFETY: the configuration's hash is live; nginx only reads the name.
+        let found = unsafe {
+            ngx_hash_find(
+                &raw mut (*self.core_main()).variables_hash,
+                hash(name),
+                name.as_ptr().cast_mut(),
+                name.len(),
+            )
+        };
+        (!found.is_null()).then_some(found.cast())
+    }
+
+    /// The family of variables with the longest prefix of that name, such as
+    /// `arg_`.
+    fn find_prefix(&self, name: &[u8]) -> Option<&ngx_http_variable_t> {
+        // SAFETY: the configuration is live and its array of that type.
+        let families = unsafe {
+            (*self.core_main())
+                .prefix_variables
+                .as_slice::<ngx_http_variable_t>()
+        };
+        families
+            .iter()
+            .filter(|v| name.starts_with(v.name.as_bytes()))
+            .max_by_key(|v| v.name.len)
+    }
+}
+
+fn empty_value() -> ngx_http_variable_value_t {
+    // SAFETY: zeros are a valid value: an empty one, neither valid nor missing.
+    unsafe { std::mem::zeroed() }
+}
+
+fn lowercase(name: &[u8]) -> ShortText {
+    ShortText::mapped(name, |b| b.to_ascii_lowercase())
+}
+
+/// nginx's `ngx_hash_key`.
+fn hash(name: &[u8]) -> usize {
+    name.iter().fold(0, |hash: usize, &b| {
+        hash.wrapping_mul(31).wrapping_add(usize::from(b))
+    })
+}
+
+fn borrowed(text: &[u8]) -> ngx_str_t {
+    ngx_str_t {
+        len: text.len(),
+        data: text.as_ptr().cast_mut(),
+    }
+}
