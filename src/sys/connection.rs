@@ -11,10 +11,11 @@ use std::ptr;
 use std::task::{Poll, Waker};
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_ERROR, NGX_OK, SSL, ngx_add_timer, ngx_addr_t, ngx_close_connection,
-    ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_cycle, ngx_del_timer, ngx_destroy_pool,
-    ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event, ngx_handle_write_event, ngx_int_t,
-    ngx_log_t, ngx_msec_t, ngx_peer_connection_t, ngx_reusable_connection, ngx_str_t,
+    NGX_AGAIN, NGX_ERROR, NGX_OK, SSL, SSL_CTX, SSL_get_SSL_CTX, ngx_add_timer, ngx_addr_t,
+    ngx_close_connection, ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_cycle,
+    ngx_del_timer, ngx_destroy_pool, ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event,
+    ngx_handle_write_event, ngx_int_t, ngx_log_t, ngx_msec_t, ngx_peer_connection_t,
+    ngx_reusable_connection, ngx_str_t,
 };
 
 use super::entry::{cycle_log, guard};
@@ -234,6 +235,16 @@ impl Connection {
                 None => ptr::null_mut(),
             }
         }
+    }
+
+    /// The SSL_CTX of the connection, null without TLS.
+    pub fn ssl_ctx_ptr(&self) -> *mut SSL_CTX {
+        let ssl = self.ssl_ptr();
+        if ssl.is_null() {
+            return ptr::null_mut();
+        }
+        // SAFETY: a live TLS connection has a context.
+        unsafe { SSL_get_SSL_CTX(ssl) }
     }
 
     /// The latest TLS session.

@@ -5,6 +5,7 @@ mod object;
 mod options;
 mod receive;
 mod send;
+mod tls;
 
 use std::rc::Rc;
 

@@ -4,7 +4,7 @@
 use std::os::raw::c_int;
 use std::rc::Rc;
 
-use super::{connect, context, log_errors, options, receive, send};
+use super::{connect, context, log_errors, options, receive, send, tls};
 use crate::conf;
 use crate::rt::Millis;
 use crate::sock::{Buffers, Timeouts};
@@ -18,6 +18,8 @@ pub type TcpSocket = crate::sock::TcpSocket<Connection>;
 
 /// Place of the userdata in the object.
 const SOCKET: c_int = 1;
+/// Place of what the next handshake presents, once something is set.
+pub const TLS_OPTIONS: c_int = 2;
 
 /// Largest timeout in milliseconds plus one.
 const TIMEOUT_LIMIT: f64 = 2_147_483_648.0;
@@ -40,6 +42,7 @@ pub fn push_metatable(state: &mut State) {
     state.set_function("getoption", options::getoption);
     state.set_function("getfd", options::getfd);
     state.set_function("close", close);
+    tls::open(state);
     state.raw_set_field(-2, "__index");
 }
 

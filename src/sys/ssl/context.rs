@@ -87,6 +87,21 @@ pub struct Settings {
     pub conf_commands: Option<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
+impl Settings {
+    /// Whether no directive was given.
+    pub fn is_default(&self) -> bool {
+        self.protocols.is_none()
+            && self.ciphers.is_none()
+            && self.verify_depth.is_none()
+            && self.certificates.is_none()
+            && self.certificate_keys.is_none()
+            && self.trusted_certificate.is_none()
+            && self.crl.is_none()
+            && self.key_log.is_none()
+            && self.conf_commands.is_none()
+    }
+}
+
 /// A client's `SSL_CTX`.
 pub struct SslContext {
     ssl: Box<ngx_ssl_t>,
@@ -166,12 +181,14 @@ impl SslContext {
         settings: &Settings,
         cf: *mut ngx::ffi::ngx_conf_t,
     ) -> Result<SslContext, Reported> {
-        let mut ciphers = borrowed(settings.ciphers.as_deref().unwrap_or(b"DEFAULT\0"));
-        if settings.ciphers.is_none() {
-            ciphers.len -= 1;
-        }
-        // SAFETY: the SSL_CTX is live; strings end with NUL (Settings are
-        // words of the configuration, which nginx ends so).
+        // nginx hands the text to OpenSSL as a C string.
+        let mut text = settings.ciphers.as_deref().unwrap_or(b"DEFAULT").to_vec();
+        text.push(0);
+        let mut ciphers = ngx_str_t {
+            len: text.len() - 1,
+            data: text.as_mut_ptr(),
+        };
+        // SAFETY: the SSL_CTX is live, and so is the text during the call.
         unsafe {
             let ssl: *mut ngx_ssl_t = &mut *self.ssl;
             if ngx_ssl_ciphers(cf, ssl, &mut ciphers, 0) != NGX_OK as ngx_int_t {
@@ -251,13 +268,6 @@ impl Drop for SslContext {
     fn drop(&mut self) {
         // SAFETY: frees the SSL_CTX; connections keep their own reference.
         unsafe { ngx_ssl_cleanup_ctx(ptr::from_mut(&mut *self.ssl).cast()) }
-    }
-}
-
-fn borrowed(text: &[u8]) -> ngx_str_t {
-    ngx_str_t {
-        len: text.len(),
-        data: text.as_ptr().cast_mut(),
     }
 }
 

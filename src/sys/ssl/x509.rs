@@ -68,6 +68,11 @@ impl Drop for Reader<'_> {
 }
 
 impl Certificates {
+    /// Identifies the value while it lives.
+    pub fn address(&self) -> usize {
+        Rc::as_ptr(&self.0).addr()
+    }
+
     /// Reads the certificates of a PEM text: a leaf and its chain.
     ///
     /// # Errors
@@ -153,6 +158,11 @@ impl Certificates {
 }
 
 impl PrivateKey {
+    /// Identifies the value while it lives.
+    pub fn address(&self) -> usize {
+        Rc::as_ptr(&self.0).addr()
+    }
+
     /// Reads a PEM text, which must not be encrypted.
     ///
     /// # Errors
@@ -182,8 +192,7 @@ impl PrivateKey {
     pub fn from_der(der: &[u8]) -> Result<PrivateKey, &'static str> {
         let mut at = der.as_ptr();
         // SAFETY: the length is that of the bytes.
-        let key =
-            unsafe { d2i_AutoPrivateKey(ptr::null_mut(), &raw mut at, der.len() as c_long) };
+        let key = unsafe { d2i_AutoPrivateKey(ptr::null_mut(), &raw mut at, der.len() as c_long) };
         if key.is_null() {
             // SAFETY: no arguments.
             unsafe { ERR_clear_error() };
@@ -239,14 +248,15 @@ fn encode(i2d: impl Fn(*mut *mut u8) -> i32) -> Option<Vec<u8>> {
 pub struct TrustedStore(*mut X509_STORE);
 
 impl TrustedStore {
-    /// Takes a reference to the store at `store`.
+    /// Takes a reference to the store whose address a Lua FFI cdata holds.
     ///
-    /// # Safety
-    /// It must be a live `X509_STORE`.
-    pub unsafe fn from_raw(store: *mut X509_STORE) -> TrustedStore {
-        // SAFETY: by the caller's promise.
-        unsafe { X509_STORE_up_ref(store) };
-        TrustedStore(store)
+    /// Code that uses the FFI vouches for its pointers itself: nothing here
+    /// could check that there is an `X509_STORE`.
+    pub fn from_lua(address: usize) -> Option<TrustedStore> {
+        let store: *mut X509_STORE = ptr::with_exposed_provenance_mut(address);
+        // SAFETY: by the contract of the FFI, see above.
+        let counted = !store.is_null() && unsafe { X509_STORE_up_ref(store) } != 0;
+        counted.then_some(TrustedStore(store))
     }
 
     /// Has `ssl` verify with this store.
