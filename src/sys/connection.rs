@@ -140,14 +140,14 @@ impl RawAddress {
 }
 
 impl Connection {
-    /// Begins to connect to `address`, whose text is `name` for the log.
+    /// Begins to connect to `address` from `local`, each with its text for the log.
     ///
     /// `log` must live as long as the connection, or until
     /// [`Connection::set_log`] gives it another one.
     pub(super) fn connect(
         address: &RawAddress,
         name: &[u8],
-        local: Option<&RawAddress>,
+        local: Option<(&RawAddress, &[u8])>,
         transparent: bool,
         log: *mut ngx_log_t,
     ) -> Result<Connection, ConnectFailed> {
@@ -156,7 +156,7 @@ impl Connection {
             len: name.len(),
             data: name.as_ptr().cast_mut(),
         };
-        let mut local = local.copied();
+        let mut local = local.map(|(address, name)| (*address, name));
         // SAFETY: zeros are nginx's initial state for both.
         let (mut peer, mut local_addr): (ngx_peer_connection_t, ngx_addr_t) =
             unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
@@ -168,9 +168,13 @@ impl Connection {
         peer.log = log;
         // What a peer does is no reason for an alert.
         peer.set_log_error(ngx_connection_log_error_e_NGX_ERROR_ERR);
-        if let Some(local) = &mut local {
+        if let Some((local, name)) = &mut local {
             local_addr.sockaddr = (&raw mut local.storage).cast();
             local_addr.socklen = local.len;
+            local_addr.name = ngx_str_t {
+                len: name.len(),
+                data: name.as_ptr().cast_mut(),
+            };
             peer.local = &mut local_addr;
             peer.set_transparent(transparent.into());
         }
@@ -359,7 +363,9 @@ impl Transport for Connection {
         // SAFETY: the event belongs to the live connection.
         unsafe {
             if let Timer::Arm(timeout) = timer {
-                (*event).set_timedout(0);
+                // nginx keeps a timer that is set if the new one is less than
+                // 300 ms later: progress would not count.
+                disarm(event);
                 ngx_add_timer(event, timeout as ngx_msec_t);
             }
             let rc = match dir {

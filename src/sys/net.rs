@@ -76,13 +76,14 @@ impl Net for HandlerNet {
             Address::Unix(path) => RawAddress::unix(path).ok_or(system(libc::ENAMETOOLONG))?,
         };
         let bind = match address {
-            Address::Ip(_) => local.bind.map(RawAddress::inet),
+            Address::Ip(_) => local.bind,
             Address::Unix(_) => None,
         };
+        let bind = bind.map(|address| (RawAddress::inet(address), address.to_string()));
         Connection::connect(
             &raw,
             address.to_string().as_bytes(),
-            bind.as_ref(),
+            bind.as_ref().map(|(raw, name)| (raw, name.as_bytes())),
             local.transparent,
             self.log(),
         )

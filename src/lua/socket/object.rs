@@ -72,45 +72,41 @@ pub fn push_new(state: &mut State, context: &Rc<Context>, metatable: c_int) {
     state.set_metatable(-2);
 }
 
-/// Pushes the userdata of the object at `idx`.
-fn push_socket(state: &mut State, idx: c_int) -> Result<(), Throw> {
-    let bad = |state: &State| {
+/// What `f` makes of the socket in the object at `idx`.
+fn with_socket<R>(
+    state: &mut State,
+    idx: c_int,
+    f: impl FnOnce(&OwnedSocket) -> R,
+) -> Result<R, Throw> {
+    let found = if state.type_of(idx) == Type::Table {
+        state.raw_geti(idx, SOCKET);
+        let found = state.userdata::<OwnedSocket>(-1).map(f);
+        state.pop(1);
+        found
+    } else {
+        None
+    };
+    found.ok_or_else(|| {
         Throw::argument(
             1,
             format!("socket object expected, got {}", state.type_name(idx)),
         )
-    };
-    if state.type_of(idx) != Type::Table {
-        return Err(bad(state));
-    }
-    state.raw_geti(idx, SOCKET);
-    if state.userdata::<OwnedSocket>(-1).is_none() {
-        return Err(bad(state));
-    }
-    Ok(())
+    })
 }
 
-/// The socket of the object at `idx`, whoever owns it. Leaves one more value
-/// on the stack.
+/// The socket of the object at `idx`, whoever owns it.
 pub fn any_socket(state: &mut State, idx: c_int) -> Result<TcpSocket, Throw> {
-    push_socket(state, idx)?;
-    state
-        .userdata::<OwnedSocket>(-1)
-        .map(|owned| owned.socket().clone())
-        .ok_or_else(|| Throw::error("bad request"))
+    with_socket(state, idx, |owned| owned.socket().clone())
 }
 
 /// The socket of the object at `idx` and the running context, which must own
-/// it. Leaves one more value on the stack.
+/// it.
 pub fn own_socket(state: &mut State, idx: c_int) -> Result<(TcpSocket, Rc<Context>), Throw> {
     let context = context()?;
-    push_socket(state, idx)?;
-    let socket = state
-        .userdata::<OwnedSocket>(-1)
-        .and_then(|owned| owned.of(&context))
-        .cloned()
-        .ok_or_else(|| Throw::error("bad request"))?;
-    Ok((socket, context))
+    match with_socket(state, idx, |owned| owned.of(&context).cloned())? {
+        Some(socket) => Ok((socket, context)),
+        None => Err(Throw::error("bad request")),
+    }
 }
 
 /// A timeout argument in milliseconds; what is not a number stands for the
