@@ -9,6 +9,7 @@ use crate::sys::context::{self, Context};
 use crate::sys::entry::guard;
 use crate::sys::event::{Posted, Turn};
 use crate::sys::log::{self, Level};
+use crate::sys::net;
 use crate::vm::sched;
 
 /// Runs when a worker starts.
@@ -37,7 +38,10 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 ///
 /// # Safety
 /// nginx calls it with the live cycle.
-pub unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {}
+pub unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
+    // While what they refer to still lives.
+    guard((), || net::pools().close_idle());
+}
 
 /// Has the threads that became ready resumed once the current event is done.
 fn post_ready() {

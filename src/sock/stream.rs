@@ -488,6 +488,11 @@ impl<T: Transport> Exclusive<T> {
         self.0.with_transport(f)
     }
 
+    /// Whether something was received and not read yet.
+    pub fn has_unread(&self) -> bool {
+        self.0.rx().is_ok_and(|rx| !rx.is_empty())
+    }
+
     /// The timeouts in force.
     pub fn timeouts(&self) -> Timeouts {
         self.0.timeouts()

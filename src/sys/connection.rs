@@ -5,7 +5,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::ptr;
 use std::task::{Poll, Waker};
@@ -18,16 +17,24 @@ use ngx::ffi::{
     ngx_reusable_connection, ngx_str_t,
 };
 
+use super::address::RawAddress;
 use super::entry::{cycle_log, guard};
 use super::ssl::{self, SslSession};
 use crate::rt::Millis;
 use crate::sock::{Direction, IdleKey, Timer, Transport};
+
+/// OpenSSL counts bytes in an int.
+const MAX_TRANSFER: usize = 1 << 30;
 
 /// A connection that nginx's event loop watches.
 pub struct Connection {
     c: *mut ngx_connection_t,
     shared: Box<Shared>,
     connecting: bool,
+    /// TLS holds part of a record that the kernel did not take yet.
+    unsent: bool,
+    /// TLS swallowed this error of the system.
+    swallowed: i32,
 }
 
 /// What event handlers see.
@@ -35,6 +42,10 @@ pub struct Connection {
 pub(super) struct Shared {
     read: RefCell<Option<Waker>>,
     write: RefCell<Option<Waker>>,
+    /// TLS had to write in order to read, or the other way round: the
+    /// operation goes on with the next event of either kind.
+    read_crossed: Cell<bool>,
+    write_crossed: Cell<bool>,
     idle: Cell<Option<IdleKey>>,
     /// Made by the TLS handshake, if there is one.
     session: RefCell<Option<SslSession>>,
@@ -58,6 +69,28 @@ impl Shared {
             Direction::Write => &self.write,
         }
     }
+
+    fn crossed(&self, dir: Direction) -> &Cell<bool> {
+        match dir {
+            Direction::Read => &self.read_crossed,
+            Direction::Write => &self.write_crossed,
+        }
+    }
+
+    /// Who waits for an event of `dir`.
+    fn take_wakers(&self, dir: Direction) -> [Option<Waker>; 2] {
+        let other = match dir {
+            Direction::Read => Direction::Write,
+            Direction::Write => Direction::Read,
+        };
+        let crossed = self.crossed(other).get();
+        [
+            self.waker(dir).borrow_mut().take(),
+            crossed
+                .then(|| self.waker(other).borrow_mut().take())
+                .flatten(),
+        ]
+    }
 }
 
 /// Why a connection could not be begun.
@@ -67,76 +100,6 @@ pub enum ConnectFailed {
     System(i32),
     /// nginx has no free connection.
     NoConnection,
-}
-
-/// A socket address in the form that the kernel takes.
-#[derive(Clone, Copy)]
-pub struct RawAddress {
-    storage: libc::sockaddr_storage,
-    len: libc::socklen_t,
-}
-
-impl RawAddress {
-    /// An IPv4 or IPv6 address.
-    pub fn inet(address: SocketAddr) -> RawAddress {
-        // SAFETY: zeros are a valid sockaddr_storage.
-        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
-        let place = &raw mut storage;
-        let len = match address {
-            SocketAddr::V4(v4) => {
-                let raw = libc::sockaddr_in {
-                    sin_family: libc::AF_INET as libc::sa_family_t,
-                    sin_port: v4.port().to_be(),
-                    sin_addr: libc::in_addr {
-                        s_addr: u32::from_ne_bytes(v4.ip().octets()),
-                    },
-                    sin_zero: [0; 8],
-                };
-                // SAFETY: the storage is larger than any address and aligned
-                // for all of them.
-                unsafe { place.cast::<libc::sockaddr_in>().write(raw) };
-                size_of::<libc::sockaddr_in>()
-            }
-            SocketAddr::V6(v6) => {
-                let raw = libc::sockaddr_in6 {
-                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                    sin6_port: v6.port().to_be(),
-                    sin6_flowinfo: v6.flowinfo(),
-                    sin6_addr: libc::in6_addr {
-                        s6_addr: v6.ip().octets(),
-                    },
-                    sin6_scope_id: v6.scope_id(),
-                };
-                // SAFETY: as above.
-                unsafe { place.cast::<libc::sockaddr_in6>().write(raw) };
-                size_of::<libc::sockaddr_in6>()
-            }
-        };
-        RawAddress {
-            storage,
-            len: len as libc::socklen_t,
-        }
-    }
-
-    /// A unix socket's path; None when it is too long for the kernel.
-    pub fn unix(path: &[u8]) -> Option<RawAddress> {
-        // SAFETY: zeros are valid for both types.
-        let (mut storage, mut raw): (libc::sockaddr_storage, libc::sockaddr_un) =
-            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        if path.len() >= raw.sun_path.len() {
-            return None;
-        }
-        raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
-        for (to, from) in raw.sun_path.iter_mut().zip(path) {
-            *to = *from as libc::c_char;
-        }
-        // SAFETY: the storage is larger than any address and aligned for all.
-        unsafe { (&raw mut storage).cast::<libc::sockaddr_un>().write(raw) };
-        Some(RawAddress {
-            storage,
-            len: size_of::<libc::sockaddr_un>() as libc::socklen_t,
-        })
-    }
 }
 
 impl Connection {
@@ -205,6 +168,8 @@ impl Connection {
             c,
             shared,
             connecting: !connected,
+            unsent: false,
+            swallowed: 0,
         };
         connection.take_events();
         Ok(connection)
@@ -254,6 +219,35 @@ impl Connection {
     /// The latest TLS session.
     pub fn ssl_session(&self) -> SslSession {
         self.shared.session()
+    }
+
+    /// What is to be done after a TLS read that returned `n`.
+    ///
+    /// nginx takes a reset connection for an orderly end, and says so
+    /// perhaps only after data that came before.
+    fn settle_tls_read(&mut self, n: isize) -> io::Result<()> {
+        let errno = io::Error::last_os_error();
+        self.uncross(Direction::Read);
+        if let Some(errno @ (libc::ECONNRESET | libc::ETIMEDOUT)) = errno.raw_os_error() {
+            self.swallowed = errno;
+        }
+        match n {
+            0 if self.swallowed != 0 => Err(io::Error::from_raw_os_error(self.swallowed)),
+            n if n == NGX_ERROR as isize => Err(system_error(&errno)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes whether TLS made the operation that just ended wait for the
+    /// other kind of event. nginx then swaps handlers, which fits one
+    /// operation at a time only.
+    fn uncross(&self, dir: Direction) {
+        // SAFETY: the connection is live and has TLS.
+        let crossed = unsafe { ssl::uncross(self.c) };
+        if crossed {
+            self.take_events();
+        }
+        self.shared.crossed(dir).set(crossed);
     }
 
     /// From now on nginx writes messages about the connection to `log`.
@@ -308,53 +302,74 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
     guard((), || {
         // SAFETY: nginx calls only for live connections; `data` is the box
         // that the Connection owns until it has closed the connection.
-        let (idle, waker) = unsafe {
+        let (idle, wakers) = unsafe {
             let c = (*event).data.cast::<ngx_connection_t>();
             let shared = &*(*c).data.cast::<Shared>();
             match shared.idle.get() {
                 // That it is writable says nothing about an idle connection.
-                Some(_) if (*event).write() != 0 => (None, None),
-                Some(_) if (*event).timedout() == 0 && is_quiet(c) => (None, None),
-                Some(key) => (Some(key), None),
-                None if (*event).write() != 0 => (None, shared.write.borrow_mut().take()),
-                None => (None, shared.read.borrow_mut().take()),
+                Some(_) if (*event).write() != 0 => (None, [None, None]),
+                Some(_) if (*event).timedout() == 0 && is_quiet(c) => (None, [None, None]),
+                Some(key) => (Some(key), [None, None]),
+                None if (*event).write() != 0 => (None, shared.take_wakers(Direction::Write)),
+                None => (None, shared.take_wakers(Direction::Read)),
             }
         };
         // Nothing of the connection is used any more: what follows may close it.
         if let Some(key) = idle {
             super::net::pools().on_idle_event(key);
-        } else if let Some(waker) = waker {
-            waker.wake();
         }
+        wakers.into_iter().flatten().for_each(Waker::wake);
     });
 }
 
 impl Transport for Connection {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        clear_errno();
         // SAFETY: the connection is live and its recv the one that fits it.
         let n = unsafe {
             match (*self.c).recv {
-                Some(recv) => recv(self.c, buf.as_mut_ptr(), buf.len()),
+                Some(recv) => recv(self.c, buf.as_mut_ptr(), buf.len().min(MAX_TRANSFER)),
                 None => NGX_ERROR as isize,
             }
         };
+        if self.has_tls() {
+            self.settle_tls_read(n)?;
+        }
         from_nginx(n)
     }
 
     fn send(&mut self, data: &[u8]) -> io::Result<usize> {
+        clear_errno();
         // SAFETY: as recv; nginx only reads the data.
         let n = unsafe {
             match (*self.c).send {
-                Some(send) => send(self.c, data.as_ptr().cast_mut(), data.len()),
+                Some(send) => send(
+                    self.c,
+                    data.as_ptr().cast_mut(),
+                    data.len().min(MAX_TRANSFER),
+                ),
                 None => NGX_ERROR as isize,
             }
         };
+        if self.has_tls() {
+            let errno = io::Error::last_os_error();
+            self.uncross(Direction::Write);
+            self.unsent = n == NGX_AGAIN as isize;
+            if n == NGX_ERROR as isize {
+                return Err(system_error(&errno));
+            }
+        }
         from_nginx(n)
     }
 
     fn ready(&self, dir: Direction) -> bool {
         // SAFETY: the connection is live.
-        unsafe { (*self.event(dir)).ready() != 0 }
+        unsafe {
+            (*self.event(dir)).ready() != 0
+                || !(*self.c).ssl.is_null()
+                    && (self.shared.crossed(dir).get()
+                        || dir == Direction::Read && ssl::has_pending(self.c))
+        }
     }
 
     fn wait(&mut self, dir: Direction, waker: &Waker, timer: Timer) {
@@ -457,7 +472,7 @@ impl Drop for Connection {
             if (*self.c).reusable() != 0 {
                 ngx_reusable_connection(self.c, 0);
             }
-            ssl::close(self.c);
+            ssl::close(self.c, !self.unsent);
             let pool = (*self.c).pool;
             ngx_close_connection(self.c);
             if !pool.is_null() {
@@ -496,7 +511,28 @@ fn from_nginx(n: isize) -> io::Result<usize> {
     match usize::try_from(n) {
         Ok(n) => Ok(n),
         Err(_) if n == NGX_AGAIN as isize => Err(io::ErrorKind::WouldBlock.into()),
-        Err(_) => Err(io::Error::last_os_error()),
+        Err(_) => Err(system_error(&io::Error::last_os_error())),
+    }
+}
+
+/// An error of the system, or of the protocol where the system had none.
+fn system_error(error: &io::Error) -> io::Error {
+    io::Error::from_raw_os_error(match error.raw_os_error() {
+        None | Some(0 | libc::EAGAIN | libc::EINTR) => libc::EPROTO,
+        Some(errno) => errno,
+    })
+}
+
+/// With TLS a call can fail without a failed system call: then no number of
+/// an earlier one must be found.
+fn clear_errno() {
+    // SAFETY: the place is the calling thread's own.
+    unsafe {
+        #[cfg(target_os = "linux")]
+        let errno = libc::__errno_location();
+        #[cfg(not(target_os = "linux"))]
+        let errno = libc::__error();
+        *errno = 0;
     }
 }
 

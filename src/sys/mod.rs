@@ -1,5 +1,6 @@
 //! Safe wrappers over nginx. Implements what `sock` asks of a backend.
 
+pub mod address;
 pub mod body;
 pub mod conf;
 pub mod connection;

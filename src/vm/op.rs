@@ -33,7 +33,9 @@ pub fn run_op<O: Parked + 'static>(state: &mut State, mut op: O) -> LuaResult {
         }
         Poll::Pending => {
             sched::park(Box::new(op));
-            Ok(Ret::Yield(0))
+            // What is not handed over is lost to Lua's collector: the caller
+            // may hold the object whose method this is nowhere else.
+            Ok(Ret::Yield(state.top()))
         }
     }
 }

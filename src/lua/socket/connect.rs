@@ -57,16 +57,9 @@ pub fn connect_new(state: &mut State) -> LuaResult {
     push_new(state, &context, State::upvalue(1));
     let object = state.top();
     let (socket, context) = own_socket(state, object)?;
-    // Of the stack only what is yielded stays while the connect waits.
     state.push_value(object);
     state.insert(1);
-    match start(state, &socket, context, target, options, Success::Object)? {
-        Ret::Values(n) => Ok(Ret::Values(n)),
-        Ret::Yield(_) => {
-            state.push_value(1);
-            Ok(Ret::Yield(1))
-        }
-    }
+    start(state, &socket, context, target, options, Success::Object)
 }
 
 /// What a connect gives back when it succeeds.

@@ -68,8 +68,18 @@ fn sslhandshake(state: &mut State) -> LuaResult {
         )));
     }
     // Argument 2: false means that no session is wanted back.
-    let keep_session = !(state.type_of(2) == Type::Boolean && !state.to_bool(2));
     let session = state.userdata::<SslSession>(2).cloned();
+    let keep_session = match state.type_of(2) {
+        Type::Boolean => state.to_bool(2),
+        Type::None | Type::Nil => true,
+        _ if session.is_some() => true,
+        _ => {
+            return Err(Throw::argument(
+                2,
+                format!("session expected, got {}", state.type_name(2)),
+            ));
+        }
+    };
     let server_name = match state.type_of(3) {
         Type::None | Type::Nil => None,
         Type::String | Type::Number => state.bytes(3).map(Into::into),
@@ -155,7 +165,10 @@ impl Shaking {
             ),
             HandshakeError::Timeout => "lua ssl handshake timed out".into(),
             // nginx has logged what OpenSSL said.
-            HandshakeError::Failed | HandshakeError::Closed => return,
+            HandshakeError::Failed
+            | HandshakeError::Refused(_)
+            | HandshakeError::UnreadData
+            | HandshakeError::Closed => return,
         };
         if self.log_errors {
             self.context.log(Level::Error, line);

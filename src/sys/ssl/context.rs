@@ -3,18 +3,18 @@
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::raw::{c_char, c_void};
+use std::os::raw::{c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 use std::rc::Rc;
 
 use ngx::ffi::{
     NGX_OK, NGX_SSL_SSLv2, NGX_SSL_SSLv3, NGX_SSL_TLSv1, NGX_SSL_TLSv1_1, NGX_SSL_TLSv1_2,
-    NGX_SSL_TLSv1_3, SSL, SSL_CTX_get_ex_data, SSL_CTX_set_keylog_callback, SSL_get_SSL_CTX,
-    ngx_array_create, ngx_array_push, ngx_int_t, ngx_keyval_t, ngx_log_t, ngx_ssl_certificate,
-    ngx_ssl_ciphers, ngx_ssl_cleanup_ctx, ngx_ssl_client_session_cache, ngx_ssl_conf_commands,
-    ngx_ssl_create, ngx_ssl_crl, ngx_ssl_server_conf_index, ngx_ssl_t, ngx_ssl_trusted_certificate,
-    ngx_str_t,
+    NGX_SSL_TLSv1_3, SSL, SSL_CTX_get_ex_data, SSL_CTX_set_keylog_callback, SSL_CTX_set_verify,
+    SSL_CTX_set_verify_depth, SSL_VERIFY_NONE, SSL_get_SSL_CTX, ngx_array_create, ngx_array_push,
+    ngx_int_t, ngx_keyval_t, ngx_log_t, ngx_ssl_certificate, ngx_ssl_ciphers, ngx_ssl_cleanup_ctx,
+    ngx_ssl_client_session_cache, ngx_ssl_conf_commands, ngx_ssl_create, ngx_ssl_crl,
+    ngx_ssl_server_conf_index, ngx_ssl_t, ngx_ssl_trusted_certificate, ngx_str_t,
 };
 
 use crate::sys::conf::{Conf, Level, Reported};
@@ -88,6 +88,10 @@ pub struct Settings {
 }
 
 impl Settings {
+    fn verify_depth(&self) -> usize {
+        self.verify_depth.unwrap_or(1)
+    }
+
     /// Whether no directive was given.
     pub fn is_default(&self) -> bool {
         self.protocols.is_none()
@@ -168,6 +172,8 @@ impl SslContext {
             ssl,
             _key_log: key_log,
         };
+        // SAFETY: the SSL_CTX is live.
+        unsafe { SSL_CTX_set_verify_depth(context.ssl.ctx, settings.verify_depth() as c_int) };
         if context._key_log.is_some() {
             // SAFETY: the SSL_CTX is live.
             unsafe { SSL_CTX_set_keylog_callback(context.ssl.ctx, Some(on_key)) };
@@ -232,9 +238,11 @@ impl SslContext {
                     ptr::null_mut(),
                 ))?;
             }
-            let depth = settings.verify_depth.unwrap_or(1) as ngx_int_t;
+            let depth = settings.verify_depth() as ngx_int_t;
             let mut trusted = text(settings.trusted_certificate.as_deref().unwrap_or_default())?;
             check(ngx_ssl_trusted_certificate(cf, ssl, &mut trusted, depth))?;
+            // nginx has OpenSSL go on after an error; the first one tells more.
+            SSL_CTX_set_verify(self.ssl.ctx, SSL_VERIFY_NONE as i32, None);
             let mut crl = text(settings.crl.as_deref().unwrap_or_default())?;
             check(ngx_ssl_crl(cf, ssl, &mut crl))?;
             let commands = settings.conf_commands.as_deref().unwrap_or_default();

@@ -1,34 +1,38 @@
 //! The TLS handshake of an outgoing connection, and TLS on it afterwards.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::future::Future;
-use std::net::IpAddr;
+use std::os::raw::c_long;
 use std::pin::Pin;
 use std::ptr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_OK, NGX_SSL_CLIENT, SSL, SSL_ctrl, SSL_get_verify_result,
-    SSL_get1_peer_certificate, SSL_set_session, X509, X509_check_host, X509_check_ip_asc,
-    X509_free, X509_verify_cert_error_string, ngx_add_timer, ngx_connection_t, ngx_create_pool,
-    ngx_int_t, ngx_msec_t, ngx_ssl_create_connection, ngx_ssl_get_session, ngx_ssl_handshake,
-    ngx_ssl_recv, ngx_ssl_shutdown,
+    NGX_AGAIN, NGX_LOG_ERR, NGX_OK, NGX_SSL_CLIENT, SSL_ctrl, SSL_session_reused, SSL_set_session,
+    ngx_add_timer, ngx_connection_t, ngx_create_pool, ngx_int_t, ngx_msec_t,
+    ngx_ssl_create_connection, ngx_ssl_error, ngx_ssl_get_session, ngx_ssl_handshake, ngx_uint_t,
 };
 
 use super::context::SslContext;
 use super::session::SslSession;
+use super::verify::{Judge, address, verify};
 use super::x509::{Certificates, PrivateKey, TrustedStore};
 use crate::rt::Millis;
 use crate::sock::Exclusive;
 use crate::sys::connection::{Connection, Shared, disarm};
-use crate::sys::entry::guard;
+use crate::sys::entry::{cycle_log, guard};
 
+const SSL_CTRL_MODE: i32 = 33;
 const SSL_CTRL_SET_TLSEXT_HOSTNAME: i32 = 55;
 const SSL_CTRL_SET_TLSEXT_STATUS_REQ_TYPE: i32 = 65;
-const TLSEXT_NAMETYPE_HOST_NAME: i64 = 0;
-const TLSEXT_STATUSTYPE_OCSP: i64 = 1;
+/// TLSEXT_NAMETYPE_host_name
+const HOST_NAME: c_long = 0;
+/// TLSEXT_STATUSTYPE_ocsp
+const OCSP: c_long = 1;
+/// SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
+const SSL_MODES: c_long = 1 | 2;
 
 /// Size of the pool that holds nginx's TLS structures of one connection.
 const POOL_SIZE: usize = 512;
@@ -60,6 +64,10 @@ pub enum HandshakeError {
     HostMismatch,
     /// The peer sent something else, closed, or offered nothing acceptable.
     Failed,
+    /// OpenSSL refused an argument, by this call.
+    Refused(&'static str),
+    /// Something was received that was not read yet.
+    UnreadData,
     /// It took longer than the connect timeout.
     Timeout,
     /// The connection is gone.
@@ -72,6 +80,8 @@ impl std::fmt::Display for HandshakeError {
             HandshakeError::Verify { code, reason } => write!(f, "{code}: {reason}"),
             HandshakeError::HostMismatch => f.write_str("certificate host mismatch"),
             HandshakeError::Failed => f.write_str("handshake failed"),
+            HandshakeError::Refused(call) => write!(f, "{call}() failed"),
+            HandshakeError::UnreadData => f.write_str("unread data in buffer"),
             HandshakeError::Timeout => f.write_str("timeout"),
             HandshakeError::Closed => f.write_str("closed"),
         }
@@ -100,6 +110,7 @@ impl Handshake {
 
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<Result<SslSession, HandshakeError>> {
         let timeout = self.socket.timeouts().connect;
+        let unread = self.socket.has_unread();
         let (begun, options) = (&mut self.begun, &self.options);
         let stepped = self.socket.with_transport(|connection| {
             // SAFETY: the connection is live while the closure runs.
@@ -108,19 +119,25 @@ impl Handshake {
                 let over = if *begun {
                     resumed(c, cx)?
                 } else if (*c).ssl.is_null() {
+                    // Nobody vouches for it, and it would be read as if
+                    // it had come over TLS.
+                    if unread {
+                        return Err(HandshakeError::UnreadData);
+                    }
                     *begun = true;
                     begin(c, options)?;
                     start(c, cx, timeout)?
                 } else {
                     // TLS already: only what is asked for is checked.
-                    return Ok(Poll::Ready(verified(c, options)?));
+                    return Ok(Poll::Ready(verified(c, options, false)?));
                 };
                 if over.is_pending() {
                     return Ok(Poll::Pending);
                 }
                 disarm((*c).read);
                 connection.take_events();
-                Ok(Poll::Ready(verified(c, options)?))
+                let resumed = note_judge(c, options);
+                Ok(Poll::Ready(verified(c, options, !resumed)?))
             }
         });
         match stepped {
@@ -165,7 +182,8 @@ unsafe fn begin(
     // SAFETY: by the caller's promise; what is set lives in the connection.
     unsafe {
         if (*c).pool.is_null() {
-            (*c).pool = ngx_create_pool(POOL_SIZE, (*c).log);
+            // The pool may outlive the handler, and its log.
+            (*c).pool = ngx_create_pool(POOL_SIZE, cycle_log());
         }
         if (*c).pool.is_null()
             || ngx_ssl_create_connection(options.context.raw(), c, NGX_SSL_CLIENT as usize)
@@ -176,49 +194,54 @@ unsafe fn begin(
         let ssl = (*(*c).ssl).connection;
         (*(*c).ssl).save_session = Some(on_session);
         shared(c).set_session(SslSession::empty());
-        let mut accepted = true;
-        if let Some(name) = options.server_name.as_deref().and_then(sni_name) {
-            accepted &= SSL_ctrl(
-                ssl,
-                SSL_CTRL_SET_TLSEXT_HOSTNAME,
-                TLSEXT_NAMETYPE_HOST_NAME,
-                name.as_ptr().cast_mut().cast(),
-            ) != 0;
-        }
-        if let Some(session) = &options.session
-            && !session.is_empty()
-        {
-            accepted &= SSL_set_session(ssl, session.raw()) != 0;
-        }
-        if let Some((certificates, key)) = &options.client_cert {
-            accepted &= certificates.apply(ssl) && key.apply(ssl);
-        }
-        if let Some(store) = &options.trusted_store {
-            accepted &= store.apply(ssl);
-        }
-        if options.ocsp {
-            accepted &= SSL_ctrl(
-                ssl,
-                SSL_CTRL_SET_TLSEXT_STATUS_REQ_TYPE,
-                TLSEXT_STATUSTYPE_OCSP,
-                ptr::null_mut(),
-            ) != 0;
-        }
-        if accepted {
+        // A send that waits goes on from a copy, and each record is progress.
+        SSL_ctrl(ssl, SSL_CTRL_MODE, SSL_MODES, ptr::null_mut());
+        let check = |accepted: bool, call| if accepted { Ok(()) } else { Err(call) };
+        let offer = || {
+            if let Some(name) = options.server_name.as_deref().and_then(sni_name) {
+                let name = name.as_ptr().cast_mut().cast();
+                let set = SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, HOST_NAME, name);
+                check(set != 0, c"SSL_set_tlsext_host_name")?;
+            }
+            if let Some(session) = &options.session
+                && !session.is_empty()
+            {
+                check(SSL_set_session(ssl, session.raw()) != 0, c"SSL_set_session")?;
+            }
+            if let Some((certificates, key)) = &options.client_cert {
+                check(certificates.apply(ssl), c"SSL_use_certificate")?;
+                check(key.apply(ssl), c"SSL_use_PrivateKey")?;
+            }
+            if let Some(store) = &options.trusted_store {
+                check(store.apply(ssl), c"SSL_set1_verify_cert_store")?;
+            }
+            if options.ocsp {
+                let null = ptr::null_mut();
+                let set = SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_STATUS_REQ_TYPE, OCSP, null);
+                check(set != 0, c"SSL_set_tlsext_status_type")?;
+            }
             Ok(())
-        } else {
-            Err(HandshakeError::Failed)
-        }
+        };
+        offer().map_err(|call: &'static CStr| {
+            // Logs what OpenSSL says and empties its queue of errors.
+            ngx_ssl_error(
+                NGX_LOG_ERR as ngx_uint_t,
+                (*c).log,
+                0,
+                c"%s() failed".as_ptr().cast_mut(),
+                call.as_ptr(),
+            );
+            HandshakeError::Refused(call.to_str().unwrap_or_default())
+        })
     }
 }
 
 /// The name for SNI; an address is none (RFC 6066, section 3).
 fn sni_name(name: &[u8]) -> Option<CString> {
-    let text = std::str::from_utf8(name).ok()?;
-    if text.is_empty() || text.parse::<IpAddr>().is_ok() {
+    if name.is_empty() || address(name).is_some() {
         return None;
     }
-    CString::new(text).ok()
+    CString::new(name).ok()
 }
 
 /// Begins the handshake; where it has to wait, nginx goes on with it by
@@ -271,70 +294,54 @@ unsafe fn resumed(
     }
 }
 
+/// Notes whose trusted certificates a handshake held the peer's against: a
+/// resumed session brings the verdict of the handshake it comes from. Returns
+/// whether this is the case.
+///
+/// # Safety
+/// `c` must be live and its handshake just done.
+unsafe fn note_judge(c: *mut ngx_connection_t, options: &HandshakeOptions) -> bool {
+    // SAFETY: by the caller's promise.
+    let resumed = unsafe { SSL_session_reused((*(*c).ssl).connection) != 0 };
+    let judge = match &options.session {
+        Some(session) if resumed => session.judge(),
+        _ if options.trusted_store.is_some() => None,
+        _ => Some(options.context.clone()),
+    };
+    // SAFETY: as above.
+    unsafe { shared(c).session().set_judge(judge) }
+    resumed
+}
+
 /// The one place that decides whether a connection may be used: however the
-/// handshake came to its end, nothing returns a session but this.
+/// handshake came to its end, nothing returns a session but this. `fresh`: the
+/// peer has just shown its certificates.
 ///
 /// # Safety
 /// `c` must be live and its handshake done.
 unsafe fn verified(
     c: *mut ngx_connection_t,
     options: &HandshakeOptions,
+    fresh: bool,
 ) -> Result<SslSession, HandshakeError> {
     // SAFETY: by the caller's promise.
     unsafe {
-        if options.verify {
-            verify((*(*c).ssl).connection, options.server_name.as_deref())?;
-        }
         let session = shared(c).session();
+        if options.verify {
+            let (context, store) = (&options.context, options.trusted_store.as_ref());
+            let same = |judge| Rc::ptr_eq(&judge, context);
+            let judge = if fresh || store.is_none() && session.judge().is_some_and(same) {
+                Judge::Handshake
+            } else {
+                Judge::Again(context, store)
+            };
+            let name = options.server_name.as_deref();
+            verify((*(*c).ssl).connection, judge, name)?;
+        }
         if session.is_empty() {
             session.replace(ngx_ssl_get_session(c));
         }
         Ok(session)
-    }
-}
-
-/// # Safety
-/// `ssl` must be live and its handshake done.
-unsafe fn verify(ssl: *mut SSL, name: Option<&[u8]>) -> Result<(), HandshakeError> {
-    struct Peer(*mut X509);
-    impl Drop for Peer {
-        fn drop(&mut self) {
-            // SAFETY: owns one reference.
-            unsafe { X509_free(self.0) }
-        }
-    }
-    // SAFETY: by the caller's promise; OpenSSL's text is a static C string.
-    unsafe {
-        let code = SSL_get_verify_result(ssl);
-        if code != 0 {
-            let reason = std::ffi::CStr::from_ptr(X509_verify_cert_error_string(code));
-            return Err(HandshakeError::Verify {
-                code,
-                reason: reason.to_string_lossy().into_owned(),
-            });
-        }
-        let peer = Peer(SSL_get1_peer_certificate(ssl));
-        // "OK" is also the result where the peer has no certificate at all.
-        if peer.0.is_null() {
-            return Err(HandshakeError::Failed);
-        }
-        let Some(name) = name.filter(|name| !name.is_empty()) else {
-            return Ok(());
-        };
-        let Ok(text) = CString::new(name) else {
-            return Err(HandshakeError::HostMismatch);
-        };
-        let is_address = text.to_str().is_ok_and(|t| t.parse::<IpAddr>().is_ok());
-        let matches = if is_address {
-            X509_check_ip_asc(peer.0, text.as_ptr(), 0)
-        } else {
-            X509_check_host(peer.0, text.as_ptr(), name.len(), 0, ptr::null_mut())
-        };
-        if matches == 1 {
-            Ok(())
-        } else {
-            Err(HandshakeError::HostMismatch)
-        }
     }
 }
 
@@ -388,36 +395,6 @@ unsafe extern "C" fn on_session(c: *mut ngx_connection_t) {
             shared(c).session().replace(ngx_ssl_get_session(c));
         }
     });
-}
-
-/// Ends TLS on a connection that is about to be closed.
-///
-/// # Safety
-/// `c` must be live.
-pub unsafe fn close(c: *mut ngx_connection_t) {
-    // SAFETY: by the caller's promise; nginx frees what it made.
-    unsafe {
-        if (*c).ssl.is_null() {
-            return;
-        }
-        (*(*c).ssl).set_no_wait_shutdown(1);
-        if ngx_ssl_shutdown(c) == NGX_AGAIN as ngx_int_t && !(*c).ssl.is_null() {
-            // The kernel takes no more: without a farewell, then.
-            (*(*c).ssl).set_no_send_shutdown(1);
-            ngx_ssl_shutdown(c);
-        }
-    }
-}
-
-/// Whether nothing but TLS's own records (tickets) has arrived on an idle
-/// connection; they are taken in.
-///
-/// # Safety
-/// `c` must be live and its handshake done.
-pub unsafe fn is_quiet(c: *mut ngx_connection_t) -> bool {
-    let mut byte = 0u8;
-    // SAFETY: by the caller's promise; one byte of room is given.
-    unsafe { ngx_ssl_recv(c, &raw mut byte, 1) == NGX_AGAIN as isize }
 }
 
 #[cfg(test)]

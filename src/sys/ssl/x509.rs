@@ -259,6 +259,10 @@ impl TrustedStore {
         counted.then_some(TrustedStore(store))
     }
 
+    pub(super) fn raw(&self) -> *mut X509_STORE {
+        self.0
+    }
+
     /// Has `ssl` verify with this store.
     ///
     /// # Safety
