@@ -6,7 +6,8 @@ plan tests => blocks() * 2;
 
 our @flags = qw(
     lua_code_cache lua_need_request_body lua_use_default_type
-    lua_http10_buffering lua_check_client_abort lua_socket_log_errors
+    lua_http10_buffering lua_transform_underscores_in_response_headers
+    lua_check_client_abort lua_socket_log_errors
 );
 our @times = map {"lua_socket_${_}_timeout"} qw( connect send read keepalive );
 our $settings = join ' ', ( map {"$_ on;"} @flags ), ( map {"$_ 10ms;"} @times ),

@@ -10,7 +10,12 @@ use Test::Nginx::Config qw( module_paths );
 my $prefix = tempdir( CLEANUP => 1 );
 make_path("$prefix/logs");
 my $modules = join ' ', map {"load_module $_;"} module_paths();
-my $nginx   = $ENV{TEST_NGINX_BINARY} || 'nginx';
+
+# Debian's nginx wants to write to folders below /var that are not there where it
+# was only unpacked, and are not ours where we are not root.
+my $own_paths = join ' ',
+    "access_log off;", map {"${_}_temp_path $prefix/$_;"} qw( client_body proxy fastcgi uwsgi scgi );
+my $nginx = $ENV{TEST_NGINX_BINARY} || 'nginx';
 
 sub spew {
     my ( $file, $text ) = @_;
@@ -26,7 +31,7 @@ sub check {
     spew( 'nginx.conf', <<"CONF");
 $modules
 error_log stderr; pid logs/pid; events {}
-http {
+http { $own_paths
 server { listen unix:$prefix/sock; location / {
 $code
 } } }

@@ -162,10 +162,12 @@ end
 walk("ngx.", ngx)
 local tcp = ngx.socket.tcp()
 walk("tcp:", getmetatable(tcp).__index)
+local udp = ngx.socket.udp()
+walk("udp:", getmetatable(udp).__index)
 walk("coroutine.", coroutine)
 
 -- What has a row that says so is there, and nothing else.
-local roots = setmetatable({ tcp = tcp }, { __index = _G })
+local roots = setmetatable({ tcp = tcp, udp = udp }, { __index = _G })
 local function find(name)
     local value = roots
     for key in name:gmatch("[%w_]+") do

@@ -24,7 +24,7 @@ GET /t
 qr{\AHTTP/1\.1 200 OK\r\n}
 --- response_body
 0
-0
+200
 
 
 
@@ -97,7 +97,7 @@ qr{\AHTTP/1\.1 101 Switching Protocols\r\n.*\r\nConnection: upgrade\r\nupgrade: 
 GET /t
 --- response_body
 begun
-0
+200
 --- error_log eval
 [qr{\[error\] .*? attempt to set ngx\.status after sending out response headers}]
 

@@ -1,9 +1,9 @@
-//! A buffer for text on its way to Lua, used again and again.
+//! A buffer for text on its way to or from Lua, used again and again.
 
 use std::cell::Cell;
 
 /// The most that stays allocated between two uses.
-const KEPT: usize = 64 * 1024;
+const KEPT: usize = 256 * 1024;
 
 thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };

@@ -38,7 +38,7 @@ pub struct ConnectError {
 }
 
 impl ConnectError {
-    fn at(error: Error, peer: &impl fmt::Display) -> Self {
+    pub(super) fn at(error: Error, peer: &impl fmt::Display) -> Self {
         Self {
             error,
             peer: Some(peer.to_string().into()),
@@ -168,16 +168,25 @@ async fn wait_in_queue<N: Net>(
 
 /// Parses and, if need be, resolves. At least one address.
 async fn find<N: Net>(net: &N, target: &Target) -> Result<Vec<Address>, Error> {
-    let (name, port) = match target.parse() {
-        Ok(HostPort::Address(address)) => return Ok(vec![address]),
-        Ok(HostPort::Name { name, port }) => (name, port),
-        Err(reason) => {
-            return Err(Error::BadHost {
-                host: target.name(),
-                reason,
-            });
-        }
-    };
+    match parse(target)? {
+        HostPort::Address(address) => Ok(vec![address]),
+        HostPort::Name { name, port } => resolve(net, name, port).await,
+    }
+}
+
+pub(super) fn parse(target: &Target) -> Result<HostPort, Error> {
+    target.parse().map_err(|reason| Error::BadHost {
+        host: target.name(),
+        reason,
+    })
+}
+
+/// At least one address.
+pub(super) async fn resolve<N: Net>(
+    net: &N,
+    name: Box<str>,
+    port: u16,
+) -> Result<Vec<Address>, Error> {
     match net.resolve(&name, port).await {
         Ok(addresses) if !addresses.is_empty() => {
             Ok(addresses.into_iter().map(Address::Ip).collect())
@@ -190,6 +199,21 @@ async fn find<N: Net>(net: &N, target: &Target) -> Result<Vec<Address>, Error> {
     }
 }
 
+/// The addresses in turn, beginning anywhere.
+pub(super) fn in_turn<'a, N: Net>(
+    net: &N,
+    addresses: &'a [Address],
+) -> impl Iterator<Item = &'a Address> {
+    let start = match addresses.len() {
+        0 | 1 => 0,
+        count => net.random() as usize % count,
+    };
+    let (before, from) = addresses
+        .split_at_checked(start)
+        .unwrap_or((&[], addresses));
+    from.iter().chain(before)
+}
+
 /// Tries the addresses in turn, beginning anywhere. A refused connect leaves the rest of the time
 /// to the others; the last failure is the one reported.
 async fn connect_to_any<N: Net>(
@@ -199,16 +223,9 @@ async fn connect_to_any<N: Net>(
     timeout: Millis,
 ) -> Result<N::Transport, ConnectError> {
     let deadline = Deadline::after(net.now(), timeout);
-    let start = match addresses.len() {
-        0 | 1 => 0,
-        count => net.random() as usize % count,
-    };
-    let (before, from) = addresses
-        .split_at_checked(start)
-        .unwrap_or((&[], addresses));
     let mut left = Some(timeout);
     let mut failure = ConnectError::from(Error::NoLiveConnection);
-    for address in from.iter().chain(before) {
+    for address in in_turn(net, addresses) {
         let Some(time) = left else {
             return Err(ConnectError::at(Error::Timeout(Stage::Connect), address));
         };

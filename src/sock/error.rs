@@ -21,6 +21,8 @@ pub enum Stage {
     Begin,
     Connect,
     Read,
+    /// Waiting for a datagram.
+    Datagram,
     Write,
     /// `close`, `setkeepalive` and the like.
     Other,
@@ -36,6 +38,8 @@ pub enum Error {
     NotConnected(Stage),
     /// A light thread is in this operation.
     Busy(Operation),
+    /// A light thread is using the datagram socket.
+    InUse,
     /// No progress within the timeout. On a read the connection stays open.
     Timeout(Stage),
     /// The client went away (request sockets).
@@ -114,7 +118,7 @@ impl Error {
     pub fn log_line(&self, peer: Option<&str>) -> Option<String> {
         let peer = peer.unwrap_or("unknown");
         Some(match self {
-            Self::NotConnected(Stage::Read) => {
+            Self::NotConnected(Stage::Read | Stage::Datagram) => {
                 "attempt to receive data on a closed socket".to_owned()
             }
             Self::NotConnected(Stage::Write) => {
@@ -127,6 +131,7 @@ impl Error {
                 format!("lua tcp socket queued connect timed out, when trying to connect to {peer}")
             }
             Self::Timeout(Stage::Read) => "lua tcp socket read timed out".to_owned(),
+            Self::Timeout(Stage::Datagram) => "lua udp socket read timed out".to_owned(),
             Self::Timeout(Stage::Write) => "lua tcp socket write timed out".to_owned(),
             Self::System {
                 stage: Stage::Begin,
@@ -134,7 +139,7 @@ impl Error {
             } => return None,
             Self::System { errno, stage } => {
                 let call = match stage {
-                    Stage::Read => "recv",
+                    Stage::Read | Stage::Datagram => "recv",
                     Stage::Write => "send",
                     _ => "connect",
                 };
@@ -152,6 +157,7 @@ impl fmt::Display for Error {
             Self::Busy(Operation::Connecting) => f.write_str("socket busy connecting"),
             Self::Busy(Operation::Reading) => f.write_str("socket busy reading"),
             Self::Busy(Operation::Writing) => f.write_str("socket busy writing"),
+            Self::InUse => f.write_str("socket busy"),
             Self::Timeout(_) => f.write_str("timeout"),
             Self::ClientAborted => f.write_str("client aborted"),
             Self::System { errno, .. } => f.write_str(&system_message(*errno).to_lowercase()),

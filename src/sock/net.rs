@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::rt::Millis;
 use crate::sock::address::Address;
 use crate::sock::error::{Error, ResolveError};
-use crate::sock::transport::Transport;
+use crate::sock::transport::{DatagramTransport, Transport};
 
 /// How the local end is set up before connecting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,4 +51,16 @@ pub trait Net {
 
     /// A random number, to choose among several addresses.
     fn random(&self) -> u32;
+}
+
+/// The network of a handler that also sends datagrams.
+pub trait DatagramNet: Net {
+    type Datagram: DatagramTransport;
+
+    /// Opens a socket whose peer is `address`, bound as `local` says. A unix socket gets an
+    /// address of its own as well, so that the peer can answer.
+    ///
+    /// # Errors
+    /// As [`Net::connect`].
+    fn open(&self, address: &Address, local: &Local) -> Result<Self::Datagram, Error>;
 }

@@ -33,7 +33,7 @@ impl Buffers {
     }
 
     /// A buffer of `len` bytes, a power of two and at least [`MIN_LEN`].
-    fn get(&self, len: usize) -> Result<Vec<u8>, Error> {
+    pub(super) fn get(&self, len: usize) -> Result<Vec<u8>, Error> {
         let reused = self
             .0
             .borrow_mut()
@@ -50,7 +50,7 @@ impl Buffers {
     }
 
     /// Takes back what [`get`](Self::get) made.
-    fn put(&self, buf: Vec<u8>) {
+    pub(super) fn put(&self, buf: Vec<u8>) {
         let class = class_of(buf.len());
         if let Some(kept) = self.0.borrow_mut().get_mut(class)
             && kept.len() < (KEEP_BYTES / MIN_LEN) >> class

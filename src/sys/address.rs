@@ -1,15 +1,26 @@
 //! Socket addresses as the kernel takes them.
 
 use std::net::SocketAddr;
+use std::ptr;
 
 /// A socket address in the form that the kernel takes.
 #[derive(Clone, Copy)]
 pub struct RawAddress {
-    pub(super) storage: libc::sockaddr_storage,
-    pub(super) len: libc::socklen_t,
+    storage: libc::sockaddr_storage,
+    len: libc::socklen_t,
 }
 
 impl RawAddress {
+    /// The address as system calls take it.
+    pub(super) fn parts(&self) -> (*const libc::sockaddr, libc::socklen_t) {
+        (ptr::from_ref(&self.storage).cast(), self.len)
+    }
+
+    /// Its `AF_` number.
+    pub(super) fn family(&self) -> libc::c_int {
+        self.storage.ss_family.into()
+    }
+
     /// An IPv4 or IPv6 address.
     pub fn inet(address: SocketAddr) -> RawAddress {
         // SAFETY: zeros are a valid sockaddr_storage.
@@ -69,5 +80,16 @@ impl RawAddress {
             storage,
             len: size_of::<libc::sockaddr_un>() as libc::socklen_t,
         })
+    }
+
+    /// Has the kernel choose an address for a unix socket.
+    pub(super) fn unnamed_unix() -> RawAddress {
+        // SAFETY: zeros are a valid sockaddr_storage.
+        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        storage.ss_family = libc::AF_UNIX as libc::sa_family_t;
+        RawAddress {
+            storage,
+            len: size_of::<libc::sa_family_t>() as libc::socklen_t,
+        }
     }
 }

@@ -114,26 +114,27 @@ impl Connection {
         transparent: bool,
         log: *mut ngx_log_t,
     ) -> Result<Connection, ConnectFailed> {
-        let mut remote = *address;
         let mut name = ngx_str_t {
             len: name.len(),
             data: name.as_ptr().cast_mut(),
         };
-        let mut local = local.map(|(address, name)| (*address, name));
         // SAFETY: zeros are nginx's initial state for both.
         let (mut peer, mut local_addr): (ngx_peer_connection_t, ngx_addr_t) =
             unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        peer.sockaddr = (&raw mut remote.storage).cast();
-        peer.socklen = remote.len;
+        let (sockaddr, socklen) = address.parts();
+        // nginx only reads addresses.
+        peer.sockaddr = sockaddr.cast_mut().cast();
+        peer.socklen = socklen;
         peer.name = &mut name;
         // SAFETY: a plain nginx callback that the peer connection wants.
         peer.get = Some(ngx::ffi::ngx_event_get_peer);
         peer.log = log;
         // What a peer does is no reason for an alert.
         peer.set_log_error(ngx_connection_log_error_e_NGX_ERROR_ERR);
-        if let Some((local, name)) = &mut local {
-            local_addr.sockaddr = (&raw mut local.storage).cast();
-            local_addr.socklen = local.len;
+        if let Some((local, name)) = local {
+            let (sockaddr, socklen) = local.parts();
+            local_addr.sockaddr = sockaddr.cast_mut().cast();
+            local_addr.socklen = socklen;
             local_addr.name = ngx_str_t {
                 len: name.len(),
                 data: name.as_ptr().cast_mut(),
@@ -159,20 +160,30 @@ impl Connection {
                 ConnectFailed::System(errno)
             });
         }
-        let c = peer.connection;
+        // SAFETY: nginx made the connection for us.
+        let mut connection = unsafe { Connection::watch(peer.connection) };
+        connection.connecting = !connected;
+        Ok(connection)
+    }
+
+    /// Takes over a connection, and its events.
+    ///
+    /// # Safety
+    /// `c` must be live and nobody else's.
+    pub(super) unsafe fn watch(c: *mut ngx_connection_t) -> Connection {
         let shared = Box::<Shared>::default();
-        // SAFETY: the connection is live and ours; the box lives until Drop
-        // has closed the connection.
+        // SAFETY: the connection is live by the caller's promise; the box
+        // lives until Drop has closed the connection.
         unsafe { (*c).data = ptr::from_ref(&*shared).cast_mut().cast() };
         let connection = Connection {
             c,
             shared,
-            connecting: !connected,
+            connecting: false,
             unsent: false,
             swallowed: 0,
         };
         connection.take_events();
-        Ok(connection)
+        connection
     }
 
     /// nginx's connection.
@@ -260,7 +271,7 @@ impl Connection {
         }
     }
 
-    fn event(&self, dir: Direction) -> *mut ngx_event_t {
+    pub(super) fn event(&self, dir: Direction) -> *mut ngx_event_t {
         // SAFETY: the connection is live.
         unsafe {
             match dir {

@@ -6,14 +6,42 @@ use std::rc::{Rc, Weak};
 use ngx::ffi::ngx_log_t;
 
 use super::connection::Connection;
+use super::datagram::Datagram;
 use super::entry::cycle_log;
 use super::log::{self, Level};
 use super::output::Output;
 use super::request::Request;
 use crate::rt::{Arena, Key, List};
-use crate::sock::TcpSocket;
+use crate::sock::{DatagramSocket, TcpSocket};
 
-type Socket = TcpSocket<Connection>;
+/// A socket of whatever kind, as a context owns it.
+#[derive(Clone)]
+pub enum Socket {
+    Stream(TcpSocket<Connection>),
+    Datagram(DatagramSocket<Datagram>),
+}
+
+impl Socket {
+    /// Its handler ended, or nobody can use it any more.
+    fn abandon(&self) {
+        match self {
+            Socket::Stream(socket) => socket.abandon(),
+            Socket::Datagram(socket) => socket.abandon(),
+        }
+    }
+}
+
+impl From<TcpSocket<Connection>> for Socket {
+    fn from(socket: TcpSocket<Connection>) -> Socket {
+        Socket::Stream(socket)
+    }
+}
+
+impl From<DatagramSocket<Datagram>> for Socket {
+    fn from(socket: DatagramSocket<Datagram>) -> Socket {
+        Socket::Datagram(socket)
+    }
+}
 
 #[derive(Default)]
 struct Sockets {
@@ -102,10 +130,10 @@ impl Context {
 
     /// Makes the context the owner of `socket`, which is closed when the
     /// context ends.
-    pub fn adopt_socket(self: &Rc<Self>, socket: Socket) -> OwnedSocket {
+    pub fn adopt_socket<S: Clone + Into<Socket>>(self: &Rc<Self>, socket: S) -> OwnedSocket<S> {
         let key = {
             let Sockets { arena, list } = &mut *self.sockets.borrow_mut();
-            arena.push_back(list, |_| socket.clone())
+            arena.push_back(list, |_| socket.clone().into())
         };
         OwnedSocket {
             socket,
@@ -160,31 +188,31 @@ impl Context {
     }
 }
 
-/// A socket with the context it belongs to.
-pub struct OwnedSocket {
-    socket: Socket,
+/// A socket with the context it belongs to. Dropping it closes the socket.
+pub struct OwnedSocket<S: Clone + Into<Socket>> {
+    socket: S,
     owner: Weak<Context>,
     key: Key,
 }
 
-impl OwnedSocket {
+impl<S: Clone + Into<Socket>> OwnedSocket<S> {
     /// The socket, whoever owns it.
-    pub fn socket(&self) -> &Socket {
+    pub fn socket(&self) -> &S {
         &self.socket
     }
 
     /// The socket, if `context` owns it.
-    pub fn of(&self, context: &Rc<Context>) -> Option<&Socket> {
+    pub fn of(&self, context: &Rc<Context>) -> Option<&S> {
         std::ptr::eq(self.owner.as_ptr(), Rc::as_ptr(context)).then_some(&self.socket)
     }
 }
 
-impl Drop for OwnedSocket {
+impl<S: Clone + Into<Socket>> Drop for OwnedSocket<S> {
     fn drop(&mut self) {
         if let Some(owner) = self.owner.upgrade() {
             let socket = owner.sockets.borrow_mut().remove(self.key);
             drop(socket);
         }
-        self.socket.abandon();
+        self.socket.clone().into().abandon();
     }
 }

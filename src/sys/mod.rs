@@ -5,6 +5,7 @@ pub mod body;
 pub mod conf;
 pub mod connection;
 pub mod context;
+pub mod datagram;
 pub mod entry;
 pub mod event;
 pub mod headers;

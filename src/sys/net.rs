@@ -8,11 +8,12 @@ use ngx::ffi::{ngx_exiting, ngx_log_t, ngx_terminate};
 use super::address::RawAddress;
 use super::connection::{ConnectFailed, Connection, log_for};
 use super::context::Context;
+use super::datagram::Datagram;
 use super::event::{Sleep, now_msec};
 use super::resolver::Resolver;
 use crate::rt::Millis;
 use crate::sock::net::Local;
-use crate::sock::{Address, Error, Idle, Net, Pools, ResolveError, Stage};
+use crate::sock::{Address, DatagramNet, Error, Idle, Net, Pools, ResolveError, Stage};
 
 /// The keepalive pools of this worker.
 pub fn pools() -> Pools<Idle<Connection>> {
@@ -68,30 +69,22 @@ impl Net for HandlerNet {
     }
 
     fn connect(&self, address: &Address, local: &Local) -> Result<Connection, Error> {
-        let system = |errno| Error::System {
-            errno,
-            stage: Stage::Begin,
-        };
-        let raw = match address {
-            Address::Ip(address) => RawAddress::inet(*address),
-            Address::Unix(path) => RawAddress::unix(path).ok_or(system(libc::ENAMETOOLONG))?,
-        };
         let bind = match address {
             Address::Ip(_) => local.bind,
             Address::Unix(_) => None,
         };
         let bind = bind.map(|address| (RawAddress::inet(address), address.to_string()));
-        Connection::connect(
-            &raw,
-            address.to_string().as_bytes(),
-            bind.as_ref().map(|(raw, name)| (raw, name.as_bytes())),
-            local.transparent,
-            self.log(),
-        )
-        .map_err(|failed| match failed {
-            ConnectFailed::System(errno) => system(errno),
-            ConnectFailed::NoConnection => Error::NoLiveConnection,
-        })
+        remote(address)
+            .and_then(|raw| {
+                Connection::connect(
+                    &raw,
+                    address.to_string().as_bytes(),
+                    bind.as_ref().map(|(raw, name)| (raw, name.as_bytes())),
+                    local.transparent,
+                    self.log(),
+                )
+            })
+            .map_err(|failed| not_connected(failed, Stage::Begin))
     }
 
     fn adopt(&self, transport: &mut Connection) {
@@ -108,6 +101,37 @@ impl Net for HandlerNet {
 
     fn random(&self) -> u32 {
         ngx::ffi::ngx_random() as u32
+    }
+}
+
+impl DatagramNet for HandlerNet {
+    type Datagram = Datagram;
+
+    fn open(&self, address: &Address, local: &Local) -> Result<Datagram, Error> {
+        let bind = match address {
+            Address::Ip(_) => local.bind.map(RawAddress::inet),
+            // The answer to a unix socket needs an address, too.
+            Address::Unix(_) => Some(RawAddress::unnamed_unix()),
+        };
+        remote(address)
+            .and_then(|raw| Datagram::open(&raw, bind.as_ref(), self.log()))
+            .map_err(|failed| not_connected(failed, Stage::Connect))
+    }
+}
+
+fn remote(address: &Address) -> Result<RawAddress, ConnectFailed> {
+    match address {
+        Address::Ip(address) => Ok(RawAddress::inet(*address)),
+        Address::Unix(path) => {
+            RawAddress::unix(path).ok_or(ConnectFailed::System(libc::ENAMETOOLONG))
+        }
+    }
+}
+
+fn not_connected(failed: ConnectFailed, stage: Stage) -> Error {
+    match failed {
+        ConnectFailed::System(errno) => Error::System { errno, stage },
+        ConnectFailed::NoConnection => Error::NoLiveConnection,
     }
 }
 

@@ -123,7 +123,10 @@ impl Output {
         if self.eof.get() {
             return Err(OutputError::Eof);
         }
-        self.committed.set(true);
+        if r.connection_failed() {
+            return Err(OutputError::Failed);
+        }
+        self.commit(r);
         if r.header_only() {
             return Ok(());
         }
@@ -158,7 +161,7 @@ impl Output {
 
     /// Sends the header now.
     pub fn send_header(&self, r: Request, options: OutputOptions) -> Result<(), OutputError> {
-        self.committed.set(true);
+        self.commit(r);
         if self.holds_for_http10(r, options) {
             return Ok(());
         }
@@ -193,7 +196,7 @@ impl Output {
                 }
             }
         }
-        self.committed.set(true);
+        self.commit(r);
         let result = self.filter(r, options, Special::Last);
         self.eof.set(true);
         result
@@ -218,6 +221,13 @@ impl Output {
             } else {
                 Ok(())
             })
+        }
+    }
+
+    /// From now on the header is final, status included.
+    fn commit(&self, r: Request) {
+        if !self.committed.replace(true) {
+            r.set_default_status(200);
         }
     }
 
@@ -316,9 +326,6 @@ impl Output {
         // SAFETY: the request is live.
         let rc = unsafe {
             let raw = r.raw();
-            if (*raw).headers_out.status == 0 {
-                (*raw).headers_out.status = 200;
-            }
             if options.default_type
                 && wants_default_type(raw)
                 && ngx_http_set_content_type(raw) != NGX_OK as ngx_int_t
@@ -468,7 +475,11 @@ pub fn on_writable(r: Request, output: &Output) {
             if waker.is_none() {
                 return r.finalize(NGX_HTTP_REQUEST_TIME_OUT as isize);
             }
-        } else if (*r.raw()).buffered() != 0 || (*c).buffered() != 0 {
+        } else if (*r.raw()).buffered() != 0
+            || (*c).buffered() != 0
+            || !(*r.raw()).postponed.is_null()
+        {
+            // A subrequest whose turn has come has `postponed` output.
             if (*wev).timer_set() != 0 && (*wev).delayed() == 0 {
                 ngx_del_timer(wev);
             }

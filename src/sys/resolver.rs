@@ -18,6 +18,10 @@ use ngx::ffi::{
 use super::entry::guard;
 use crate::sock::ResolveError;
 
+/// Bytes of a name, and of one of its parts, in DNS.
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
+
 type Answer = Result<Vec<IpAddr>, ResolveError>;
 
 /// The `resolver` directive of a location, with its timeout.
@@ -73,10 +77,14 @@ impl Query {
         if resolver.resolver.is_null() {
             return Err(ResolveError::NoResolver);
         }
-        let name: Box<[u8]> = host.as_bytes().into();
+        if !is_name(host) {
+            return Err(ResolveError::host_not_found());
+        }
+        // nginx turns it to lower case in place.
+        let mut name: Box<[u8]> = host.as_bytes().into();
         let name_str = ngx_str_t {
             len: name.len(),
-            data: name.as_ptr().cast_mut(),
+            data: name.as_mut_ptr(),
         };
         // SAFETY: zeros are nginx's initial state; the resolver belongs to
         // the live configuration.
@@ -117,6 +125,13 @@ impl Query {
             _name: name,
         })
     }
+}
+
+/// Whether `host` fits into a DNS query; nginx would send nonsense for a part
+/// that is too long.
+fn is_name(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    name.len() <= MAX_NAME && name.split('.').all(|l| (1..=MAX_LABEL).contains(&l.len()))
 }
 
 /// nginx's callback; it may come before `ngx_resolve_name` has returned.

@@ -16,7 +16,9 @@ pub trait Parked {
     /// Tries to complete; when it does, pushes the results of the Lua
     /// function and says how many.
     ///
-    /// Must not run Lua code.
+    /// Must not run Lua code. What stood on the stack when the operation was
+    /// parked still stands there, so that an object cannot be collected while
+    /// one of its methods waits.
     fn poll(&mut self, cx: &mut Context<'_>, state: &mut State) -> Poll<c_int>;
 }
 
@@ -33,8 +35,6 @@ pub fn run_op<O: Parked + 'static>(state: &mut State, mut op: O) -> LuaResult {
         }
         Poll::Pending => {
             sched::park(Box::new(op));
-            // What is not handed over is lost to Lua's collector: the caller
-            // may hold the object whose method this is nowhere else.
             Ok(Ret::Yield(state.top()))
         }
     }

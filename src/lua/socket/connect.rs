@@ -1,12 +1,14 @@
-//! `sock:connect`.
+//! `sock:connect`, `ngx.socket.connect`.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::os::raw::c_int;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
-use super::object::{TcpSocket, own_socket, push_new};
+use super::object::{TcpSocket, push_new};
+use super::owned::own_socket;
 use super::{cosocket_context, log_errors};
 use crate::conf;
 use crate::sock::{self, ConnectError, ConnectRequest, Target};
@@ -31,18 +33,13 @@ pub fn connect(state: &mut State) -> LuaResult {
             "ngx.socket connect: expecting 2, 3, or 4 arguments (including the object), but seen {n}"
         )));
     }
-    let (socket, context) = own_socket(state, 1)?;
-    let (target, options) = match arguments(state, 2, n)? {
-        Ok(arguments) => arguments,
-        Err(message) => return Ok(Ret::Values(state.push_nil_err(message))),
-    };
-    start(state, &socket, context, target, options, Success::One)
+    let (socket, context) = own_socket::<TcpSocket>(state, 1)?;
+    connect_with(state, &socket, context, 2..=n, None)
 }
 
-/// `ngx.socket.connect(host, port[, opts])`, `ngx.socket.connect("unix:/path"[, opts])`
-///
-/// Upvalue: the metatable of socket objects.
-pub fn connect_new(state: &mut State) -> LuaResult {
+/// `ngx.socket.connect(host, port[, opts])`, `ngx.socket.connect("unix:/path"[, opts])`;
+/// upvalue: the metatable.
+pub fn socket_connect(state: &mut State) -> LuaResult {
     let n = state.top();
     if !(1..=3).contains(&n) {
         return Err(Throw::error(format!(
@@ -50,43 +47,40 @@ pub fn connect_new(state: &mut State) -> LuaResult {
         )));
     }
     let context = cosocket_context()?;
-    let (target, options) = match arguments(state, 1, n)? {
-        Ok(arguments) => arguments,
-        Err(message) => return Ok(Ret::Values(state.push_nil_err(message))),
-    };
-    push_new(state, &context, State::upvalue(1));
-    let object = state.top();
-    let (socket, context) = own_socket(state, object)?;
-    state.push_value(object);
-    state.insert(1);
-    start(state, &socket, context, target, options, Success::Object)
+    let socket = push_new(state, &context, State::upvalue(1));
+    connect_with(state, &socket, context, 1..=n, Some(n + 1))
 }
 
-/// What a connect gives back when it succeeds.
-#[derive(Clone, Copy)]
-enum Success {
-    /// The number 1.
-    One,
-    /// The socket object, which is at index 1 of the stack.
-    Object,
-}
-
-fn push_result(state: &mut State, result: Result<(), String>, success: Success) -> c_int {
-    match (result, success) {
-        (Ok(()), Success::One) => state.push_int(1),
-        (Ok(()), Success::Object) => state.push_value(1),
-        (Err(message), _) => return state.push_nil_err(message),
-    }
-    1
-}
-
-/// Where to and how, as the arguments from `first` to `last` say; or the
-/// string for Lua.
-fn arguments(
+/// Connects `socket` to what the arguments say. The result is the `object`, or
+/// 1 where there is none.
+fn connect_with(
     state: &mut State,
+    socket: &TcpSocket,
+    context: Rc<Context>,
+    arguments: RangeInclusive<c_int>,
+    object: Option<c_int>,
+) -> LuaResult {
+    let (&first, &last) = (arguments.start(), arguments.end());
+    let mut rest = last - first;
+    let options = if rest > 0 && state.type_of(last) == Type::Table {
+        rest -= 1;
+        options(state, last)?
+    } else {
+        Options::default()
+    };
+    match target(state, first, rest > 0)? {
+        Ok(target) => start(state, socket, context, target, options, object),
+        Err(message) => Ok(Ret::Values(state.push_nil_err(message))),
+    }
+}
+
+/// The host in the argument `first`, and the port after it if there is one;
+/// Err: the string for Lua.
+pub fn target(
+    state: &State,
     first: c_int,
-    last: c_int,
-) -> Result<Result<(Target, Options), Vec<u8>>, Throw> {
+    has_port: bool,
+) -> Result<Result<Target, Vec<u8>>, Throw> {
     let host: Box<[u8]> = match state.type_of(first) {
         Type::String | Type::Number => state.bytes(first).unwrap_or_default().into(),
         _ => {
@@ -96,28 +90,26 @@ fn arguments(
             ));
         }
     };
-    let mut rest = last - first;
-    let options = if rest > 0 && state.type_of(last) == Type::Table {
-        rest -= 1;
-        options(state, last)?
-    } else {
-        Options::default()
-    };
-    let target = if host.starts_with(b"unix:") {
-        Target::Unix(host)
-    } else {
-        let port = first + 1;
-        if rest == 0 || state.is_none_or_nil(port) {
-            return Ok(Err(b"missing the port number".to_vec()));
-        }
-        match port_number(state, port) {
-            Ok(port) => Target::Host { host, port },
-            Err(bad) => {
-                return Ok(Err([b"bad port number: ".as_slice(), &bad].concat()));
-            }
-        }
-    };
-    Ok(Ok((target, options)))
+    if host.starts_with(b"unix:") {
+        return Ok(Ok(Target::Unix(host)));
+    }
+    let port = first + 1;
+    if !has_port || state.is_none_or_nil(port) {
+        return Ok(Err(b"missing the port number".to_vec()));
+    }
+    Ok(match port_number(state, port) {
+        Ok(port) => Ok(Target::Host { host, port }),
+        Err(bad) => Err([b"bad port number: ".as_slice(), &bad].concat()),
+    })
+}
+
+/// Pushes what a successful connect returns.
+fn push_connected(state: &State, object: Option<c_int>) -> c_int {
+    match object {
+        Some(object) => state.push_value(object),
+        None => state.push_int(1),
+    }
+    1
 }
 
 fn start(
@@ -126,7 +118,7 @@ fn start(
     context: Rc<Context>,
     target: Target,
     options: Options,
-    success: Success,
+    object: Option<c_int>,
 ) -> LuaResult {
     let net = HandlerNet::new(context.clone(), log_errors());
     let pools = net::pools();
@@ -138,8 +130,10 @@ fn start(
         }
     });
     if let Some(done) = sock::try_connect_now(socket, &net, &pools, &pool) {
-        let done = done.map_err(|error| error.to_string());
-        return Ok(Ret::Values(push_result(state, done, success)));
+        return Ok(Ret::Values(match done {
+            Ok(()) => push_connected(state, object),
+            Err(error) => state.push_nil_err(error.to_string()),
+        }));
     }
     let pool_size = options.pool_size.or_else(|| {
         let default = || conf::SocketConf::default().pool_size();
@@ -158,9 +152,9 @@ fn start(
         state,
         Connecting {
             future: Box::pin(connecting),
+            object,
             context,
             log_errors: log_errors(),
-            success,
         },
     )
 }
@@ -225,25 +219,24 @@ fn count(state: &State, idx: c_int, name: &str, least: f64) -> Result<usize, Thr
 /// A connect that waits.
 struct Connecting {
     future: Pin<Box<dyn Future<Output = Result<(), ConnectError>>>>,
+    /// Where the object stands on the stack, if that is the result.
+    object: Option<c_int>,
     context: Rc<Context>,
     log_errors: bool,
-    success: Success,
 }
 
 impl Parked for Connecting {
     fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
-        self.future.as_mut().poll(cx).map(|result| {
-            if self.log_errors
-                && let Err(error) = &result
-                && let Some(line) = error.log_line()
-            {
-                self.context.log(Level::Error, line);
+        self.future.as_mut().poll(cx).map(|result| match result {
+            Ok(()) => push_connected(state, self.object),
+            Err(error) => {
+                if self.log_errors
+                    && let Some(line) = error.log_line()
+                {
+                    self.context.log(Level::Error, line);
+                }
+                state.push_nil_err(error.to_string())
             }
-            push_result(
-                state,
-                result.map_err(|error| error.to_string()),
-                self.success,
-            )
         })
     }
 }

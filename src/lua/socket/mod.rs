@@ -3,9 +3,11 @@
 mod connect;
 mod object;
 mod options;
+mod owned;
 mod receive;
 mod send;
 mod tls;
+mod udp;
 
 use std::rc::Rc;
 
@@ -21,26 +23,34 @@ pub fn open(state: &mut State) {
     state.new_table(0, 4);
     object::push_metatable(state);
     state.push_value(-1);
+    state.push_closure(connect::socket_connect, 1);
+    state.raw_set_field(-3, "connect");
     state.push_closure(tcp, 1);
     state.push_value(-1);
-    state.raw_set_field(-4, "tcp");
-    state.raw_set_field(-3, "stream");
-    state.push_closure(connect::connect_new, 1);
-    state.raw_set_field(-2, "connect");
+    state.raw_set_field(-3, "tcp");
+    state.raw_set_field(-2, "stream");
+    udp::push_metatable(state);
+    state.push_closure(udp::new, 1);
+    state.raw_set_field(-2, "udp");
     state.raw_set_field(-2, "socket");
 }
 
 /// `ngx.socket.tcp()`
 fn tcp(state: &mut State) -> LuaResult {
+    let context = constructor_context(state)?;
+    object::push_new(state, &context, State::upvalue(1));
+    Ok(Ret::Values(1))
+}
+
+/// The running context, for a constructor: it takes no arguments.
+fn constructor_context(state: &State) -> Result<Rc<Context>, Throw> {
     let n = state.top();
     if n != 0 {
         return Err(Throw::error(format!(
             "expecting zero arguments, but got {n}"
         )));
     }
-    let context = cosocket_context()?;
-    object::push_new(state, &context, State::upvalue(1));
-    Ok(Ret::Values(1))
+    cosocket_context()
 }
 
 /// The running context, if cosockets may be used in it.
@@ -60,13 +70,17 @@ fn log_errors() -> bool {
     conf::current().is_none_or(|conf| conf.socket.log_errors())
 }
 
-/// Logs a failed operation as `lua_socket_log_errors` says.
+/// Logs a failed operation on a stream as `lua_socket_log_errors` says.
 fn log_failure(context: &Context, error: &Error) {
     // What recv and send failed with, nginx itself has logged.
-    if matches!(error, Error::System { .. }) || !log_errors() {
-        return;
+    if !matches!(error, Error::System { .. }) {
+        log_line(context, error.log_line(None));
     }
-    if let Some(line) = error.log_line(None) {
+}
+
+/// Writes to error.log as `lua_socket_log_errors` says.
+fn log_line(context: &Context, line: Option<String>) {
+    if let Some(line) = line.filter(|_| log_errors()) {
         context.log(Level::Error, line);
     }
 }

@@ -1,25 +1,20 @@
-//! The socket object: a Lua table that holds the socket at index 1, so that
-//! code may keep fields of its own in it.
+//! The TCP socket object.
 
 use std::os::raw::c_int;
 use std::rc::Rc;
 
-use super::{connect, context, log_errors, options, receive, send, tls};
+use super::owned::{any_socket, buffers, own_socket, push_object};
+use super::{connect, log_failure, options, receive, send, tls};
 use crate::conf;
 use crate::rt::Millis;
-use crate::sock::{Buffers, Timeouts};
+use crate::sock::Timeouts;
 use crate::sys::connection::Connection;
-use crate::sys::context::{Context, OwnedSocket};
+use crate::sys::context::Context;
 use crate::sys::net;
-use crate::vm::{LuaResult, Ret, State, Throw, Type};
+use crate::vm::{LuaResult, Ret, State, Throw};
 
 /// A TCP socket of this worker.
 pub type TcpSocket = crate::sock::TcpSocket<Connection>;
-
-/// Place of the userdata in the object.
-const SOCKET: c_int = 1;
-/// Place of what the next handshake presents, once something is set.
-pub const TLS_OPTIONS: c_int = 2;
 
 /// Largest timeout in milliseconds plus one.
 const TIMEOUT_LIMIT: f64 = 2_147_483_648.0;
@@ -47,71 +42,26 @@ pub fn push_metatable(state: &mut State) {
 }
 
 /// Pushes a new socket object that `context` owns.
-pub fn push_new(state: &mut State, context: &Rc<Context>, metatable: c_int) {
-    thread_local! {
-        static BUFFERS: Buffers = Buffers::new();
-    }
+pub fn push_new(state: &mut State, context: &Rc<Context>, metatable: c_int) -> TcpSocket {
     let conf = conf::current().map(|conf| &conf.socket);
     let default = conf::SocketConf::default();
     let conf = conf.unwrap_or(&default);
-    let socket = BUFFERS.with(|buffers| {
-        TcpSocket::new(
-            buffers,
-            conf.buffer_size(),
-            Timeouts {
-                connect: conf.connect_timeout(),
-                send: conf.send_timeout(),
-                read: conf.read_timeout(),
-            },
-        )
-    });
-    state.new_table(1, 2);
-    state.push_userdata(context.adopt_socket(socket));
-    state.raw_seti(-2, SOCKET);
-    state.push_value(metatable);
-    state.set_metatable(-2);
-}
-
-/// What `f` makes of the socket in the object at `idx`.
-fn with_socket<R>(
-    state: &mut State,
-    idx: c_int,
-    f: impl FnOnce(&OwnedSocket) -> R,
-) -> Result<R, Throw> {
-    let found = if state.type_of(idx) == Type::Table {
-        state.raw_geti(idx, SOCKET);
-        let found = state.userdata::<OwnedSocket>(-1).map(f);
-        state.pop(1);
-        found
-    } else {
-        None
-    };
-    found.ok_or_else(|| {
-        Throw::argument(
-            1,
-            format!("socket object expected, got {}", state.type_name(idx)),
-        )
-    })
-}
-
-/// The socket of the object at `idx`, whoever owns it.
-pub fn any_socket(state: &mut State, idx: c_int) -> Result<TcpSocket, Throw> {
-    with_socket(state, idx, |owned| owned.socket().clone())
-}
-
-/// The socket of the object at `idx` and the running context, which must own
-/// it.
-pub fn own_socket(state: &mut State, idx: c_int) -> Result<(TcpSocket, Rc<Context>), Throw> {
-    let context = context()?;
-    match with_socket(state, idx, |owned| owned.of(&context).cloned())? {
-        Some(socket) => Ok((socket, context)),
-        None => Err(Throw::error("bad request")),
-    }
+    let socket = TcpSocket::new(
+        &buffers(),
+        conf.buffer_size(),
+        Timeouts {
+            connect: conf.connect_timeout(),
+            send: conf.send_timeout(),
+            read: conf.read_timeout(),
+        },
+    );
+    push_object(state, context, socket.clone(), metatable);
+    socket
 }
 
 /// A timeout argument in milliseconds; what is not a number stands for the
 /// directive.
-fn timeout(state: &State, idx: c_int) -> Result<Option<Millis>, Throw> {
+pub fn timeout(state: &State, idx: c_int) -> Result<Option<Millis>, Throw> {
     match state.number(idx) {
         Some(ms) if (0.0..TIMEOUT_LIMIT).contains(&ms) => Ok(Some(ms as Millis)),
         Some(_) => Err(Throw::error("bad timeout value")),
@@ -128,7 +78,7 @@ fn settimeout(state: &mut State) -> LuaResult {
         )));
     }
     let ms = timeout(state, 2)?;
-    any_socket(state, 1)?.set_timeouts(ms, ms, ms);
+    any_socket::<TcpSocket>(state, 1)?.set_timeouts(ms, ms, ms);
     Ok(Ret::Values(0))
 }
 
@@ -141,7 +91,7 @@ fn settimeouts(state: &mut State) -> LuaResult {
         )));
     }
     let (connect, send, read) = (timeout(state, 2)?, timeout(state, 3)?, timeout(state, 4)?);
-    any_socket(state, 1)?.set_timeouts(connect, send, read);
+    any_socket::<TcpSocket>(state, 1)?.set_timeouts(connect, send, read);
     Ok(Ret::Values(0))
 }
 
@@ -178,7 +128,7 @@ fn setkeepalive(state: &mut State) -> LuaResult {
             None => return Err(number_expected(state, 3)),
         }
     };
-    let (socket, _) = own_socket(state, 1)?;
+    let (socket, _) = own_socket::<TcpSocket>(state, 1)?;
     let result = socket.keepalive(
         &net::pools(),
         timeout.filter(|&ms| ms > 0),
@@ -204,7 +154,7 @@ pub fn number_expected(state: &State, idx: c_int) -> Throw {
 
 /// `sock:getreusedtimes()`
 fn getreusedtimes(state: &mut State) -> LuaResult {
-    let socket = any_socket(state, 1)?;
+    let socket = any_socket::<TcpSocket>(state, 1)?;
     Ok(Ret::Values(match socket.reused_times() {
         Ok(times) => {
             state.push_int(times.into());
@@ -222,16 +172,14 @@ fn close(state: &mut State) -> LuaResult {
             "expecting 1 argument (including the object) but seen {n}"
         )));
     }
-    let (socket, context) = own_socket(state, 1)?;
+    let (socket, context) = own_socket::<TcpSocket>(state, 1)?;
     Ok(Ret::Values(match socket.close() {
         Ok(()) => {
             state.push_int(1);
             1
         }
         Err(error) => {
-            if log_errors() {
-                super::log_failure(&context, &error);
-            }
+            log_failure(&context, &error);
             state.push_nil_err(error.to_string())
         }
     }))

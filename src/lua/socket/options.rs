@@ -1,8 +1,10 @@
 //! `sock:bind`, `sock:setoption`, `sock:getoption`, `sock:getfd`.
 
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
-use super::object::{TcpSocket, any_socket};
+use super::object::TcpSocket;
+use super::owned::any_socket;
 use crate::sock::{Status, Transport};
 use crate::sys::net::parse_bind_address;
 use crate::sys::sockopt::SocketOption;
@@ -16,7 +18,21 @@ pub fn bind(state: &mut State) -> LuaResult {
             "expecting 2 or 3 arguments (including the object), but got {n}"
         )));
     }
-    let socket = any_socket(state, 1)?;
+    let socket = any_socket::<TcpSocket>(state, 1)?;
+    let address = match bind_address(state) {
+        Ok(address) => address,
+        Err(message) => return Ok(Ret::Values(state.push_nil_err(message))),
+    };
+    let mut local = socket.local();
+    local.bind = Some(address);
+    socket.set_local(local);
+    state.push_bool(true);
+    Ok(Ret::Values(1))
+}
+
+/// The address, and port if there is one, in arguments 2 and 3 of a bind; Err:
+/// the string for Lua.
+pub fn bind_address(state: &State) -> Result<SocketAddr, &'static str> {
     let address = match state.type_of(2) {
         Type::String => state
             .bytes(2)
@@ -24,20 +40,14 @@ pub fn bind(state: &mut State) -> LuaResult {
             .and_then(parse_bind_address),
         _ => None,
     };
-    let Some(mut address) = address else {
-        return Ok(Ret::Values(state.push_nil_err("bad address")));
-    };
-    if !state.is_none_or_nil(3) && n == 3 {
+    let mut address = address.ok_or("bad address")?;
+    if !state.is_none_or_nil(3) {
         match state.number(3) {
             Some(port) if (0.0..65536.0).contains(&port) => address.set_port(port as u16),
-            _ => return Ok(Ret::Values(state.push_nil_err("bad port number"))),
+            _ => return Err("bad port number"),
         }
     }
-    let mut local = socket.local();
-    local.bind = Some(address);
-    socket.set_local(local);
-    state.push_bool(true);
-    Ok(Ret::Values(1))
+    Ok(address)
 }
 
 /// The descriptor of the connection; Err: the string for Lua.
@@ -52,7 +62,7 @@ fn descriptor(socket: &TcpSocket) -> Result<Result<RawFd, &'static str>, Throw> 
 
 /// `sock:getfd()`
 pub fn getfd(state: &mut State) -> LuaResult {
-    let socket = any_socket(state, 1)?;
+    let socket = any_socket::<TcpSocket>(state, 1)?;
     Ok(Ret::Values(match descriptor(&socket)? {
         Ok(fd) => {
             state.push_int(fd.into());
@@ -77,7 +87,7 @@ fn option(state: &State) -> Result<SocketOption, Vec<u8>> {
 /// `sock:setoption(name, value)`
 pub fn setoption(state: &mut State) -> LuaResult {
     let n = state.top();
-    let socket = any_socket(state, 1)?;
+    let socket = any_socket::<TcpSocket>(state, 1)?;
     let option = option(state);
     let value = match state.type_of(3) {
         Type::Boolean => Some(state.to_bool(3).into()),
@@ -117,7 +127,7 @@ pub fn setoption(state: &mut State) -> LuaResult {
 
 /// `sock:getoption(name)`
 pub fn getoption(state: &mut State) -> LuaResult {
-    let socket = any_socket(state, 1)?;
+    let socket = any_socket::<TcpSocket>(state, 1)?;
     let option = option(state);
     let fd = match descriptor(&socket)? {
         Ok(fd) => fd,

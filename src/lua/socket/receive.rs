@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use super::log_failure;
-use super::object::{TcpSocket, number_expected, own_socket};
+use super::object::{TcpSocket, number_expected};
+use super::owned::own_socket;
 use crate::sock::{Begun, Mode, ReadOp, ReadOutcome, Until};
 use crate::sys::connection::Connection;
 use crate::sys::context::Context;
@@ -102,7 +103,7 @@ pub fn receiveuntil(state: &mut State) -> LuaResult {
             ));
         }
     };
-    own_socket(state, 1)?;
+    own_socket::<TcpSocket>(state, 1)?;
     let pattern = match state.type_of(2) {
         Type::String | Type::Number => state.bytes(2).unwrap_or_default().to_vec(),
         _ => {

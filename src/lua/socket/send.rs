@@ -1,6 +1,5 @@
 //! `sock:send`.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::os::raw::c_int;
 use std::pin::Pin;
@@ -8,15 +7,14 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use super::log_failure;
-use super::object::own_socket;
+use super::object::TcpSocket;
+use super::owned::own_socket;
+use crate::lua::scratch::with_scratch;
 use crate::lua::table::{NotText, Strictness, flatten};
 use crate::sock::{Begun, Error, SendOp};
 use crate::sys::connection::Connection;
 use crate::sys::context::Context;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
-
-/// A scratch buffer that grew larger than this is not kept.
-const KEPT_SCRATCH: usize = 256 * 1024;
 
 /// `sock:send(data)`
 pub fn send(state: &mut State) -> LuaResult {
@@ -26,53 +24,42 @@ pub fn send(state: &mut State) -> LuaResult {
             "expecting 2 arguments (including the object), but got {n}"
         )));
     }
-    let (socket, context) = own_socket(state, 1)?;
-    let begun = match state.type_of(2) {
-        Type::String | Type::Number => socket.send(state.bytes(2).unwrap_or_default()),
-        Type::Boolean if state.to_bool(2) => socket.send(b"true"),
-        Type::Boolean => socket.send(b"false"),
-        Type::Nil => socket.send(b"nil"),
-        Type::Table => with_scratch(|scratch| {
-            flatten(state, 2, scratch, Strictness::Text).map_err(|not_text| {
-                Throw::argument(
-                    2,
-                    match not_text {
-                        NotText::Type(found) => format!("bad data type {found} found"),
-                        NotText::NotArray => "non-array table found".into(),
-                    },
-                )
-            })?;
-            Ok(socket.send(scratch))
-        })?,
-        _ => {
-            return Err(Throw::argument(
-                2,
-                format!(
-                    "string, number, boolean, nil, or array table expected, got {}",
-                    state.type_name(2)
-                ),
-            ));
-        }
-    };
+    let (socket, context) = own_socket::<TcpSocket>(state, 1)?;
+    let begun = with_data(state, 2, |data| socket.send(data))?;
     match begun {
         Begun::Ready(result) => Ok(Ret::Values(push_result(state, &context, result))),
         Begun::Pending(op) => run_op(state, Sending { op, context }),
     }
 }
 
-/// Runs `f` with an empty buffer that is used again by the next call.
-fn with_scratch<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+/// Runs `f` with the bytes of the argument at `idx`, which may be whatever can
+/// be sent.
+pub fn with_data<R>(state: &mut State, idx: c_int, f: impl FnOnce(&[u8]) -> R) -> Result<R, Throw> {
+    match state.type_of(idx) {
+        Type::String | Type::Number => Ok(f(state.bytes(idx).unwrap_or_default())),
+        Type::Boolean if state.to_bool(idx) => Ok(f(b"true")),
+        Type::Boolean => Ok(f(b"false")),
+        Type::Nil => Ok(f(b"nil")),
+        Type::Table => with_scratch(|scratch| {
+            flatten(state, idx, scratch, Strictness::Text).map_err(|not_text| {
+                Throw::argument(
+                    idx,
+                    match not_text {
+                        NotText::Type(found) => format!("bad data type {found} found"),
+                        NotText::NotArray => "non-array table found".into(),
+                    },
+                )
+            })?;
+            Ok(f(scratch))
+        }),
+        _ => Err(Throw::argument(
+            idx,
+            format!(
+                "string, number, boolean, nil, or array table expected, got {}",
+                state.type_name(idx)
+            ),
+        )),
     }
-    // Taken out, since nothing may be borrowed while Lua's stack is read.
-    let mut scratch = SCRATCH.take();
-    scratch.clear();
-    let result = f(&mut scratch);
-    if scratch.capacity() <= KEPT_SCRATCH {
-        SCRATCH.set(scratch);
-    }
-    result
 }
 
 fn push_result(state: &State, context: &Context, result: Result<usize, Error>) -> c_int {

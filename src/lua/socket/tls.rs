@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use super::log_errors;
-use super::object::{TLS_OPTIONS, TcpSocket, any_socket, own_socket};
+use super::object::TcpSocket;
+use super::owned::{TLS_OPTIONS, any_socket, own_socket};
 use crate::conf;
 use crate::lua::ssl::{certificates_at, private_key_at};
 use crate::sock::Status;
@@ -92,11 +93,11 @@ fn sslhandshake(state: &mut State) -> LuaResult {
     };
     let (verify, ocsp) = (state.to_bool(4), state.to_bool(5));
     state.set_top(5);
-    let any = any_socket(state, 1)?;
+    let any: TcpSocket = any_socket(state, 1)?;
     if any.status() == Status::New {
         return Err(never_connected());
     }
-    let (socket, context) = match own_socket(state, 1) {
+    let (socket, context) = match own_socket::<TcpSocket>(state, 1) {
         Ok(own) => own,
         // Unlike other methods, this one returns it.
         Err(_) => return Ok(Ret::Values(state.push_nil_err("bad request"))),
@@ -205,7 +206,7 @@ fn setclientcert(state: &mut State) -> LuaResult {
             "expecting 3 arguments (including the object), but got {n}"
         )));
     }
-    any_socket(state, 1)?;
+    any_socket::<TcpSocket>(state, 1)?;
     state.set_top(3);
     let client_cert = match (state.is_none_or_nil(2), state.is_none_or_nil(3)) {
         (true, true) => None,
@@ -229,12 +230,12 @@ fn setclientcert(state: &mut State) -> LuaResult {
 
 /// `sock:settrustedstore(store)`
 fn settrustedstore(state: &mut State) -> LuaResult {
-    let socket = any_socket(state, 1)?;
+    let socket: TcpSocket = any_socket(state, 1)?;
     state.set_top(2);
     if socket.status() == Status::New {
         return Err(never_connected());
     }
-    if own_socket(state, 1).is_err() {
+    if own_socket::<TcpSocket>(state, 1).is_err() {
         return Ok(Ret::Values(state.push_nil_err("bad request")));
     }
     state.set_top(2);

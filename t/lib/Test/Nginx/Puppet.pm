@@ -26,6 +26,12 @@ package Test::Nginx::Puppet;
 #   half             ends its own sending        hold     waits for the client's end
 #   mute             neither receives nor ends   reset    closes with RST
 #
+#   tls:NAME[:1.2|:1.3][:client]   begins TLS with a certificate of Test::Nginx::CA;
+#                    "client" wants one of root's from the client, too
+#   about            sends what it knows of the TLS connection
+#   renegotiate      asks for a new handshake (TLS 1.2)
+#   cut              closes without a farewell of TLS
+#
 # A block with a "lua" section is a location /t with that code and one request for it;
 # t/lib/lua/puppet.lua has what the code may call. Unless such a block says what
 # error.log holds, nothing at "error" or above may be in it.
@@ -43,18 +49,20 @@ use Time::HiRes qw( sleep );
 use Test::Nginx::Peer ();
 use Test::Nginx::Socket ();
 
-our @EXPORT = qw( blackhole );
+our @EXPORT = qw( blackhole lua_library );
 
-my $LUA_DIR = abs_path( dirname(__FILE__) . '/../../lua' );
+my $ROOT    = abs_path( dirname(__FILE__) . '/../../../..' );
+my @LUA_DIR = ( "$ROOT/t/lib/lua", $ENV{TEST_NGINX_LUA_DIR} || "$ROOT/build/lua" );
+my $PATH    = join ';', map( {"$_/?.lua"} @LUA_DIR ), ';';
 my $PREFIX  = 'local t = require "puppet"; '
-    . 'local open, show, fails, port = t.open, t.show, t.fails, t.port; ';
+    . 'local open, show, fails, port = t.open, t.show, t.fails, t.port; local shook = t.shook; ';
 
 Test::Nginx::Socket::add_block_preprocessor(
     sub {
         my ($block) = @_;
         my $lua = $block->lua;
         my $http = defined $block->http_config ? $block->http_config : '';
-        $http = qq{lua_package_path "$LUA_DIR/?.lua;;";\n$http} if $http !~ /lua_package_path/;
+        $http = qq{lua_package_path "$PATH";\n$http} if $http !~ /lua_package_path/;
         $block->set_value( 'http_config', $http );
         return if !defined $lua;
 
@@ -68,6 +76,12 @@ Test::Nginx::Socket::add_block_preprocessor(
         return;
     }
 );
+
+# Whether a library that is not part of this project was unpacked for the tests.
+sub lua_library {
+    my ($name) = @_;
+    return scalar grep { -e "$_/$name" } @LUA_DIR;
+}
 
 # A loopback port at which a connect gets no answer: its queue of connections that
 # wait to be accepted is full. Sets TEST_NGINX_BLACKHOLE_PORT.
@@ -99,6 +113,7 @@ my %COMMAND = (
     },
     repeat => sub {
         my ( $socket, $pause, $text ) = @_;
+        return _fill( $socket, 1e15, $text x 64 ) if !$pause;
         sleep $pause while _send( $socket, $text );
     },
     wait  => sub { sleep $_[1] },
@@ -127,6 +142,20 @@ my %COMMAND = (
     hold  => sub { _receive( $_[0] ) },
     mute  => sub { sleep 3600 },
     reset => sub { setsockopt $_[0], SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0 },
+    tls   => \&_tls,
+    about => sub {
+        my ($socket) = @_;
+        my $client = $socket->peer_certificate('commonName');
+        my $name   = $socket->get_servername;
+        $_ = defined $_ ? $_ : '-' for $client, $name;
+        _send( $socket, $socket->get_sslversion . " name=$name client=$client\n" );
+    },
+    renegotiate => sub {
+        my $ssl = $_[0]->_get_ssl_object;
+        Net::SSLeay::renegotiate($ssl);
+        Net::SSLeay::do_handshake($ssl);
+    },
+    cut => sub { $_[0]->close( SSL_no_shutdown => 1 ) },
 );
 
 sub _serve {
@@ -147,6 +176,24 @@ sub _serve {
     return;
 }
 
+sub _tls {
+    my ( $socket, $name, @options ) = @_;
+    require IO::Socket::SSL;
+    my $files = "$ENV{TEST_NGINX_CA}/$name";
+    my ($version) = map { tr/./_/r } grep {/^1/} @options;
+    my $client = grep { $_ eq 'client' } @options;
+    IO::Socket::SSL->start_SSL(
+        $socket,
+        SSL_server      => 1,
+        SSL_cert_file   => "$files.pem",
+        SSL_key_file    => "$files.key",
+        SSL_version     => $version ? "TLSv$version" : 'SSLv23:!SSLv3:!SSLv2',
+        SSL_ca_file     => "$ENV{TEST_NGINX_CA}/root.pem",
+        SSL_verify_mode => $client ? 3 : 0,
+    ) or exit;
+    return;
+}
+
 sub _send {
     my ( $socket, $bytes ) = @_;
     my $at = 0;
@@ -158,8 +205,8 @@ sub _send {
 }
 
 sub _fill {
-    my ( $socket, $n ) = @_;
-    my $chunk = '0123456789abcdef' x 65_536;
+    my ( $socket, $n, $chunk ) = @_;
+    $chunk = '0123456789abcdef' x 65_536 if !defined $chunk;
     while ( $n > 0 ) {
         my $size = $n < length $chunk ? $n : length $chunk;
         _send( $socket, substr $chunk, 0, $size ) or return;

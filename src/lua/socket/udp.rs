@@ -1,0 +1,224 @@
+//! `ngx.socket.udp`: UDP and unix datagram sockets.
+
+use std::future::Future;
+use std::os::raw::c_int;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+
+use super::connect::target;
+use super::object::{number_expected, timeout};
+use super::options::bind_address;
+use super::owned::{any_socket, buffers, own_socket, push_object};
+use super::send::with_data;
+use super::{constructor_context, log_errors, log_line};
+use crate::conf;
+use crate::sock::net::Local;
+use crate::sock::{Begun, ConnectError, DatagramSocket, Error, ReceiveOp, Received};
+use crate::sys::context::Context;
+use crate::sys::datagram::Datagram;
+use crate::sys::net::HandlerNet;
+use crate::vm::{LuaResult, Parked, Ret, State, Throw, run_op};
+
+/// A datagram socket of this worker.
+type UdpSocket = DatagramSocket<Datagram>;
+
+/// Pushes the metatable that all datagram socket objects share.
+pub fn push_metatable(state: &mut State) {
+    state.new_table(0, 1);
+    state.new_table(0, 6);
+    state.set_function("bind", bind);
+    state.set_function("setpeername", setpeername);
+    state.set_function("send", send);
+    state.set_function("receive", receive);
+    state.set_function("settimeout", settimeout);
+    state.set_function("close", close);
+    state.raw_set_field(-2, "__index");
+}
+
+/// `ngx.socket.udp()`; upvalue: the metatable.
+pub fn new(state: &mut State) -> LuaResult {
+    let context = constructor_context(state)?;
+    let default = conf::SocketConf::default();
+    let conf = conf::current().map_or(&default, |conf| &conf.socket);
+    let socket = UdpSocket::new(&buffers(), conf.read_timeout());
+    push_object(state, &context, socket, State::upvalue(1));
+    Ok(Ret::Values(1))
+}
+
+/// Refuses calls with more or less than `expected` arguments.
+fn expect_arguments(state: &State, expected: c_int) -> Result<(), Throw> {
+    let n = state.top();
+    if n == expected {
+        return Ok(());
+    }
+    let s = if expected == 1 { "" } else { "s" };
+    Err(Throw::error(format!(
+        "expecting {expected} argument{s} (including the object), but got {n}"
+    )))
+}
+
+/// `sock:bind(address[, port])`
+fn bind(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !(2..=3).contains(&n) {
+        return Err(Throw::error(format!(
+            "expecting 2 or 3 arguments (including the object), but got {n}"
+        )));
+    }
+    let socket = any_socket::<UdpSocket>(state, 1)?;
+    let address = match bind_address(state) {
+        Ok(address) => address,
+        Err(message) => return Ok(Ret::Values(state.push_nil_err(message))),
+    };
+    socket.set_local(Local {
+        bind: Some(address),
+        transparent: false,
+    });
+    state.push_int(1);
+    Ok(Ret::Values(1))
+}
+
+/// `sock:setpeername(host, port)`, `sock:setpeername("unix:/path")`
+fn setpeername(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !(2..=3).contains(&n) {
+        return Err(Throw::error(format!(
+            "ngx.socket setpeername: expecting 2 or 3 arguments (including the object), but seen {n}"
+        )));
+    }
+    let (socket, context) = own_socket::<UdpSocket>(state, 1)?;
+    let target = match target(state, 2, n == 3)? {
+        Ok(target) => target,
+        Err(message) => return Ok(Ret::Values(state.push_nil_err(message))),
+    };
+    let net = HandlerNet::new(context.clone(), log_errors());
+    match socket.set_peer(net, &target) {
+        Begun::Ready(result) => Ok(Ret::Values(push_peer(state, &context, result))),
+        Begun::Pending(future) => run_op(
+            state,
+            Resolving {
+                future: Box::pin(future),
+                context,
+            },
+        ),
+    }
+}
+
+fn push_peer(state: &State, context: &Context, result: Result<(), ConnectError>) -> c_int {
+    match result {
+        Ok(()) => {
+            state.push_int(1);
+            1
+        }
+        Err(error) => {
+            log_line(context, error.log_line());
+            state.push_nil_err(error.to_string())
+        }
+    }
+}
+
+/// A `setpeername` that waits for the resolver.
+struct Resolving {
+    future: Pin<Box<dyn Future<Output = Result<(), ConnectError>>>>,
+    context: Rc<Context>,
+}
+
+impl Parked for Resolving {
+    fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
+        self.future
+            .as_mut()
+            .poll(cx)
+            .map(|result| push_peer(state, &self.context, result))
+    }
+}
+
+/// `sock:send(data)`
+fn send(state: &mut State) -> LuaResult {
+    expect_arguments(state, 2)?;
+    let (socket, context) = own_socket::<UdpSocket>(state, 1)?;
+    let result = with_data(state, 2, |data| socket.send(data))?;
+    Ok(Ret::Values(push_done(state, &context, result)))
+}
+
+/// The result of what does not wait.
+fn push_done(state: &State, context: &Context, result: Result<(), Error>) -> c_int {
+    match result {
+        Ok(()) => {
+            state.push_int(1);
+            1
+        }
+        Err(error) => push_failure(state, context, &error),
+    }
+}
+
+fn push_failure(state: &State, context: &Context, error: &Error) -> c_int {
+    log_line(context, error.log_line(None));
+    state.push_nil_err(error.to_string())
+}
+
+/// `sock:receive([size])`
+fn receive(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !(1..=2).contains(&n) {
+        return Err(Throw::error(format!(
+            "expecting 1 or 2 arguments (including the object), but got {n}"
+        )));
+    }
+    let size = match state.number(2) {
+        Some(size) if size >= 0.0 => size as usize,
+        Some(_) => return Err(Throw::argument(2, "bad number argument")),
+        None if state.is_none_or_nil(2) => usize::MAX,
+        None => return Err(number_expected(state, 2)),
+    };
+    let (socket, context) = own_socket::<UdpSocket>(state, 1)?;
+    match socket.receive(size) {
+        Begun::Ready(result) => Ok(Ret::Values(push_received(state, &context, result))),
+        Begun::Pending(op) => run_op(state, Receiving { op, context }),
+    }
+}
+
+fn push_received(state: &State, context: &Context, result: Result<Received, Error>) -> c_int {
+    match result {
+        Ok(datagram) => {
+            state.push_bytes(&*datagram);
+            1
+        }
+        Err(error) => push_failure(state, context, &error),
+    }
+}
+
+/// A receive that waits for a datagram.
+struct Receiving {
+    op: ReceiveOp<Datagram>,
+    context: Rc<Context>,
+}
+
+impl Parked for Receiving {
+    fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
+        Pin::new(&mut self.op)
+            .poll(cx)
+            .map(|result| push_received(state, &self.context, result))
+    }
+}
+
+/// `sock:settimeout(ms)`
+fn settimeout(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 2 {
+        return Err(Throw::error(format!(
+            "ngx.socket settimeout: expecting 2 arguments (including the object) but seen {n}"
+        )));
+    }
+    let ms = timeout(state, 2)?;
+    any_socket::<UdpSocket>(state, 1)?.set_timeout(ms);
+    Ok(Ret::Values(0))
+}
+
+/// `sock:close()`
+fn close(state: &mut State) -> LuaResult {
+    expect_arguments(state, 1)?;
+    let (socket, context) = own_socket::<UdpSocket>(state, 1)?;
+    let result = socket.close();
+    Ok(Ret::Values(push_done(state, &context, result)))
+}
