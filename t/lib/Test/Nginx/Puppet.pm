@@ -26,7 +26,8 @@ package Test::Nginx::Puppet;
 #   half             ends its own sending        hold     waits for the client's end
 #   mute             neither receives nor ends   reset    closes with RST
 #
-#   tls:NAME[:1.2|:1.3][:client]   begins TLS with a certificate of Test::Nginx::CA;
+#   tls:NAME[:1.2|:1.3][:client]   begins TLS with a certificate of Test::Nginx::CA
+#                    (to be used before this module);
 #                    "client" wants one of root's from the client, too
 #   about            sends what it knows of the TLS connection
 #   renegotiate      asks for a new handshake (TLS 1.2)
@@ -178,7 +179,6 @@ sub _serve {
 
 sub _tls {
     my ( $socket, $name, @options ) = @_;
-    require IO::Socket::SSL;
     my $files = "$ENV{TEST_NGINX_CA}/$name";
     my ($version) = map { tr/./_/r } grep {/^1/} @options;
     my $client = grep { $_ eq 'client' } @options;
@@ -188,8 +188,10 @@ sub _tls {
         SSL_cert_file   => "$files.pem",
         SSL_key_file    => "$files.key",
         SSL_version     => $version ? "TLSv$version" : 'SSLv23:!SSLv3:!SSLv2',
-        SSL_ca_file     => "$ENV{TEST_NGINX_CA}/root.pem",
-        SSL_verify_mode => $client ? 3 : 0,
+        # With the authority at hand the server would send it along.
+        $client
+        ? ( SSL_verify_mode => 3, SSL_ca_file => "$ENV{TEST_NGINX_CA}/root.pem" )
+        : ( SSL_verify_mode => 0 ),
     ) or exit;
     return;
 }
@@ -236,7 +238,8 @@ sub _receive {
     return;
 }
 
-# Begun last: the server is a copy of this process.
+# Begun last: the server, and its processes, are copies of this one.
+require IO::Socket::SSL if $INC{'Test/Nginx/CA.pm'};
 Test::Nginx::Peer->tcp( PUPPET => \&_serve );
 Test::Nginx::Socket::env_to_nginx('TEST_NGINX_PUPPET_PORT');
 
