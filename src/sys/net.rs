@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use ngx::ffi::{ngx_exiting, ngx_log_t, ngx_terminate};
 
-use super::connection::{ConnectFailed, Connection, RawAddress, log_for};
+use super::address::RawAddress;
+use super::connection::{ConnectFailed, Connection, log_for};
 use super::context::Context;
 use super::datagram::Datagram;
 use super::event::{Sleep, now_msec};
