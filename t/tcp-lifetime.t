@@ -388,6 +388,7 @@ attempt to receive data on a closed socket
 
 
 === TEST 9: twenty thousand connects and closes do not grow the worker
+--- skip_eval: 3: $ENV{TEST_NGINX_USE_VALGRIND}
 --- http_config
     server { listen unix:$TEST_NGINX_HTML_DIR/l.sock backlog=511; }
 --- lua
@@ -418,6 +419,7 @@ true 0
 
 
 === TEST 10: nor does one socket that is connected again and again
+--- skip_eval: 3: $ENV{TEST_NGINX_USE_VALGRIND}
 --- lua
 local sock = ngx.socket.tcp()
 local function rounds(n)
@@ -574,6 +576,7 @@ bad request
 
 
 === TEST 15: thousands of requests that leave sockets open
+--- skip_eval: 3: $ENV{TEST_NGINX_USE_VALGRIND}
 --- config
     location = /leave {
         content_by_lua_block {

@@ -3,6 +3,7 @@
 use Test::Nginx::Socket::Lua 'no_plan';
 use Test::Nginx::Puppet;
 
+worker_connections(128);
 run_tests();
 
 __DATA__
@@ -420,3 +421,30 @@ end
 show(t.fds() - before)
 --- response_body
 1
+
+
+
+=== TEST 18: the pool comes first: before host and port are looked at
+--- lua
+local sock = open("echo", { pool = "first" })
+sock:setkeepalive()
+show(sock:connect("a/b is no host", 1, { pool = "first" }), sock:getreusedtimes())
+sock:setkeepalive()
+show(sock:connect("unix:", { pool = "first" }), sock:getreusedtimes())
+show(sock:send("x"), sock:receive(1))
+--- response_body
+1 1
+1 2
+1 "x"
+
+
+
+=== TEST 19: thirty connections by default
+--- lua
+local before = t.fds()
+local socks = {}
+for i = 1, 35 do socks[i] = open("hold", { pool = "thirty" }) end
+for i = 1, 35 do socks[i]:setkeepalive() end
+show(t.fds() - before)
+--- response_body
+30

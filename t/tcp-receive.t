@@ -291,6 +291,7 @@ t.show(sock:receive(), sock:receive(10), sock:receive(), sock:receiveuntil("x--"
 
 
 === TEST 14: 64 MB, in every way of reading, fast
+--- skip_eval: 5: $ENV{TEST_NGINX_USE_VALGRIND}
 --- lua
 local size = 64 * 1024 * 1024
 local function check(name, data, err, partial)
@@ -328,6 +329,7 @@ show(took < 8 and "fast enough" or took)
 
 
 === TEST 15: endless data: read in pieces it does not grow the worker
+--- skip_eval: 5: $ENV{TEST_NGINX_USE_VALGRIND}
 --- lua
 local sock = open("repeat:0:" .. ("x"):rep(1000) .. "%0A")
 local function rounds(n)
