@@ -41,7 +41,7 @@ end
 -- A socket whose peer follows the script.
 function t.open(script, opts)
     local sock = ngx.socket.tcp()
-    sock:settimeout(2000)
+    sock:settimeout(8000)
     assert(sock:connect("127.0.0.1", t.port, opts))
     if sock:getreusedtimes() == 0 then
         assert(sock:send(script .. "\n"))
@@ -108,10 +108,21 @@ end
 
 -- Whether a duration is about what is expected: not shorter, not much longer.
 function t.about(seconds, expected)
-    if seconds >= expected - 0.01 and seconds < expected + 0.5 then
+    if seconds >= expected - 0.01 and seconds < expected + 3 then
         return "about " .. expected
     end
     return seconds
+end
+
+-- What f() gives, once that is what is expected, or after a while.
+function t.eventually(expected, f)
+    local value
+    for _ = 1, 400 do
+        value = f()
+        if value == expected then break end
+        ngx.sleep(0.01)
+    end
+    return value
 end
 
 return t
