@@ -9,15 +9,16 @@ use super::connection::{ConnectFailed, Connection, RawAddress, log_for};
 use super::context::Context;
 use super::datagram::Datagram;
 use super::event::{Sleep, now_msec};
+use super::link::Link;
 use super::resolver::Resolver;
 use crate::rt::Millis;
 use crate::sock::net::Local;
 use crate::sock::{Address, DatagramNet, Error, Idle, Net, Pools, ResolveError, Stage};
 
 /// The keepalive pools of this worker.
-pub fn pools() -> Pools<Idle<Connection>> {
+pub fn pools() -> Pools<Idle<Link>> {
     thread_local! {
-        static POOLS: Pools<Idle<Connection>> = Pools::new();
+        static POOLS: Pools<Idle<Link>> = Pools::new();
     }
     POOLS.with(Clone::clone)
 }
@@ -51,7 +52,7 @@ impl HandlerNet {
 }
 
 impl Net for HandlerNet {
-    type Transport = Connection;
+    type Transport = Link;
 
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
         let resolver = self
@@ -67,7 +68,7 @@ impl Net for HandlerNet {
             .collect())
     }
 
-    fn connect(&self, address: &Address, local: &Local) -> Result<Connection, Error> {
+    fn connect(&self, address: &Address, local: &Local) -> Result<Link, Error> {
         let bind_name = local.bind.map(|address| address.to_string());
         endpoints(address, local)
             .and_then(|(raw, bind)| {
@@ -79,11 +80,14 @@ impl Net for HandlerNet {
                     self.log(),
                 )
             })
+            .map(Link::Outgoing)
             .map_err(|failed| not_connected(failed, Stage::Begin))
     }
 
-    fn adopt(&self, transport: &mut Connection) {
-        transport.unpark(self.log());
+    fn adopt(&self, transport: &mut Link) {
+        if let Some(connection) = transport.outgoing() {
+            connection.unpark(self.log());
+        }
     }
 
     async fn sleep(&self, timeout: Millis) {

@@ -8,6 +8,8 @@ mod receive;
 mod send;
 mod udp;
 
+pub use object::{push_request_metatable, push_request_socket};
+
 use std::rc::Rc;
 
 use super::{context, context_name};
