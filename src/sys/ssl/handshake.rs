@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_LOG_ERR, NGX_OK, NGX_SSL_CLIENT, SSL_ctrl, SSL_session_reused, SSL_set_session,
-    ngx_add_timer, ngx_connection_t, ngx_create_pool, ngx_int_t, ngx_msec_t,
-    ngx_ssl_create_connection, ngx_ssl_error, ngx_ssl_get_session, ngx_ssl_handshake, ngx_uint_t,
+    NGX_AGAIN, NGX_LOG_ERR, NGX_OK, NGX_SSL_CLIENT, SSL_certs_clear, SSL_check_private_key,
+    SSL_ctrl, SSL_session_reused, SSL_set_session, ngx_add_timer, ngx_connection_t,
+    ngx_create_pool, ngx_int_t, ngx_msec_t, ngx_ssl_create_connection, ngx_ssl_error,
+    ngx_ssl_get_session, ngx_ssl_handshake, ngx_uint_t,
 };
 
 use super::context::SslContext;
@@ -212,8 +213,11 @@ unsafe fn begin(
                 check(SSL_set_session(ssl, session.raw()) != 0, c"SSL_set_session")?;
             }
             if let Some((certificates, key)) = &options.client_cert {
+                // Nothing of the location's goes with it.
+                SSL_certs_clear(ssl);
                 check(certificates.apply(ssl), c"SSL_use_certificate")?;
                 check(key.apply(ssl), c"SSL_use_PrivateKey")?;
+                check(SSL_check_private_key(ssl) != 0, c"SSL_check_private_key")?;
             }
             if let Some(store) = &options.trusted_store {
                 check(store.apply(ssl), c"SSL_set1_verify_cert_store")?;
