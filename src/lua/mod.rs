@@ -12,6 +12,7 @@ mod output;
 mod req;
 mod scratch;
 mod socket;
+mod ssl;
 mod status;
 mod table;
 mod text;
@@ -34,6 +35,7 @@ pub fn open(state: &mut State) {
     log::open(state);
     output::open(state);
     socket::open(state);
+    ssl::open(state);
     time::open(state);
     header::open(state);
     uri::open(state);

@@ -19,13 +19,20 @@ use crate::vm::sched;
 pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard((), || {
         sched::set_poster(post_ready);
+        if std::env::var_os("NGX_COSOCKET_GC_STRESS").is_some_and(|value| value == "1") {
+            sched::stress_collector();
+        }
         // SAFETY: nginx passes the live cycle.
         if let Some(main) = CosocketModule::main_conf(unsafe { &*cycle })
             && let (Some(vm), Some(source)) = (main.vm.get(), &main.conf.init_worker)
         {
-            context::set_current(Some(Context::new(None, "init_worker")));
+            let context = Context::new(None, "init_worker");
+            context::set_current(Some(context.clone()));
             let result = install::run_hook(vm, source);
             context::set_current(None);
+            if let Some(anchor) = context.set_lua_table(None) {
+                vm.release(anchor);
+            }
             if let Err(message) = result {
                 log::cycle(Level::Error, format!("init_worker_by_lua error: {message}"));
             }
@@ -46,10 +53,15 @@ pub unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
     });
 }
 
-/// Has the threads that became ready resumed once the current event is done.
-fn post_ready() {
+/// Has the threads that became ready resumed when it is their turn.
+fn post_ready(turn: sched::Turn) {
     thread_local! {
         static READY: Posted = Posted::new(sched::run_ready);
     }
-    READY.with(|ready| ready.post(Turn::This));
+    READY.with(|ready| {
+        ready.post(match turn {
+            sched::Turn::Soon => Turn::This,
+            sched::Turn::AfterEvents => Turn::Next,
+        });
+    });
 }

@@ -6,6 +6,7 @@ mod options;
 mod owned;
 mod receive;
 mod send;
+mod tls;
 mod udp;
 
 use std::rc::Rc;

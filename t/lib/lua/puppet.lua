@@ -54,6 +54,19 @@ ffi.cdef [[
     int getsockopt(int fd, int level, int name, void *value, unsigned *size);
 ]]
 
+-- Shows what sslhandshake returned.
+function t.shook(result, ...)
+    if type(result) ~= "userdata" then
+        return t.show(result, ...)
+    end
+    ngx.say("session")
+end
+
+-- A file of Test::Nginx::CA.
+function t.pem(name)
+    return read_file(os.getenv("TEST_NGINX_CA") .. "/" .. name)
+end
+
 -- How many descriptors the worker has open.
 function t.fds()
     local count = 0
