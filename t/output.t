@@ -358,6 +358,7 @@ not reached
             ngx.log(ngx.WARN, rss() - before < 1000 and "steady" or ("grew by " .. rss() - before))
         }
     }
+--- skip_eval: 2: $ENV{TEST_NGINX_USE_VALGRIND}
 --- request
 GET /t
 --- response_body eval: "x" x 8000000

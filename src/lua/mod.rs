@@ -5,6 +5,7 @@ mod args;
 mod config;
 mod control;
 mod ctx;
+mod fault;
 mod fields;
 mod header;
 mod log;
@@ -41,6 +42,7 @@ pub fn open(state: &mut State) {
     uri::open(state);
     req::open(state);
     var::open(state);
+    fault::open(state);
     fields::open(state);
     state.raw_set_field(-2, "ngx");
     state.pop(1);

@@ -19,9 +19,6 @@ use crate::vm::sched;
 pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard((), || {
         sched::set_poster(post_ready);
-        if std::env::var_os("NGX_COSOCKET_GC_STRESS").is_some_and(|value| value == "1") {
-            sched::stress_collector();
-        }
         // SAFETY: nginx passes the live cycle.
         if let Some(main) = CosocketModule::main_conf(unsafe { &*cycle })
             && let (Some(vm), Some(source)) = (main.vm.get(), &main.conf.init_worker)

@@ -9,6 +9,8 @@ mod send;
 mod tls;
 mod udp;
 
+pub use object::{push_request_metatable, push_request_socket};
+
 use std::rc::Rc;
 
 use super::{context, context_name};
