@@ -271,7 +271,7 @@ Connection: keep-alive
 GET /t
 --- response_body eval
 my @sizes = ( 1, 511, 512, 513, 3999, 4000, 4001, 16383, 16384, 65535, 65536, 65537, 200000, 3 );
-join '', map { chr( 97 + $_ ) x $sizes[$_] } 0 .. $#sizes
+CORE::join '', map { chr( 97 + $_ ) x $sizes[$_] } 0 .. $#sizes
 
 
 

@@ -2,7 +2,7 @@
 use Test::Nginx::Socket::Lua;
 
 repeat_each(2);
-plan tests => repeat_each() * 31;
+plan tests => repeat_each() * 27;
 no_long_string();
 run_tests();
 

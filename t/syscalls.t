@@ -26,6 +26,7 @@ my $nginx  = $ENV{TEST_NGINX_BINARY} || 'nginx';
 my $prefix = tempdir( 'cosocket-syscalls-XXXXXX', TMPDIR => 1, CLEANUP => 1 );
 my $port   = reserve_port();
 my $redis  = Test::Nginx::Peer->redis->port;
+my $udp    = Test::Nginx::Peer->udp( UDP => sub { return "answer to $_[0]" } )->port;
 
 sub spew {
     my ( $path, $text ) = @_;
@@ -87,6 +88,16 @@ http {
                 local line = sock:receive()
                 sock:setkeepalive()
                 ngx.say(line)
+            }
+        }
+        location = /udp {
+            content_by_lua_block {
+                local sock = ngx.socket.udp()
+                assert(sock:setpeername("127.0.0.1", $udp))
+                sock:send("query")
+                local answer = sock:receive()
+                sock:close()
+                ngx.say(answer)
             }
         }
         location = /fresh {
@@ -188,8 +199,15 @@ my %expected = (
     '/hello'   => { epoll_wait => '1.0', recvfrom => '1.0', writev => '1.0' },
     '/pooled'  => { epoll_wait => '2.0', recvfrom => '2.0', sendto => '1.0', writev => '1.0' },
     '/backlog' => { epoll_wait => '2.0', recvfrom => '2.0', sendto => '1.0', writev => '1.0' },
+    '/udp' => {
+        epoll_wait => '2.0', recvfrom => '2.0', sendto => '1.0', writev => '1.0',
+        socket => '1.0', connect => '1.0', epoll_ctl => '1.0', close => '1.0',
+    },
 );
-my %body = ( '/hello' => "hello\n", '/pooled' => "value\n", '/backlog' => "+PONG\n", '/fresh' => "+PONG\n" );
+my %body = (
+    '/hello' => "hello\n", '/pooled' => "value\n", '/backlog' => "+PONG\n", '/fresh' => "+PONG\n",
+    '/udp' => "answer to query\n",
+);
 
 for my $path ( sort keys %expected ) {
     is( get($path), $body{$path}, "$path answers" ) for 1 .. 3;

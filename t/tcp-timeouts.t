@@ -232,3 +232,16 @@ show(done, t.about(took, 0.4))
 20 "about 0.4"
 --- error_log
 timed out
+
+
+
+=== TEST 11: ngx.sleep(0) lets all other events have their turn
+--- lua
+local sock = open("say:x hold")
+for i = 1, 2000 do
+    ngx.sleep(0)
+end
+-- The byte came in the meantime: no wait is needed, so even this may read it.
+show((("x"):gsub("x", function() return sock:receive(1) end)))
+--- response_body
+"x"

@@ -3,9 +3,10 @@
 # `deps.sh test` for everything. Does nothing, quickly, when all is there.
 #
 # Libraries and tools are installed with apt. Whatever would bring a service
-# with it (nginx, redis-server, memcached) is unpacked into build/debs instead,
-# unless it is installed already; so are Lua libraries whose packages depend on
-# the C Lua module, which must not be loaded beside this one.
+# with it or is a server (nginx, redis-server, memcached, dnsmasq-base) is
+# unpacked into build/debs instead, unless it is installed already; so are Lua
+# libraries whose packages depend on the C Lua module, which must not be loaded
+# beside this one.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 PATH=${PATH//$BIN:/} # what is there, not what this script linked
@@ -176,7 +177,7 @@ plan_nginx() {
 
 plan_servers() {
     local pair package
-    for pair in redis-server:redis-server redis-tools:redis-cli memcached:memcached; do
+    for pair in redis-server:redis-server redis-tools:redis-cli memcached:memcached dnsmasq-base:dnsmasq; do
         package=${pair%:*}
         program "${pair#*:}" || unpacked "$package" || to_unpack+=("$package")
     done
@@ -194,9 +195,9 @@ link_programs() {
     mkdir -p "$BIN"
     if [[ -n ${nginx_link:-} ]]; then ln -sfn "$nginx_link" "$BIN/nginx"; fi
     [[ $what == test ]] || return 0
-    for name in redis-server redis-cli memcached; do
-        target=$(command -v "$name") || target=$DEBS/usr/bin/$name
-        [[ -x $target ]] || die "$name is neither installed nor in $DEBS/usr/bin"
+    for name in redis-server redis-cli memcached dnsmasq; do
+        target=$(command -v "$name" || compgen -G "$DEBS/usr/*bin/$name") ||
+            die "$name is neither installed nor in $DEBS/usr/bin"
         ln -sfn "$target" "$BIN/$name"
     done
     # Debian's Lua clients are modules nginx.NAME; upstream calls them resty.NAME.
@@ -226,7 +227,7 @@ if ! have_apt; then
     # Without nginx-dev only a configured source tree has the headers.
     [[ -n ${OWN_NGINX:-} ]] || missing+=('nginx-dev')
     if [[ $what == test ]]; then
-        for name in redis-server memcached; do program "$name" || missing+=("$name"); done
+        for name in redis-server memcached dnsmasq; do program "$name" || missing+=("$name"); done
     fi
     ((${#missing[@]} == 0)) || no_apt "${missing[@]}"
     nginx_link=$nginx

@@ -92,10 +92,12 @@ impl RequestHandler {
     /// The request ends: whatever still waits is cancelled.
     fn end(&self) {
         let entry = self.entry.borrow_mut().take();
-        if let Some(thread) = entry {
-            sched::kill(&thread);
-        }
-        self.context.end();
+        sched::deferred(|| {
+            if let Some(thread) = entry {
+                sched::kill(&thread);
+            }
+            self.context.end();
+        });
     }
 }
 

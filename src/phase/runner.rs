@@ -93,6 +93,10 @@ fn enter_phase(request: Request, phase: Phase) -> isize {
 
 /// Runs the phase's code, after reading the body where that is asked for.
 fn begin(request: Request, phase: Phase, conf: &'static LocConf, source: &LuaSource) -> isize {
+    if phase == Phase::Rewrite && request.uri_changed() {
+        // nginx is on its way to another location (`rewrite … last`).
+        return DECLINED;
+    }
     let vm = || {
         if conf.code_cache() {
             module::main_conf(request).vm.get().cloned()

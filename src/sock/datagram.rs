@@ -13,7 +13,7 @@ use std::io;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use crate::rt::Millis;
 use crate::sock::address::{Address, HostPort, Target};
@@ -22,35 +22,10 @@ use crate::sock::error::{Error, Stage};
 use crate::sock::net::{DatagramNet, Local};
 use crate::sock::rxbuf::Buffers;
 use crate::sock::stream::Begun;
-use crate::sock::transport::Timer;
+use crate::sock::transport::{DatagramTransport, Timer};
 
 /// The largest datagram that is received whole.
 pub const LARGEST: usize = 65536;
-
-/// A non-blocking datagram socket that has a peer. Dropping it closes it.
-///
-/// The rules of [`Transport`](crate::sock::Transport) hold: no method wakes a waker before it
-/// returns, events are delivered from the event loop.
-pub trait DatagramTransport {
-    /// Receives one datagram; what does not fit into `buf` is lost. `ErrorKind::WouldBlock`
-    /// means that there is none, and clears [`ready`](Self::ready).
-    fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize>;
-
-    /// Sends one datagram, which may be empty.
-    fn send(&mut self, data: &[u8]) -> io::Result<()>;
-
-    /// Whether `recv` is worth a system call.
-    fn ready(&self) -> bool;
-
-    /// Asks for one wake-up of `waker` when there is something to receive, or time is up.
-    fn wait(&mut self, waker: &Waker, timer: Timer);
-
-    /// Whether the timer fired since it was last armed.
-    fn timed_out(&self) -> bool;
-
-    /// Forgets the waker and disarms the timer.
-    fn cancel_wait(&mut self);
-}
 
 struct Socket<T> {
     transport: Option<T>,

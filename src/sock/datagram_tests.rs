@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::task::Waker;
 
 use super::*;
 use crate::sock::error::ResolveError;

@@ -1,7 +1,7 @@
 //! The socket engine: everything a cosocket does, without nginx and without Lua.
 //!
-//! * [`transport`] and [`net`] are what a backend supplies: one byte stream, and the means to
-//!   make one (resolve, connect, time, randomness).
+//! * [`transport`] and [`net`] are what a backend supplies: one byte stream or datagram
+//!   socket, and the means to make one (resolve, connect, time, randomness).
 //! * [`stream`] is the socket object: slots, halves, timeouts, reading and writing.
 //! * [`datagram`] is the datagram socket: UDP and unix.
 //! * [`mod@connect`] is the connect sequence, [`pool`] the keepalive pools.
@@ -30,7 +30,7 @@ pub mod mock;
 
 pub use address::{Address, HostPort, Target};
 pub use connect::{ConnectError, ConnectRequest, connect, try_connect_now};
-pub use datagram::{DatagramSocket, DatagramTransport, ReceiveOp, Received};
+pub use datagram::{DatagramSocket, ReceiveOp, Received};
 pub use error::{Error, Operation, ResolveError, Stage};
 pub use framing::{Mode, Piece};
 pub use net::{DatagramNet, Local, Net};
@@ -38,5 +38,5 @@ pub use ops::{ReadOp, SendOp};
 pub use pool::{IdleKey, Poolable, Pools};
 pub use rxbuf::Buffers;
 pub use stream::{Begun, Idle, ReadOutcome, Status, TcpPools, TcpSocket, Timeouts};
-pub use transport::{Direction, Timer, Transport};
+pub use transport::{DatagramTransport, Direction, Timer, Transport};
 pub use until::Until;

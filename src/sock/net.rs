@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 
 use crate::rt::Millis;
 use crate::sock::address::Address;
-use crate::sock::datagram::DatagramTransport;
 use crate::sock::error::{Error, ResolveError};
-use crate::sock::transport::Transport;
+use crate::sock::transport::{DatagramTransport, Transport};
 
 /// How the local end is set up before connecting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

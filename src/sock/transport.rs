@@ -1,5 +1,5 @@
-//! What the engine needs from one byte stream. Implemented over `ngx_connection_t` by `sys`
-//! (plaintext and TLS alike), and by the scripted peer of the tests.
+//! What the engine needs from one byte stream, and from one datagram socket. Implemented over
+//! `ngx_connection_t` by `sys` (plaintext and TLS alike), and by the scripted peers of the tests.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -85,4 +85,29 @@ pub trait Transport {
 
     /// The file descriptor, for `getfd` and socket options.
     fn fd(&self) -> RawFd;
+}
+
+/// A non-blocking datagram socket that has a peer. Dropping it closes it.
+///
+/// The rules of [`Transport`] hold: no method wakes a waker before it
+/// returns, events are delivered from the event loop.
+pub trait DatagramTransport {
+    /// Receives one datagram; what does not fit into `buf` is lost. `ErrorKind::WouldBlock`
+    /// means that there is none, and clears [`ready`](Self::ready).
+    fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Sends one datagram, which may be empty.
+    fn send(&mut self, data: &[u8]) -> io::Result<()>;
+
+    /// Whether `recv` is worth a system call.
+    fn ready(&self) -> bool;
+
+    /// Asks for one wake-up of `waker` when there is something to receive, or time is up.
+    fn wait(&mut self, waker: &Waker, timer: Timer);
+
+    /// Whether the timer fired since it was last armed.
+    fn timed_out(&self) -> bool;
+
+    /// Forgets the waker and disarms the timer.
+    fn cancel_wait(&mut self);
 }

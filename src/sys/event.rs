@@ -36,7 +36,8 @@ pub struct Sleep {
 }
 
 impl Sleep {
-    /// Completes `msec` milliseconds after it is first polled.
+    /// Completes `msec` milliseconds after it is first polled; with 0, in the
+    /// next round of the event loop.
     pub fn new(msec: u64) -> Sleep {
         let shared = Rc::new(Shared {
             // SAFETY: an ngx_event_t of zeros is nginx's initial state.
@@ -45,8 +46,8 @@ impl Sleep {
             waker: RefCell::new(None),
         });
         let event = shared.event.get();
-        // SAFETY: the event lives in the Rc, which the timer tree refers to
-        // only while `armed`, and Drop disarms it first.
+        // SAFETY: the event lives in the Rc, which the timer tree, or a queue,
+        // refers to only while `armed`, and Drop disarms it first.
         unsafe {
             (*event).data = Rc::as_ptr(&shared).cast_mut().cast();
             (*event).handler = Some(sleep_handler);
@@ -63,7 +64,7 @@ impl Sleep {
 unsafe extern "C" fn sleep_handler(event: *mut ngx_event_t) {
     guard((), || {
         // SAFETY: `data` was set by Sleep::new, and Sleep::drop takes the
-        // event out of the timer tree before the Rc can go.
+        // event out of timer tree and queue before the Rc can go.
         let waker = unsafe {
             let shared = (*event).data.cast::<Shared>();
             (*shared).fired.set(true);
@@ -84,8 +85,18 @@ impl Future for Sleep {
             return Poll::Ready(());
         }
         if !self.armed {
-            // SAFETY: the event is initialised and not in the tree yet.
-            unsafe { ngx_add_timer(self.shared.event.get(), self.delay) };
+            let event = self.shared.event.get();
+            // SAFETY: the event is initialised and not in the tree, or a
+            // queue, yet.
+            unsafe {
+                if self.delay > 0 {
+                    ngx_add_timer(event, self.delay);
+                } else {
+                    // A timer of 0 ms that is set by the handler of another
+                    // one fires before nginx looks at any other event.
+                    ngx_post_event(event, ptr::addr_of_mut!(ngx_posted_next_events));
+                }
+            }
             self.armed = true;
         }
         *self.shared.waker.borrow_mut() = Some(cx.waker().clone());
@@ -96,10 +107,14 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         let event = self.shared.event.get();
-        // SAFETY: the event is ours; timer_set tells whether it is in the tree.
+        // SAFETY: the event is ours; the flags tell whether it is in the tree
+        // or in a queue.
         unsafe {
             if (*event).timer_set() != 0 {
                 ngx_del_timer(event);
+            }
+            if (*event).posted() != 0 {
+                ngx_delete_posted_event(event);
             }
         }
     }

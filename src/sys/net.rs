@@ -69,13 +69,17 @@ impl Net for HandlerNet {
     }
 
     fn connect(&self, address: &Address, local: &Local) -> Result<Link, Error> {
-        let bind_name = local.bind.map(|address| address.to_string());
-        endpoints(address, local)
-            .and_then(|(raw, bind)| {
+        let bind = match address {
+            Address::Ip(_) => local.bind,
+            Address::Unix(_) => None,
+        };
+        let bind = bind.map(|address| (RawAddress::inet(address), address.to_string()));
+        remote(address)
+            .and_then(|raw| {
                 Connection::connect(
                     &raw,
                     address.to_string().as_bytes(),
-                    bind.as_ref().zip(bind_name.as_deref().map(str::as_bytes)),
+                    bind.as_ref().map(|(raw, name)| (raw, name.as_bytes())),
                     local.transparent,
                     self.log(),
                 )
@@ -107,29 +111,23 @@ impl DatagramNet for HandlerNet {
     type Datagram = Datagram;
 
     fn open(&self, address: &Address, local: &Local) -> Result<Datagram, Error> {
-        endpoints(address, local)
-            .and_then(|(raw, bind)| {
-                // The answer to a unix socket needs an address, too.
-                let bind = match address {
-                    Address::Ip(_) => bind,
-                    Address::Unix(_) => Some(RawAddress::unnamed_unix()),
-                };
-                Datagram::open(&raw, bind.as_ref(), self.log())
-            })
+        let bind = match address {
+            Address::Ip(_) => local.bind.map(RawAddress::inet),
+            // The answer to a unix socket needs an address, too.
+            Address::Unix(_) => Some(RawAddress::unnamed_unix()),
+        };
+        remote(address)
+            .and_then(|raw| Datagram::open(&raw, bind.as_ref(), self.log()))
             .map_err(|failed| not_connected(failed, Stage::Connect))
     }
 }
 
-/// Where to connect to, and from where.
-fn endpoints(
-    address: &Address,
-    local: &Local,
-) -> Result<(RawAddress, Option<RawAddress>), ConnectFailed> {
+fn remote(address: &Address) -> Result<RawAddress, ConnectFailed> {
     match address {
-        Address::Ip(address) => Ok((RawAddress::inet(*address), local.bind.map(RawAddress::inet))),
-        Address::Unix(path) => RawAddress::unix(path)
-            .map(|raw| (raw, None))
-            .ok_or(ConnectFailed::System(libc::ENAMETOOLONG)),
+        Address::Ip(address) => Ok(RawAddress::inet(*address)),
+        Address::Unix(path) => {
+            RawAddress::unix(path).ok_or(ConnectFailed::System(libc::ENAMETOOLONG))
+        }
     }
 }
 

@@ -488,7 +488,11 @@ pub fn on_writable(r: Request, output: &Output) {
             if waker.is_none() {
                 return r.finalize(NGX_HTTP_REQUEST_TIME_OUT as isize);
             }
-        } else if (*r.raw()).buffered() != 0 || (*c).buffered() != 0 {
+        } else if (*r.raw()).buffered() != 0
+            || (*c).buffered() != 0
+            || !(*r.raw()).postponed.is_null()
+        {
+            // A subrequest whose turn has come has `postponed` output.
             if (*wev).timer_set() != 0 && (*wev).delayed() == 0 {
                 ngx_del_timer(wev);
             }

@@ -94,6 +94,11 @@ impl Request {
         self.get().header_sent() != 0
     }
 
+    /// Whether nginx is about to choose the location anew, for another URI.
+    pub fn uri_changed(self) -> bool {
+        self.get().uri_changed() != 0
+    }
+
     /// Whether only a header is to be sent (HEAD, 204, 304).
     pub fn header_only(self) -> bool {
         self.get().header_only() != 0

@@ -45,6 +45,9 @@ local function results(ok, ...)
 end
 
 co.wrap = choose(function(f)
+    if type(f) ~= "function" then
+        error("bad argument #1 to 'wrap' (function expected, got " .. type(f) .. ")", 2)
+    end
     local thread = create(f)
     return function(...)
         return results(resume(thread, ...))
@@ -99,7 +102,8 @@ fn resume(state: &mut State) -> LuaResult {
     } else if is_dead(l) {
         Some("cannot resume dead coroutine")
     } else if !state.is_yieldable() {
-        return Err(Throw::error("attempt to yield across C-call boundary"));
+        state.push_bytes("attempt to yield across C-call boundary");
+        return Err(Throw::Value);
     } else {
         None
     };

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use super::chunk::Chunk;
 use super::ffi;
 use super::op::Parked;
-use super::stack::State;
+use super::stack::{State, Type};
 use super::state::{Coroutine, Vm};
 
 /// What a handler runs in: a request, a worker hook, a timer.
@@ -128,7 +128,7 @@ struct Scheduler {
     active: RefCell<HashMap<usize, ThreadId>>,
     post: Cell<Option<fn()>>,
     /// Lua's collector is at work: nothing may be resumed inside of it.
-    collecting: Cell<bool>,
+    deferred: Cell<bool>,
 }
 
 thread_local! {
@@ -212,18 +212,23 @@ pub(super) fn mark_escaped(l: *mut ffi::lua_State) {
     }
 }
 
-/// Runs `f` on behalf of Lua's collector: whom it wakes is resumed later.
-pub(super) fn while_collecting<R>(f: impl FnOnce() -> R) -> R {
-    let outer = SCHED.with(|s| s.collecting.replace(true));
-    let result = f();
-    SCHED.with(|s| s.collecting.set(outer));
-    result
+/// Runs `f` where no Lua code can run, in Lua's collector or amid nginx
+/// freeing a request: whom it wakes is resumed later.
+pub fn deferred<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            SCHED.with(|s| s.deferred.set(self.0));
+        }
+    }
+    let _restore = Restore(SCHED.with(|s| s.deferred.replace(true)));
+    f()
 }
 
 /// Polls what the thread waits for, and resumes it when that is complete.
 /// While Lua runs, it is only put on the ready queue.
 pub fn wake(id: ThreadId) {
-    if in_handler() || SCHED.with(|s| s.collecting.get()) {
+    if in_handler() || SCHED.with(|s| s.deferred.get()) {
         make_ready(id);
         return;
     }
@@ -515,6 +520,24 @@ fn traceback(on: *mut ffi::lua_State, of: *mut ffi::lua_State, level: c_int) -> 
     text
 }
 
+/// Text of the error value that a dead coroutine left on its top; an object
+/// may have a `__tostring` of its own, which runs on the stack `main`.
+fn error_message(dead: &State, main: &mut State) -> String {
+    if dead.type_of(-1) != Type::Table || !main.reserve(4) {
+        return message_of(dead);
+    }
+    let top = main.top();
+    dead.push_value(-1);
+    // SAFETY: both are live stacks of one VM with room for the value.
+    unsafe { ffi::lua_xmove(dead.raw(), main.raw(), 1) };
+    let message = match main.call_tostring(-1) {
+        Ok(true) => message_of(main),
+        Ok(false) | Err(_) => message_of(dead),
+    };
+    main.set_top(top);
+    message
+}
+
 /// The line that error.log gets for an error that nothing caught.
 fn describe_error(thread: &Thread, status: c_int) -> Vec<u8> {
     let kind = match status {
@@ -527,7 +550,8 @@ fn describe_error(thread: &Thread, status: c_int) -> Vec<u8> {
     // SAFETY: the coroutine died with the error value on its top; it is
     // anchored until finish().
     let state = unsafe { State::from_raw(l) };
-    let mut text = format!("lua entry thread aborted: {kind}: {}", message_of(&state)).into_bytes();
+    let message = error_message(&state, &mut thread.vm.state());
+    let mut text = format!("lua entry thread aborted: {kind}: {message}").into_bytes();
     text.extend_from_slice(b"\nstack traceback:\ncoroutine 0:");
     let trace = traceback(thread.vm.state().raw(), l, 0);
     text.extend_from_slice(trace.strip_prefix(b"stack traceback:").unwrap_or(&trace));

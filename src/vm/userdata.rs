@@ -25,7 +25,7 @@ unsafe extern "C-unwind" fn collect<T: 'static>(l: *mut ffi::lua_State) -> c_int
         let taken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             // SAFETY: the tag matched, so this is an initialised Cell<T>;
             // taking the value makes a second collection harmless.
-            super::sched::while_collecting(|| drop(unsafe { (*cell).value.take() }));
+            super::sched::deferred(|| drop(unsafe { (*cell).value.take() }));
         }));
         // A panic while dropping must not pass into Lua's collector; the
         // panic hook has logged it.

@@ -49,13 +49,29 @@ function t.open(script, opts)
     return sock
 end
 
-ffi.cdef "int fcntl(int fd, int command, ...);"
+ffi.cdef [[
+    int fcntl(int fd, int command, ...);
+    int getsockopt(int fd, int level, int name, void *value, unsigned *size);
+]]
 
 -- How many descriptors the worker has open.
 function t.fds()
     local count = 0
     for fd = 0, 4095 do
         if ffi.C.fcntl(fd, 1) >= 0 then -- F_GETFD
+            count = count + 1
+        end
+    end
+    return count
+end
+
+-- How many datagram sockets the worker has open.
+function t.datagrams()
+    local kind, size, count = ffi.new("int[1]"), ffi.new("unsigned[1]"), 0
+    for fd = 0, 4095 do
+        size[0] = 4
+        -- SOL_SOCKET, SO_TYPE; SOCK_DGRAM
+        if ffi.C.getsockopt(fd, 1, 3, kind, size) == 0 and kind[0] == 2 then
             count = count + 1
         end
     end

@@ -10,6 +10,7 @@ package Test::Nginx::Peer;
 #   Test::Nginx::Peer->memcached;    # $TEST_NGINX_MEMCACHED_PORT, _MEMCACHED_SOCK
 #   Test::Nginx::Peer->dns( 'a.test' => '127.0.0.1' );      # $TEST_NGINX_DNS_PORT
 #   Test::Nginx::Peer->tcp( ECHO => sub { my ($socket) = @_; ... } );
+#   Test::Nginx::Peer->udp( ECHO => sub { my ($datagram) = @_; return $datagram } );
 #   Test::Nginx::Peer->command( FOO => [ 'food', '--port', '%PORT%' ] );
 #
 # Each sets the environment variables named above, which blocks use as they are.
@@ -19,9 +20,13 @@ use warnings;
 
 use File::Path qw( remove_tree );
 use File::Temp qw( tempdir );
+use IO::Select ();
 use IO::Socket::INET ();
+use IO::Socket::IP ();
 use IO::Socket::UNIX ();
 use POSIX ();
+use Socket qw( SOCK_DGRAM );
+use Time::HiRes qw( time );
 
 use Test::Nginx::DNS ();
 use Test::Nginx::Ports qw( reserve_port );
@@ -110,6 +115,46 @@ sub tcp {
     );
     close $listener;
     return $class->_remember( $name, pid => $pid, port => $port );
+}
+
+# A scripted datagram server on 127.0.0.1, [::1] where there is IPv6, and a unix
+# socket. Each datagram is one call of $answer with it and its sender's address as
+# text, which returns the datagrams to send back; [ SECONDS, DATAGRAM ] is sent later.
+sub udp {
+    my ( $class, $name, $answer ) = @_;
+    my $port = reserve_port();
+    my $path = _dir() . '/' . lc($name) . '.dgram';
+    my @sockets = map { IO::Socket::IP->new( LocalHost => $_, LocalPort => $port, Proto => 'udp' ) || () }
+        qw( 127.0.0.1 ::1 );
+    push @sockets, IO::Socket::UNIX->new( Local => $path, Type => SOCK_DGRAM ) || ();
+    die "cannot listen on UDP port $port and $path: $!\n" if @sockets < 2;
+    my $pid = spawn_helper( sub { _serve_datagrams( $answer, @sockets ) } );
+    close $_ for @sockets;
+    return $class->_remember( $name, pid => $pid, port => $port, sock => $path );
+}
+
+sub _serve_datagrams {
+    my ( $answer, @sockets ) = @_;
+    my $select = IO::Select->new(@sockets);
+    my @later;    # [ due, socket, address, datagram ]
+    while (1) {
+        @later = sort { $a->[0] <=> $b->[0] } @later;
+        while ( @later && $later[0][0] <= time ) {
+            my ( undef, $socket, $to, $datagram ) = @{ shift @later };
+            $socket->send( $datagram, 0, $to );
+        }
+        my $pause = @later ? $later[0][0] - time : undef;
+        for my $socket ( $select->can_read( defined $pause && $pause < 0 ? 0 : $pause ) ) {
+            my $from = $socket->recv( my $datagram, 65_536 );
+            next if !defined $from;
+            my $sender = $socket->isa('IO::Socket::IP') ? $socket->peerhost . ' ' . $socket->peerport : 'unix';
+            for ( $answer->( $datagram, $sender ) ) {
+                my ( $delay, $text ) = ref $_ ? @$_ : ( 0, $_ );
+                push @later, [ time + $delay, $socket, $from, $text ];
+            }
+        }
+    }
+    return;
 }
 
 # A DNS server with scripted answers: see Test::Nginx::DNS for their forms. Sets

@@ -107,6 +107,7 @@ my %COMMAND = (
     },
     repeat => sub {
         my ( $socket, $pause, $text ) = @_;
+        return _fill( $socket, 1e15, $text x 64 ) if !$pause;
         sleep $pause while _send( $socket, $text );
     },
     wait  => sub { sleep $_[1] },
@@ -166,8 +167,8 @@ sub _send {
 }
 
 sub _fill {
-    my ( $socket, $n ) = @_;
-    my $chunk = '0123456789abcdef' x 65_536;
+    my ( $socket, $n, $chunk ) = @_;
+    $chunk = '0123456789abcdef' x 65_536 if !defined $chunk;
     while ( $n > 0 ) {
         my $size = $n < length $chunk ? $n : length $chunk;
         _send( $socket, substr $chunk, 0, $size ) or return;
