@@ -1,5 +1,6 @@
 //! Safe wrappers over nginx. Implements what `sock` asks of a backend.
 
+pub mod address;
 pub mod body;
 pub mod conf;
 pub mod connection;
@@ -17,5 +18,6 @@ pub mod process;
 pub mod request;
 pub mod resolver;
 pub mod sockopt;
+pub mod ssl;
 pub mod text;
 pub mod variable;

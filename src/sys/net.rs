@@ -1,11 +1,13 @@
 //! The network as one handler sees it.
 
+use std::mem::ManuallyDrop;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use ngx::ffi::{ngx_exiting, ngx_log_t, ngx_terminate};
 
-use super::connection::{ConnectFailed, Connection, RawAddress, log_for};
+use super::address::RawAddress;
+use super::connection::{ConnectFailed, Connection, log_for};
 use super::context::Context;
 use super::datagram::Datagram;
 use super::event::{Sleep, now_msec};
@@ -18,9 +20,10 @@ use crate::sock::{Address, DatagramNet, Error, Idle, Net, Pools, ResolveError, S
 /// The keepalive pools of this worker.
 pub fn pools() -> Pools<Idle<Link>> {
     thread_local! {
-        static POOLS: Pools<Idle<Link>> = Pools::new();
+        // Not dropped when the process exits: nginx has gone by then.
+        static POOLS: ManuallyDrop<Pools<Idle<Link>>> = ManuallyDrop::new(Pools::new());
     }
-    POOLS.with(Clone::clone)
+    POOLS.with(|pools| Pools::clone(pools))
 }
 
 /// Whether the worker is leaving: idle connections are not kept any more.

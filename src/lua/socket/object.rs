@@ -4,7 +4,7 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 
 use super::owned::{any_socket, buffers, own_socket, push_object};
-use super::{connect, log_failure, options, receive, send};
+use super::{connect, log_failure, options, receive, send, tls};
 use crate::conf;
 use crate::rt::Millis;
 use crate::sock::Timeouts;
@@ -38,6 +38,7 @@ pub fn push_metatable(state: &mut State) {
     state.set_function("getoption", options::getoption);
     state.set_function("getfd", options::getfd);
     state.set_function("close", close);
+    tls::open(state);
     state.raw_set_field(-2, "__index");
 }
 
