@@ -9,6 +9,7 @@ mod fields;
 mod header;
 mod log;
 mod output;
+pub mod re;
 mod req;
 mod scratch;
 mod socket;
@@ -37,6 +38,7 @@ pub fn open(state: &mut State) {
     time::open(state);
     header::open(state);
     uri::open(state);
+    re::open(state);
     req::open(state);
     var::open(state);
     fields::open(state);

@@ -38,6 +38,10 @@ pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
     if main.conf.source_count() == 0 {
         return Ok(());
     }
+    lua::re::configure(
+        main.conf.regex_cache_max_entries,
+        main.conf.regex_match_limit,
+    );
     let vm = conf
         .in_new_cycle(|| fresh_vm(main))
         .map_err(|e| report(conf, &e))?;
