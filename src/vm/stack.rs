@@ -6,6 +6,7 @@ use std::ptr;
 
 use super::ffi;
 use super::function::Throw;
+use super::sched;
 
 /// Type of a Lua value, as `type()` names it (`None` where no value stands).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -201,6 +202,25 @@ impl State {
         (!p.is_null()).then(|| p.addr())
     }
 
+    /// The pointer that a light userdata is, or that a cdata holds (`void *`
+    /// and its like); None for other values and for null.
+    pub fn pointer(&self, idx: c_int) -> Option<usize> {
+        match self.type_of(idx) {
+            Type::LightUserdata => self.light(idx),
+            Type::Cdata => {
+                // SAFETY: LuaJIT gives the address of the cdata's payload,
+                // which is never smaller than a machine word.
+                let pointer = unsafe {
+                    ffi::lua_topointer(self.l, idx)
+                        .cast::<usize>()
+                        .read_unaligned()
+                };
+                (pointer != 0).then_some(pointer)
+            }
+            _ => None,
+        }
+    }
+
     /// Pushes a copy of the value at `idx`.
     pub fn push_value(&self, idx: c_int) {
         // SAFETY: as push_nil.
@@ -321,10 +341,11 @@ impl State {
         unsafe { ffi::lua_getmetatable(self.l, idx) != 0 }
     }
 
-    /// Whether the current function may be suspended here.
+    /// Whether the scheduler can suspend the current function: there is no C
+    /// function below it that called back into Lua, or resumed a coroutine.
     pub fn is_yieldable(&self) -> bool {
         // SAFETY: `l` is live.
-        unsafe { ffi::lua_isyieldable(self.l) != 0 }
+        sched::runs(self.l) && unsafe { ffi::lua_isyieldable(self.l) != 0 }
     }
 
     /// Pops a value and anchors it in the registry.
