@@ -91,12 +91,10 @@ impl RequestHandler {
     /// The request ends: whatever still waits is cancelled.
     fn end(&self) {
         let entry = self.entry.borrow_mut().take();
-        sched::deferred(|| {
-            if let Some(thread) = entry {
-                sched::kill(&thread);
-            }
-            self.context.end();
-        });
+        if let Some(thread) = entry {
+            sched::kill(&thread);
+        }
+        self.context.end();
     }
 }
 

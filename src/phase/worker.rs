@@ -18,6 +18,9 @@ use crate::vm::sched;
 pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard((), || {
         sched::set_poster(post_ready);
+        if std::env::var_os("NGX_COSOCKET_GC_STRESS").is_some_and(|value| value == "1") {
+            sched::stress_collector();
+        }
         // SAFETY: nginx passes the live cycle.
         if let Some(main) = CosocketModule::main_conf(unsafe { &*cycle })
             && let (Some(vm), Some(source)) = (main.vm.get(), &main.conf.init_worker)
@@ -39,10 +42,15 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 /// nginx calls it with the live cycle.
 pub unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {}
 
-/// Has the threads that became ready resumed once the current event is done.
-fn post_ready() {
+/// Has the threads that became ready resumed when it is their turn.
+fn post_ready(turn: sched::Turn) {
     thread_local! {
         static READY: Posted = Posted::new(sched::run_ready);
     }
-    READY.with(|ready| ready.post(Turn::This));
+    READY.with(|ready| {
+        ready.post(match turn {
+            sched::Turn::Soon => Turn::This,
+            sched::Turn::AfterEvents => Turn::Next,
+        });
+    });
 }

@@ -18,7 +18,7 @@ use ngx::ffi::{
 };
 
 use super::entry::{cycle_log, guard};
-use crate::rt::Millis;
+use crate::rt::{Millis, wake_now};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
 
 /// A connection that nginx's event loop watches.
@@ -296,7 +296,7 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
         if let Some(key) = idle {
             super::net::pools().on_idle_event(key);
         } else if let Some(waker) = waker {
-            waker.wake();
+            wake_now(waker);
         }
     });
 }

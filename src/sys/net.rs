@@ -1,5 +1,6 @@
 //! The network as one handler sees it.
 
+use std::mem::ManuallyDrop;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -17,9 +18,10 @@ use crate::sock::{Address, DatagramNet, Error, Idle, Net, Pools, ResolveError, S
 /// The keepalive pools of this worker.
 pub fn pools() -> Pools<Idle<Connection>> {
     thread_local! {
-        static POOLS: Pools<Idle<Connection>> = Pools::new();
+        // Not dropped when the process exits: nginx has gone by then.
+        static POOLS: ManuallyDrop<Pools<Idle<Connection>>> = ManuallyDrop::new(Pools::new());
     }
-    POOLS.with(Clone::clone)
+    POOLS.with(|pools| Pools::clone(pools))
 }
 
 /// Whether the worker is leaving: idle connections are not kept any more.

@@ -19,6 +19,7 @@ use ngx::ffi::{
 
 use super::headers::wants_default_type;
 use super::request::Request;
+use crate::rt::wake_now;
 
 /// Pending bytes that make [`Output::write`] hand them to the filters.
 const PUSH_SIZE: usize = 16 * 1024;
@@ -490,6 +491,6 @@ pub fn on_writable(r: Request, output: &Output) {
         }
     }
     if let Some(waker) = waker {
-        waker.wake();
+        wake_now(waker);
     }
 }

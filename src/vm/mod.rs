@@ -9,10 +9,13 @@ mod ffi;
 mod function;
 mod guard;
 mod op;
+mod protect;
 pub mod sched;
 mod stack;
 mod state;
 mod syntax;
+mod trace;
+mod unwind;
 mod userdata;
 
 pub use chunk::{Chunk, ChunkKey};

@@ -6,19 +6,30 @@
 //! thread's id, so a wake that comes too late finds nothing and does nothing.
 //!
 //! Lua runs nested only where nginx calls a handler from inside a call that
-//! Lua made; a wake that happens while Lua runs is put on the ready queue.
+//! Lua made. What is woken runs at once only where an event's handler has
+//! nothing else to do (see [`crate::rt::wake_now`]); otherwise it is put on the
+//! ready queue.
+//!
+//! Out here no Lua function catches errors, so calls into Lua that may raise
+//! one are made inside of `protect`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::mem::ManuallyDrop;
 use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use super::chunk::Chunk;
+use super::coroutine;
 use super::ffi;
+use super::function::panic_message;
 use super::op::Parked;
-use super::stack::{State, Type};
+use super::stack::State;
 use super::state::{Coroutine, Vm};
+use super::trace::describe_error;
+use super::unwind::{Payload, catch_panic};
+use crate::rt::may_run_now;
 
 /// What a handler runs in: a request, a worker hook, a timer.
 pub trait Host {
@@ -70,8 +81,6 @@ impl ThreadId {
 /// A light thread.
 pub struct Thread {
     id: ThreadId,
-    // Dropped after everything that refers to the Lua state.
-    vm: Rc<Vm>,
     host: Rc<dyn Host>,
     base: Coroutine,
     /// Coroutines above the base that are being resumed, each anchored in
@@ -80,6 +89,8 @@ pub struct Thread {
     parked: RefCell<Option<Box<dyn Parked>>>,
     /// Lua code got hold of the base coroutine, so it cannot be recycled.
     escaped: Cell<bool>,
+    // Dropped after everything that refers to the Lua state.
+    vm: Rc<Vm>,
 }
 
 impl Thread {
@@ -108,6 +119,10 @@ struct Slot {
     thread: Option<Rc<Thread>>,
 }
 
+/// Values that a coroutine which waits has room for: Lua promises 20 slots to
+/// the function that yielded, whose own values are few.
+pub(super) const FREE_SLOTS: c_int = 10;
+
 /// Why the running coroutine yielded.
 enum Request {
     /// Not through a function of ours: treated as `coroutine.yield`.
@@ -126,17 +141,33 @@ struct Scheduler {
     ready: RefCell<VecDeque<ThreadId>>,
     /// Coroutines that are in some thread's chain, by address.
     active: RefCell<HashMap<usize, ThreadId>>,
-    post: Cell<Option<fn()>>,
-    /// Lua's collector is at work: nothing may be resumed inside of it.
-    deferred: Cell<bool>,
+    post: Cell<Option<fn(Turn)>>,
+    /// Collect all garbage before each resume.
+    gc_stress: Cell<bool>,
+}
+
+/// When the ready queue is to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Once the current event is done.
+    Soon,
+    /// After new events were taken in.
+    AfterEvents,
 }
 
 thread_local! {
-    static SCHED: Scheduler = Scheduler::default();
+    // Not dropped when the process exits: nginx has gone by then.
+    static SCHED: ManuallyDrop<Scheduler> = ManuallyDrop::default();
 }
 
-/// Says how to have [`run_ready`] called soon, from the event loop.
-pub fn set_poster(post: fn()) {
+/// Finds code that relies on garbage staying where it is: from now on all of
+/// it is collected before Lua is resumed.
+pub fn stress_collector() {
+    SCHED.with(|s| s.gc_stress.set(true));
+}
+
+/// Says how to have [`run_ready`] called from the event loop.
+pub fn set_poster(post: fn(Turn)) {
     SCHED.with(|s| s.post.set(Some(post)));
 }
 
@@ -164,12 +195,10 @@ pub fn start(
     host: Rc<dyn Host>,
     chunk: &Chunk<'_>,
 ) -> Result<(Rc<Thread>, Option<Outcome>), String> {
-    let function = vm.load(chunk)?;
-    let base = vm.take_coroutine();
-    // SAFETY: the coroutine is anchored and belongs to the live VM.
-    unsafe { State::from_raw(base.l) }.push_anchored(function);
+    let base = vm.prepare(chunk)?;
     let thread = SCHED.with(|s| s.insert(vm, host, base));
-    let outcome = run(&thread, 0);
+    let outcome =
+        catch_panic(|| run(&thread, 0)).unwrap_or_else(|payload| Some(abort(&thread, &payload)));
     Ok((thread, outcome))
 }
 
@@ -203,6 +232,12 @@ pub(super) fn is_active(l: *mut ffi::lua_State) -> bool {
     SCHED.with(|s| s.active.borrow().contains_key(&l.addr()))
 }
 
+/// Whether `l` is what the scheduler runs, and not a coroutine that a C
+/// function resumed on top of that.
+pub(super) fn runs(l: *mut ffi::lua_State) -> bool {
+    SCHED.with(|s| s.current.borrow().as_ref().is_some_and(|t| t.top() == l))
+}
+
 /// Lua code got hold of the running coroutine.
 pub(super) fn mark_escaped(l: *mut ffi::lua_State) {
     if let Some(thread) = current()
@@ -212,57 +247,79 @@ pub(super) fn mark_escaped(l: *mut ffi::lua_State) {
     }
 }
 
-/// Runs `f` where no Lua code can run, in Lua's collector or amid nginx
-/// freeing a request: whom it wakes is resumed later.
-pub fn deferred<R>(f: impl FnOnce() -> R) -> R {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            SCHED.with(|s| s.deferred.set(self.0));
-        }
-    }
-    let _restore = Restore(SCHED.with(|s| s.deferred.replace(true)));
-    f()
-}
-
-/// Polls what the thread waits for, and resumes it when that is complete.
-/// While Lua runs, it is only put on the ready queue.
+/// Polls what the thread waits for, and resumes it when that is complete: at
+/// once where that is allowed, else from the event loop.
 pub fn wake(id: ThreadId) {
-    if in_handler() || SCHED.with(|s| s.deferred.get()) {
-        make_ready(id);
-        return;
-    }
-    let Some(thread) = SCHED.with(|s| s.get(id)) else {
-        return;
-    };
-    let Some(mut op) = thread.parked.borrow_mut().take() else {
-        return;
-    };
-    let entered = Entered::new(&thread);
-    // SAFETY: the coroutine is anchored and its VM alive.
-    let mut state = unsafe { State::from_raw(thread.top()) };
-    let waker = waker(id);
-    let polled = op.poll(&mut Context::from_waker(&waker), &mut state);
-    match polled {
-        Poll::Pending => {
-            *thread.parked.borrow_mut() = Some(op);
-        }
-        Poll::Ready(n) => {
-            drop(op);
-            drop(entered);
-            resume(&thread, n);
-        }
+    if may_run_now() && !in_handler() {
+        advance(id);
+    } else {
+        make_ready(id, Turn::Soon);
     }
 }
 
-/// Wakes a thread later, from the event loop.
-pub fn make_ready(id: ThreadId) {
+fn make_ready(id: ThreadId, turn: Turn) {
     SCHED.with(|s| {
         s.ready.borrow_mut().push_back(id);
         if let Some(post) = s.post.get() {
-            post();
+            post(turn);
         }
     });
+}
+
+fn advance(id: ThreadId) {
+    let Some(thread) = SCHED.with(|s| s.get(id)) else {
+        return;
+    };
+    let Some(op) = thread.parked.borrow_mut().take() else {
+        return;
+    };
+    let outcome =
+        catch_panic(|| poll(&thread, op)).unwrap_or_else(|payload| Some(abort(&thread, &payload)));
+    if let Some(outcome) = outcome {
+        thread.host.ended(outcome);
+    }
+}
+
+/// Polls what the thread waits for; when that is complete runs the thread
+/// until it waits again (None) or ends.
+fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Option<Outcome> {
+    let entered = Entered::new(thread);
+    // SAFETY: the coroutine is anchored and its VM alive.
+    let mut state = unsafe { State::from_raw(thread.top()) };
+    let waker = waker(thread.id);
+    let mut context = Context::from_waker(&waker);
+    match thread.vm.protect(|_| op.poll(&mut context, &mut state)) {
+        Ok(Poll::Pending) => {
+            if SCHED.with(|s| s.get(thread.id)).is_some() {
+                *thread.parked.borrow_mut() = Some(op);
+            }
+            None
+        }
+        Ok(Poll::Ready(n)) => {
+            drop(op);
+            drop(entered);
+            run(thread, n)
+        }
+        Err(message) => {
+            drop(op);
+            drop(entered);
+            Some(fail(thread, &message))
+        }
+    }
+}
+
+/// A panic ends the thread.
+fn abort(thread: &Rc<Thread>, payload: &Payload) -> Outcome {
+    let message = panic_message(&**payload);
+    fail(thread, &format!("internal error: panicked: {message}"))
+}
+
+/// Ends the thread with an error that is not one of its code.
+fn fail(thread: &Rc<Thread>, message: &str) -> Outcome {
+    let text = format!("lua entry thread aborted: {message}");
+    thread.host.log_error(text.as_bytes());
+    finish(thread, false);
+    Outcome::Error
 }
 
 /// Wakes those threads that were ready when it was called.
@@ -272,13 +329,7 @@ pub fn run_ready() {
         let Some(id) = SCHED.with(|s| s.ready.borrow_mut().pop_front()) else {
             return;
         };
-        wake(id);
-    }
-}
-
-fn resume(thread: &Rc<Thread>, nargs: c_int) {
-    if let Some(outcome) = run(thread, nargs) {
-        thread.host.ended(outcome);
+        advance(id);
     }
 }
 
@@ -288,6 +339,9 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Option<Outcome> {
     let mut l = thread.top();
     let outcome = loop {
         SCHED.with(|s| *s.request.borrow_mut() = None);
+        if SCHED.with(|s| s.gc_stress.get()) {
+            thread.vm.collect_garbage();
+        }
         // SAFETY: `l` is the anchored last coroutine of the chain; function
         // and arguments, or results of the yield, stand on its stack.
         let status = unsafe { ffi::lua_resume_(l, nargs) };
@@ -313,7 +367,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Option<Outcome> {
                     // SAFETY: as above.
                     unsafe { ffi::lua_settop(l, 0) };
                     *thread.parked.borrow_mut() = Some(Box::new(Yielded));
-                    make_ready(thread.id);
+                    make_ready(thread.id, Turn::AfterEvents);
                     thread.host.suspended();
                     return None;
                 }
@@ -324,7 +378,13 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Option<Outcome> {
             },
             (status, _) => {
                 if thread.chain.borrow().is_empty() {
-                    thread.host.log_error(&describe_error(thread, status));
+                    // SAFETY: the coroutine has just died of an error.
+                    let text = thread
+                        .vm
+                        .protect(|main| unsafe { describe_error(l, status, main.raw()) });
+                    let text =
+                        text.unwrap_or_else(|e| format!("lua entry thread aborted: {e}").into());
+                    thread.host.log_error(&text);
                     break Outcome::Error;
                 }
                 match return_to_parent(thread, false) {
@@ -349,15 +409,14 @@ fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c
     // release() below, the parent by its own place in the chain.
     let n = unsafe {
         let n = if ok { ffi::lua_gettop(child.l) } else { 1 };
-        ffi::lua_pushboolean(parent, ok.into());
-        if ffi::lua_checkstack(parent, n) == 0 {
-            ffi::lua_settop(parent, -2);
-            ffi::lua_pushboolean(parent, 0);
-            State::from_raw(parent).push_bytes("too many results to resume");
-            2
-        } else {
+        if n <= FREE_SLOTS || thread.vm.fits(parent, n + 1) {
+            ffi::lua_pushboolean(parent, ok.into());
             ffi::lua_xmove(child.l, parent, n);
             n + 1
+        } else {
+            ffi::lua_pushboolean(parent, 0);
+            ffi::lua_pushnil(parent);
+            2
         }
     };
     thread.vm.state().release(child.anchor);
@@ -385,15 +444,16 @@ fn finish(thread: &Rc<Thread>, clean: bool) {
     let chain = std::mem::take(&mut *thread.chain.borrow_mut());
     for co in &chain {
         SCHED.with(|s| s.active.borrow_mut().remove(&co.l.addr()));
+        // Code of the user may have it, and must not go on with it.
+        coroutine::abandon(&thread.vm, *co);
         thread.vm.state().release(co.anchor);
     }
     SCHED.with(|s| s.active.borrow_mut().remove(&thread.base.l.addr()));
-    let clean = clean && !thread.escaped.get();
-    if clean {
-        // SAFETY: the coroutine is anchored and finished.
-        unsafe { ffi::lua_settop(thread.base.l, 0) };
+    if thread.escaped.get() && !clean {
+        coroutine::abandon(&thread.vm, thread.base);
     }
-    thread.vm.give_coroutine(thread.base, clean);
+    let reusable = clean && !thread.escaped.get();
+    thread.vm.give_coroutine(thread.base, reusable);
 }
 
 impl Scheduler {
@@ -489,71 +549,4 @@ fn waker(id: ThreadId) -> Waker {
     // any time and in any number; a worker has one thread only, so that the
     // waker never reaches another one.
     unsafe { Waker::from_raw(RawWaker::new(token, &WAKER)) }
-}
-
-/// Text of the error value on the top of the stack.
-pub(super) fn message_of(state: &State) -> String {
-    match state.bytes(-1) {
-        Some(text) => String::from_utf8_lossy(text).into_owned(),
-        None => "unknown reason".into(),
-    }
-}
-
-/// Message handler: the error value of the running function with a traceback.
-pub(super) fn traceback_of(state: &mut State) -> Vec<u8> {
-    let message = message_of(state);
-    let mut text = message.into_bytes();
-    text.push(b'\n');
-    text.extend_from_slice(&traceback(state.raw(), state.raw(), 1));
-    text
-}
-
-/// LuaJIT's traceback of `of`, made on the stack `on`.
-fn traceback(on: *mut ffi::lua_State, of: *mut ffi::lua_State, level: c_int) -> Vec<u8> {
-    // SAFETY: both states are live; the string is taken off again.
-    let mut state = unsafe {
-        ffi::luaL_traceback(on, of, std::ptr::null(), level);
-        State::from_raw(on)
-    };
-    let text = state.bytes(-1).unwrap_or_default().to_vec();
-    state.pop(1);
-    text
-}
-
-/// Text of the error value that a dead coroutine left on its top; an object
-/// may have a `__tostring` of its own, which runs on the stack `main`.
-fn error_message(dead: &State, main: &mut State) -> String {
-    if dead.type_of(-1) != Type::Table || !main.reserve(4) {
-        return message_of(dead);
-    }
-    let top = main.top();
-    dead.push_value(-1);
-    // SAFETY: both are live stacks of one VM with room for the value.
-    unsafe { ffi::lua_xmove(dead.raw(), main.raw(), 1) };
-    let message = match main.call_tostring(-1) {
-        Ok(true) => message_of(main),
-        Ok(false) | Err(_) => message_of(dead),
-    };
-    main.set_top(top);
-    message
-}
-
-/// The line that error.log gets for an error that nothing caught.
-fn describe_error(thread: &Thread, status: c_int) -> Vec<u8> {
-    let kind = match status {
-        ffi::LUA_ERRMEM => "memory allocation error",
-        ffi::LUA_ERRSYNTAX => "syntax error",
-        ffi::LUA_ERRERR => "error handler error",
-        _ => "runtime error",
-    };
-    let l = thread.base.l;
-    // SAFETY: the coroutine died with the error value on its top; it is
-    // anchored until finish().
-    let state = unsafe { State::from_raw(l) };
-    let message = error_message(&state, &mut thread.vm.state());
-    let mut text = format!("lua entry thread aborted: {kind}: {message}").into_bytes();
-    text.extend_from_slice(b"\nstack traceback:\ncoroutine 0:");
-    let trace = traceback(thread.vm.state().raw(), l, 0);
-    text.extend_from_slice(trace.strip_prefix(b"stack traceback:").unwrap_or(&trace));
-    text
 }
