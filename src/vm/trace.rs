@@ -40,6 +40,7 @@ fn traceback(on: *mut ffi::lua_State, of: *mut ffi::lua_State, level: c_int) -> 
 /// `l` must be a live coroutine that died with its error value on the top, and
 /// `main` another live stack of its VM.
 pub(super) unsafe fn describe_error(
+    thread: &str,
     l: *mut ffi::lua_State,
     status: c_int,
     main: *mut ffi::lua_State,
@@ -52,7 +53,7 @@ pub(super) unsafe fn describe_error(
     };
     // SAFETY: by the caller's promise.
     let message = unsafe { error_message(&State::from_raw(l), &mut State::from_raw(main)) };
-    let mut text = format!("lua entry thread aborted: {kind}: {message}").into_bytes();
+    let mut text = format!("lua {thread} thread aborted: {kind}: {message}").into_bytes();
     text.extend_from_slice(b"\nstack traceback:\ncoroutine 0:");
     let trace = traceback(main, l, 0);
     text.extend_from_slice(trace.strip_prefix(b"stack traceback:").unwrap_or(&trace));
