@@ -45,6 +45,13 @@ impl Light {
         self.fate.set(Fate::Ended(ok));
         self.waiter.take()
     }
+
+    /// Gives what came of it, and stands on the coroutine at `idx`, to the
+    /// one who waited.
+    fn take(&self, state: &mut State, idx: c_int, ok: bool) -> c_int {
+        self.fate.set(Fate::Gone);
+        push_results(state, idx, ok)
+    }
 }
 
 /// What makes a thread a light one.
@@ -271,14 +278,21 @@ pub fn wait(state: &mut State) -> LuaResult {
                 "only the parent coroutine can wait on the thread",
             ));
         }
-        if light.fate.get() == Fate::Gone {
-            return Ok(Ret::Values(
-                state.push_nil_err("already waited or killed"),
-            ));
+        match light.fate.get() {
+            Fate::Running => lights.push(light),
+            Fate::Ended(ok) => return Ok(Ret::Values(light.take(state, idx, ok))),
+            Fate::Gone => {
+                return Ok(Ret::Values(state.push_nil_err("already waited or killed")));
+            }
         }
-        lights.push(light);
     }
-    run_op(state, Waiting { lights, thread: thread.id() })
+    run_op(
+        state,
+        Waiting {
+            lights,
+            thread: thread.id(),
+        },
+    )
 }
 
 /// Waits until one of some light threads, which stand from index 1 on the
@@ -292,8 +306,7 @@ impl Parked for Waiting {
     fn poll(&mut self, _cx: &mut Context<'_>, state: &mut State) -> Poll<c_int> {
         for (idx, light) in (1..).zip(&self.lights) {
             if let Fate::Ended(ok) = light.fate.get() {
-                light.fate.set(Fate::Gone);
-                return Poll::Ready(push_results(state, idx, ok));
+                return Poll::Ready(light.take(state, idx, ok));
             }
         }
         for light in &self.lights {
