@@ -6,7 +6,7 @@ use super::location::LocConf;
 use super::main::MainConf;
 use super::source::CodePhase;
 use crate::sys::conf::kind::{
-    BLOCK, FLAG, HTTP, LOCATION, LOCATION_IF, NO_ARGS, SERVER, TAKES_ONE,
+    BLOCK, FLAG, HTTP, LOCATION, LOCATION_IF, NO_ARGS, SERVER, TAKES_MANY, TAKES_ONE, TAKES_TWO,
 };
 
 /// One directive.
@@ -37,6 +37,16 @@ pub enum Action {
     Size(fn(&mut LocConf) -> &mut Option<usize>, usize),
     /// A plain number.
     Number(fn(&mut LocConf) -> &mut Option<usize>),
+    /// A word.
+    Text(fn(&mut LocConf) -> &mut Option<Vec<u8>>),
+    /// The name of a file, relative to nginx's prefix.
+    Path(fn(&mut LocConf) -> &mut Option<Vec<u8>>),
+    /// A word; the directive may be repeated.
+    TextList(fn(&mut LocConf) -> &mut Option<Vec<Vec<u8>>>),
+    /// `lua_ssl_protocols`
+    Protocols,
+    /// `lua_ssl_conf_command`: two words; may be repeated.
+    SslCommand,
 }
 
 /// How a directive gives its code.
@@ -52,11 +62,13 @@ pub enum CodeForm {
 
 /// Where most settings may stand.
 const ANYWHERE: usize = HTTP | SERVER | LOCATION | LOCATION_IF;
+/// Where TLS settings may stand.
+const NOT_IN_IF: usize = HTTP | SERVER | LOCATION;
 /// Where content code may stand.
 const IN_LOCATION: usize = LOCATION | LOCATION_IF;
 
 /// Every directive of the module.
-pub static DIRECTIVES: [Directive; 33] = [
+pub static DIRECTIVES: [Directive; 42] = [
     quoted(c"init_by_lua", HTTP, CodePhase::Init),
     block(c"init_by_lua_block", HTTP, CodePhase::Init),
     file(c"init_by_lua_file", HTTP, CodePhase::Init),
@@ -132,7 +144,53 @@ pub static DIRECTIVES: [Directive; 33] = [
         kind: ANYWHERE | TAKES_ONE,
         action: Action::Number(|loc| &mut loc.socket.pool_size),
     },
+    Directive {
+        name: c"lua_ssl_protocols",
+        kind: NOT_IN_IF | TAKES_MANY,
+        action: Action::Protocols,
+    },
+    ssl(
+        c"lua_ssl_ciphers",
+        Action::Text(|loc| &mut loc.ssl.settings.ciphers),
+    ),
+    ssl(
+        c"lua_ssl_verify_depth",
+        Action::Number(|loc| &mut loc.ssl.settings.verify_depth),
+    ),
+    ssl(
+        c"lua_ssl_certificate",
+        Action::TextList(|loc| &mut loc.ssl.settings.certificates),
+    ),
+    ssl(
+        c"lua_ssl_certificate_key",
+        Action::TextList(|loc| &mut loc.ssl.settings.certificate_keys),
+    ),
+    ssl(
+        c"lua_ssl_trusted_certificate",
+        Action::Text(|loc| &mut loc.ssl.settings.trusted_certificate),
+    ),
+    ssl(
+        c"lua_ssl_crl",
+        Action::Text(|loc| &mut loc.ssl.settings.crl),
+    ),
+    ssl(
+        c"lua_ssl_key_log",
+        Action::Path(|loc| &mut loc.ssl.settings.key_log),
+    ),
+    Directive {
+        name: c"lua_ssl_conf_command",
+        kind: NOT_IN_IF | TAKES_TWO,
+        action: Action::SslCommand,
+    },
 ];
+
+const fn ssl(name: &'static CStr, action: Action) -> Directive {
+    Directive {
+        name,
+        kind: NOT_IN_IF | TAKES_ONE,
+        action,
+    }
+}
 
 const fn quoted(name: &'static CStr, contexts: usize, phase: CodePhase) -> Directive {
     Directive {

@@ -103,15 +103,16 @@ unsafe extern "C" fn merge_loc_conf(
 ) -> *mut c_char {
     // SAFETY: nginx passes its live parser.
     let mut conf = unsafe { Conf::new(cf) };
-    let merged = guarded(&mut conf, |_| {
+    let merged = guarded(&mut conf, |conf| {
         // SAFETY: both are what `create_loc_conf` made, for different levels.
         let (parent, child) =
             unsafe { (&*parent.cast::<LocConf>(), &mut *child.cast::<LocConf>()) };
         child.merge(parent);
+        child.ssl.prepare(&parent.ssl, conf)
     });
     match merged {
-        Some(()) => ptr::null_mut(),
-        None => DIRECTIVE_FAILED,
+        Some(Ok(())) => ptr::null_mut(),
+        _ => DIRECTIVE_FAILED,
     }
 }
 

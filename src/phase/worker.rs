@@ -9,6 +9,7 @@ use crate::sys::context::{self, Context};
 use crate::sys::entry::guard;
 use crate::sys::event::{Posted, Turn};
 use crate::sys::log::{self, Level};
+use crate::sys::net;
 use crate::vm::sched;
 
 /// Runs when a worker starts.
@@ -18,16 +19,17 @@ use crate::vm::sched;
 pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard((), || {
         sched::set_poster(post_ready);
-        if std::env::var_os("NGX_COSOCKET_GC_STRESS").is_some_and(|value| value == "1") {
-            sched::stress_collector();
-        }
         // SAFETY: nginx passes the live cycle.
         if let Some(main) = CosocketModule::main_conf(unsafe { &*cycle })
             && let (Some(vm), Some(source)) = (main.vm.get(), &main.conf.init_worker)
         {
-            context::set_current(Some(Context::new(None, "init_worker")));
+            let context = Context::new(None, "init_worker");
+            context::set_current(Some(context.clone()));
             let result = install::run_hook(vm, source);
             context::set_current(None);
+            if let Some(anchor) = context.set_lua_table(None) {
+                vm.release(anchor);
+            }
             if let Err(message) = result {
                 log::cycle(Level::Error, format!("init_worker_by_lua error: {message}"));
             }
@@ -36,11 +38,17 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     NGX_OK as ngx_int_t
 }
 
-/// Runs when a worker ends.
+/// Runs when a worker ends: closes what thread-local destructors would close
+/// when nginx has freed its memory already.
 ///
 /// # Safety
 /// nginx calls it with the live cycle.
-pub unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {}
+pub unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
+    guard((), || {
+        sched::kill_all();
+        net::pools().close_idle();
+    });
+}
 
 /// Has the threads that became ready resumed when it is their turn.
 fn post_ready(turn: sched::Turn) {

@@ -165,6 +165,17 @@ impl<I: Poolable> Pools<I> {
         drop(item);
     }
 
+    /// Closes all idle connections: the worker ends.
+    pub fn close_idle(&self) {
+        let names: Vec<Rc<[u8]>> = self.0.borrow().by_name.keys().cloned().collect();
+        for name in names {
+            while let Some((lease, item)) = self.take_idle(&name) {
+                drop(item);
+                drop(lease);
+            }
+        }
+    }
+
     /// The number of pools that live.
     pub fn len(&self) -> usize {
         self.0.borrow().all.len()

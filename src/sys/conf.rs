@@ -37,6 +37,10 @@ pub mod kind {
     pub const NO_ARGS: usize = nginx_sys::NGX_CONF_NOARGS as usize;
     /// Takes one argument.
     pub const TAKES_ONE: usize = nginx_sys::NGX_CONF_TAKE1 as usize;
+    /// Takes two arguments.
+    pub const TAKES_TWO: usize = nginx_sys::NGX_CONF_TAKE2 as usize;
+    /// Takes one argument or more.
+    pub const TAKES_MANY: usize = nginx_sys::NGX_CONF_1MORE as usize;
     /// Takes `on` or `off`.
     pub const FLAG: usize = nginx_sys::NGX_CONF_FLAG as usize;
 }
@@ -303,7 +307,7 @@ impl<'cf> Conf<'cf> {
         Some(value)
     }
 
-    fn pool_string(&self, text: &[u8]) -> Option<ngx_str_t> {
+    pub(super) fn pool_string(&self, text: &[u8]) -> Option<ngx_str_t> {
         // SAFETY: the pool lives as long as the configuration.
         let data = unsafe { ngx_pnalloc(self.cf.as_ref().pool, text.len() + 1) };
         let data = NonNull::new(data.cast::<u8>())?;

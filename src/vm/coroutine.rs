@@ -9,7 +9,7 @@ use super::ffi;
 use super::function::{LuaResult, Ret, Throw};
 use super::sched::{self, light};
 use super::stack::{State, Type};
-use super::state::{Coroutine, Vm, run_builtin};
+use super::state::{Coroutine, Vm};
 
 /// Arguments: resume, yield, status, running for handlers; a function that
 /// tells whether the running coroutine is one of a handler. That is asked at
@@ -72,7 +72,7 @@ pub(super) fn install(state: &mut State) -> Result<(), String> {
         state.push_bool(sched::runs(state.raw()));
         Ok(Ret::Values(1))
     });
-    run_builtin(state, SOURCE, c"=coroutine", 5, 0)
+    state.run_builtin(SOURCE, c"=coroutine", 5, 0)
 }
 
 /// The coroutine at argument 1.

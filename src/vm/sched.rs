@@ -284,6 +284,18 @@ fn kill_light(l: *mut ffi::lua_State) {
     }
 }
 
+/// Ends all handlers; nobody hears of that.
+pub fn kill_all() {
+    let threads: Vec<_> = SCHED.with(|s| {
+        let slots = s.slots.borrow();
+        slots
+            .iter()
+            .filter_map(|slot| slot.thread.clone())
+            .collect()
+    });
+    threads.iter().for_each(|thread| kill(thread.entry()));
+}
+
 /// Keeps `op` until it completes; the caller then yields.
 pub(super) fn park(op: Box<dyn Parked>) {
     if let Some(thread) = current() {

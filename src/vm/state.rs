@@ -215,38 +215,40 @@ pub(super) fn protected_call(state: &mut State, nargs: c_int) -> Result<(), Stri
     result
 }
 
-/// Runs Lua source that is part of the product on the main state, with
-/// the values already pushed as its arguments; leaves `nresults` values.
-///
-/// # Errors
-/// Lua's message, without a traceback.
-pub(super) fn run_builtin(
-    state: &mut State,
-    source: &str,
-    name: &std::ffi::CStr,
-    nargs: c_int,
-    nresults: c_int,
-) -> Result<(), String> {
-    // SAFETY: the state is live, source and name outlive the call.
-    let mut status = unsafe {
-        ffi::luaL_loadbuffer(
-            state.raw(),
-            source.as_ptr().cast(),
-            source.len(),
-            name.as_ptr(),
-        )
-    };
-    if status == ffi::LUA_OK {
-        state.insert(-nargs - 1);
-        // SAFETY: function and arguments stand on the live stack.
-        status = unsafe { ffi::lua_pcall(state.raw(), nargs, nresults, 0) };
+impl State {
+    /// Runs Lua source that is part of the product, with the `nargs` values
+    /// on the top as its arguments; leaves `nresults` values.
+    ///
+    /// # Errors
+    /// Lua's message, without a traceback.
+    pub fn run_builtin(
+        &mut self,
+        source: &str,
+        name: &std::ffi::CStr,
+        nargs: c_int,
+        nresults: c_int,
+    ) -> Result<(), String> {
+        // SAFETY: the state is live, source and name outlive the call.
+        let mut status = unsafe {
+            ffi::luaL_loadbuffer(
+                self.raw(),
+                source.as_ptr().cast(),
+                source.len(),
+                name.as_ptr(),
+            )
+        };
+        if status == ffi::LUA_OK {
+            self.insert(-nargs - 1);
+            // SAFETY: function and arguments stand on the live stack.
+            status = unsafe { ffi::lua_pcall(self.raw(), nargs, nresults, 0) };
+        }
+        if status == ffi::LUA_OK {
+            return Ok(());
+        }
+        let message = super::trace::message_of(self);
+        self.pop(1);
+        Err(message)
     }
-    if status == ffi::LUA_OK {
-        return Ok(());
-    }
-    let message = super::trace::message_of(state);
-    state.pop(1);
-    Err(message)
 }
 
 /// Sets `package.path` or `package.cpath`.

@@ -34,6 +34,24 @@ fn traceback(on: *mut ffi::lua_State, of: *mut ffi::lua_State, level: c_int) -> 
     text
 }
 
+/// Text of the error value that a dead coroutine left on its top; an object
+/// may have a `__tostring` of its own, which runs on the stack `main`.
+fn error_message(dead: &State, main: &mut State) -> String {
+    if dead.type_of(-1) != Type::Table || !main.reserve(4) {
+        return message_of(dead);
+    }
+    let top = main.top();
+    dead.push_value(-1);
+    // SAFETY: both are live stacks of one VM with room for the value.
+    unsafe { ffi::lua_xmove(dead.raw(), main.raw(), 1) };
+    let message = match main.call_tostring(-1) {
+        Ok(true) => message_of(main),
+        Ok(false) | Err(_) => message_of(dead),
+    };
+    main.set_top(top);
+    message
+}
+
 /// The line that error.log gets for an error that nothing caught.
 ///
 /// # Safety
@@ -52,28 +70,12 @@ pub(super) unsafe fn describe_error(
         _ => "runtime error",
     };
     // SAFETY: by the caller's promise.
-    let message = unsafe { error_message(&State::from_raw(l), &mut State::from_raw(main)) };
+    let state = unsafe { State::from_raw(l) };
+    // SAFETY: by the caller's promise.
+    let message = error_message(&state, &mut unsafe { State::from_raw(main) });
     let mut text = format!("lua {thread} thread aborted: {kind}: {message}").into_bytes();
     text.extend_from_slice(b"\nstack traceback:\ncoroutine 0:");
     let trace = traceback(main, l, 0);
     text.extend_from_slice(trace.strip_prefix(b"stack traceback:").unwrap_or(&trace));
     text
-}
-
-/// Text of the error value that a dead coroutine left on its top; an object
-/// may have a `__tostring` of its own, which runs on the stack `main`.
-fn error_message(dead: &State, main: &mut State) -> String {
-    if dead.type_of(-1) != Type::Table || !main.reserve(4) {
-        return message_of(dead);
-    }
-    let top = main.top();
-    dead.push_value(-1);
-    // SAFETY: both are live stacks of one VM with room for the value.
-    unsafe { ffi::lua_xmove(dead.raw(), main.raw(), 1) };
-    let message = match main.call_tostring(-1) {
-        Ok(true) => message_of(main),
-        Ok(false) | Err(_) => message_of(dead),
-    };
-    main.set_top(top);
-    message
 }

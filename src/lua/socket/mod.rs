@@ -6,7 +6,10 @@ mod options;
 mod owned;
 mod receive;
 mod send;
+mod tls;
 mod udp;
+
+pub use object::{push_request_metatable, push_request_socket};
 
 use std::rc::Rc;
 
