@@ -26,6 +26,7 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 use super::chunk::Chunk;
 use super::ffi;
 use super::op::Parked;
+use super::stack::State;
 use super::state::{Coroutine, Vm};
 use crate::rt::may_run_now;
 
@@ -147,8 +148,7 @@ impl Thread {
 
     /// Whether the handler of this entry thread has nothing left to run.
     fn is_over(&self) -> bool {
-        self.life.get() != Life::Alive
-            && self.family.borrow().as_ref().is_none_or(|f| f.is_idle())
+        self.life.get() != Life::Alive && self.family.borrow().as_ref().is_none_or(|f| f.is_idle())
     }
 
     /// A coroutine of the handler has ended.

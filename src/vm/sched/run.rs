@@ -11,6 +11,7 @@ use crate::vm::coroutine;
 use crate::vm::ffi;
 use crate::vm::function::panic_message;
 use crate::vm::op::Parked;
+use crate::vm::protect::NO_MEMORY;
 use crate::vm::stack::State;
 use crate::vm::trace::describe_error;
 use crate::vm::unwind::catch_panic;
@@ -40,7 +41,10 @@ pub(super) fn drive(thread: &Rc<Thread>, step: Step) -> Option<Outcome> {
     let entered = Entered::new(thread);
     let outcome = catch_panic(|| run_threads(thread, step)).unwrap_or_else(|payload| {
         let message = panic_message(&*payload);
-        Some(fail(thread, &format!("internal error: panicked: {message}")))
+        Some(fail(
+            thread,
+            &format!("internal error: panicked: {message}"),
+        ))
     });
     drop(entered);
     if let Some(outcome) = outcome {
@@ -143,6 +147,9 @@ fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Stop {
 fn fail(thread: &Rc<Thread>, message: &str) -> Outcome {
     let text = format!("lua {} thread aborted: {message}", thread.kind());
     thread.host.log_error(text.as_bytes());
+    if message.ends_with(NO_MEMORY) {
+        thread.vm.collect_garbage();
+    }
     Outcome::Error
 }
 
@@ -194,13 +201,18 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
             }
             (status, _) => {
                 thread.coroutine_ended(l);
+                if status == ffi::LUA_ERRMEM {
+                    // What follows needs some.
+                    thread.vm.collect_garbage();
+                }
                 if thread.chain.borrow().is_empty() {
                     // SAFETY: the coroutine has just died of an error.
                     let text = thread.vm.protect(|main| unsafe {
                         describe_error(thread.kind(), l, status, main.raw())
                     });
-                    let text = text
-                        .unwrap_or_else(|e| format!("lua {} thread aborted: {e}", thread.kind()).into());
+                    let text = text.unwrap_or_else(|e| {
+                        format!("lua {} thread aborted: {e}", thread.kind()).into()
+                    });
                     thread.host.log_error(&text);
                     return Stop::Ended(Outcome::Error);
                 }
