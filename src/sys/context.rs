@@ -55,6 +55,9 @@ impl Sockets {
     }
 }
 
+/// The phase of a timer's context.
+pub const TIMER: &str = "timer";
+
 /// One execution context: it owns sockets and knows its request, if any.
 ///
 /// It outlives its request where Lua or a waiting operation still holds it;
@@ -107,6 +110,11 @@ impl Context {
     /// Name of the running phase.
     pub fn phase(&self) -> &'static str {
         self.phase.get()
+    }
+
+    /// Whether this is the context of a timer.
+    pub fn is_timer(&self) -> bool {
+        self.phase() == TIMER
     }
 
     /// Says which phase runs.

@@ -21,6 +21,7 @@ mod userdata;
 pub use chunk::{Chunk, ChunkKey};
 pub use function::{Body, LuaResult, Ret, Throw};
 pub use op::{Parked, run_op};
+pub use sched::light::{kill as thread_kill, spawn as thread_spawn, wait as thread_wait};
 pub use sched::{Host, Outcome, Thread, ThreadId};
 pub use stack::{State, Type};
 pub use state::{Vm, VmOptions};
