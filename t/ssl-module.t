@@ -96,9 +96,9 @@ qq{false "(string expected, got no value)"\n} x 6
 local t, ssl = require "puppet", require "ngx.ssl"
 local cert, key = t.pem "deep.pem", t.pem "client.key"
 local function make()
-    for i = 1, 5000 do
+    for i = 1, 400 do
         local c, k = ssl.parse_pem_cert(cert), ssl.parse_pem_priv_key(key)
-        if i % 500 == 0 then
+        if i % 100 == 0 then
             collectgarbage()
         end
     end
