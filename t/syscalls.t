@@ -5,61 +5,21 @@
 use strict;
 use warnings;
 
-use Cwd qw( abs_path );
-use File::Basename qw( dirname );
-use File::Temp qw( tempdir );
 use IO::Socket::INET;
 use POSIX ();
 use Test::More;
 use Time::HiRes qw( sleep time );
 
+use Test::Nginx::Instance;
 use Test::Nginx::Peer;
-use Test::Nginx::Ports qw( reserve_port );
 
 plan skip_all => "$_ is not installed" for grep { !Test::Nginx::Peer->has($_) } qw( strace redis-server );
 
 use constant { ROUNDS => 100 };
 
-my $root   = abs_path( dirname(__FILE__) . '/..' );
-my $module = $ENV{TEST_NGINX_LOAD_MODULES} || "$root/target/release/libngx_http_cosocket_module.so";
-my $nginx  = $ENV{TEST_NGINX_BINARY} || 'nginx';
-my $prefix = tempdir( 'cosocket-syscalls-XXXXXX', TMPDIR => 1, CLEANUP => 1 );
-my $port   = reserve_port();
-my $redis  = Test::Nginx::Peer->redis->port;
-my $udp    = Test::Nginx::Peer->udp( UDP => sub { return "answer to $_[0]" } )->port;
-
-sub spew {
-    my ( $path, $text ) = @_;
-    open my $out, '>', $path or die "$path: $!";
-    print {$out} $text;
-    close $out or die "$path: $!";
-    return;
-}
-
-sub slurp {
-    open my $in, '<', $_[0] or return '';
-    local $/;
-    return scalar <$in> // '';
-}
-
-mkdir "$prefix/logs" or die "mkdir: $!";
-spew( "$prefix/nginx.conf", <<"END" );
-load_module $module;
-daemon off;
-master_process off;
-pid logs/nginx.pid;
-error_log logs/error.log warn;
-events { worker_connections 64; }
-http {
-    access_log off;
-    client_body_temp_path logs/body;
-    proxy_temp_path logs/proxy;
-    fastcgi_temp_path logs/fastcgi;
-    uwsgi_temp_path logs/uwsgi;
-    scgi_temp_path logs/scgi;
-    keepalive_requests 100000;
-    server {
-        listen 127.0.0.1:$port;
+my $redis = Test::Nginx::Peer->redis->port;
+my $udp   = Test::Nginx::Peer->udp( UDP => sub { return "answer to $_[0]" } )->port;
+my $nginx = Test::Nginx::Instance->start( main => 'master_process off;', server => <<"END" );
         location = /hello {
             content_by_lua_block { ngx.say("hello") }
         }
@@ -110,34 +70,20 @@ http {
                 ngx.say(line)
             }
         }
-    }
-}
 END
 
-my $pid = fork // die "fork: $!";
-if ( !$pid ) {
-    exec $nginx, '-p', "$prefix/", '-e', "$prefix/logs/error.log", '-c', "$prefix/nginx.conf"
-        or POSIX::_exit(1);
-}
 my $strace;
 
 END {
-    my $status = $?;
-    for my $child ( grep { defined } $strace, $pid ) {
-        kill TERM => $child;
-        waitpid $child, 0;
+    if ( defined $strace ) {
+        my $status = $?;
+        kill TERM => $strace;
+        waitpid $strace, 0;
+        $? = $status;
     }
-    $? = $status;
 }
 
-my $client;
-my $deadline = time + 10;
-until ($client) {
-    $client = IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port );
-    die 'nginx did not start: ' . slurp("$prefix/logs/error.log") if !$client && time > $deadline;
-    sleep 0.02 if !$client;
-}
-$client->autoflush(1);
+my $client = $nginx->connect;
 
 # One request over the client's only connection; returns the body.
 sub get {
@@ -157,18 +103,20 @@ sub get {
 # to trace.
 sub count {
     my ($path) = @_;
-    my $file = "$prefix/trace";
-    spew( "$prefix/strace.err", '' );
-    $strace = fork // die "fork: $!";
+    $nginx->write( 'strace.err', '' );
+    $strace = fork;
+    die "fork: $!" if !defined $strace;
     if ( !$strace ) {
-        open STDERR, '>', "$prefix/strace.err" or POSIX::_exit(1);
-        exec 'strace', '-f', '-o', $file, '-p', $pid or POSIX::_exit(1);
+        open STDERR, '>', $nginx->prefix . '/strace.err' or POSIX::_exit(1);
+        exec 'strace', '-f', '-o', $nginx->prefix . '/trace', '-p', $nginx->pid or POSIX::_exit(1);
     }
     my $end = time + 10;
-    sleep 0.02 until slurp("$prefix/strace.err") =~ /attached/ || waitpid( $strace, POSIX::WNOHANG() ) || time > $end;
-    if ( slurp("$prefix/strace.err") !~ /attached/ ) {
-        undef $strace;
-        return;
+    until ( $nginx->read('strace.err') =~ /attached/ ) {
+        if ( waitpid( $strace, POSIX::WNOHANG() ) || time > $end ) {
+            undef $strace;
+            return;
+        }
+        sleep 0.02;
     }
     get($path) for 1 .. ROUNDS;
     kill INT => $strace;
@@ -178,7 +126,7 @@ sub count {
     # The calls that the attaching and detaching interrupt belong to no request, nor do
     # those by which Lua's heap grows until its next collection.
     my %calls;
-    for ( split /\n/, slurp($file) ) {
+    for ( split /\n/, $nginx->read('trace') ) {
         next if /strace:|resumed>|restart_syscall|<detached|^\d+\s+(?:---|\+\+\+)/;
         $calls{$1}++ if /^(?:\d+\s+)?(\w+)\(/ && $1 !~ /^(?:mmap|munmap|mremap|brk|madvise)$/;
     }
@@ -213,7 +161,7 @@ for my $path ( sort keys %expected ) {
     is( get($path), $body{$path}, "$path answers" ) for 1 .. 3;
     my $calls = count($path);
 SKIP: {
-        skip 'not permitted to trace: ' . slurp("$prefix/strace.err"), 1 if !$calls;
+        skip 'not permitted to trace: ' . $nginx->read('strace.err'), 1 if !$calls;
         is_deeply( per_request($calls), $expected{$path}, "$path: system calls a request" )
             or diag explain $calls;
     }
@@ -236,5 +184,5 @@ SKIP: {
     ) or diag explain $calls;
 }
 
-is( slurp("$prefix/logs/error.log"), '', 'error.log is empty' );
+unlike( $nginx->log, qr/\[(?:warn|error|crit|alert|emerg)\]/, 'error.log is clean' );
 done_testing();

@@ -5,10 +5,12 @@ mod args;
 mod config;
 mod control;
 mod ctx;
+mod fault;
 mod fields;
 mod header;
 mod log;
 mod output;
+pub mod re;
 mod req;
 mod scratch;
 mod socket;
@@ -16,6 +18,7 @@ mod ssl;
 mod status;
 mod table;
 mod text;
+mod thread;
 mod time;
 mod uri;
 mod var;
@@ -36,11 +39,14 @@ pub fn open(state: &mut State) {
     output::open(state);
     socket::open(state);
     ssl::open(state);
+    thread::open(state);
     time::open(state);
     header::open(state);
     uri::open(state);
+    re::open(state);
     req::open(state);
     var::open(state);
+    fault::open(state);
     fields::open(state);
     state.raw_set_field(-2, "ngx");
     state.pop(1);
@@ -60,6 +66,15 @@ fn request() -> Result<(Rc<Context>, Request), Throw> {
     }
 }
 
+/// The context that runs, if its code may wait: in a request or a timer.
+fn waiting_context() -> Result<Rc<Context>, Throw> {
+    let context = context()?;
+    if context.request().is_some() || context.is_timer() {
+        return Ok(context);
+    }
+    Err(disabled(&context))
+}
+
 /// The error of a function that does not work in the context.
 fn disabled(context: &Context) -> Throw {
     Throw::error(format!(
@@ -70,5 +85,8 @@ fn disabled(context: &Context) -> Throw {
 
 /// The context as error messages name it.
 fn context_name(context: &Context) -> String {
+    if context.is_timer() {
+        return "ngx.timer".into();
+    }
     format!("{}_by_lua*", context.phase())
 }

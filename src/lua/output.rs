@@ -21,7 +21,8 @@ pub fn open(state: &mut State) {
     state.set_function("send_headers", send_headers);
 }
 
-fn options() -> OutputOptions {
+/// Settings of the location whose handler runs.
+pub fn options() -> OutputOptions {
     conf::current().map_or(
         OutputOptions {
             default_type: true,

@@ -10,6 +10,7 @@ use super::module;
 use super::runner::{self, Phase};
 use crate::conf;
 use crate::sys::context::{self, Context};
+use crate::sys::downstream;
 use crate::sys::log::Level;
 use crate::sys::output::{self, OutputOptions};
 use crate::sys::request::Request;
@@ -91,12 +92,10 @@ impl RequestHandler {
     /// The request ends: whatever still waits is cancelled.
     fn end(&self) {
         let entry = self.entry.borrow_mut().take();
-        sched::deferred(|| {
-            if let Some(thread) = entry {
-                sched::kill(&thread);
-            }
-            self.context.end();
-        });
+        if let Some(thread) = entry {
+            sched::kill(&thread);
+        }
+        self.context.end();
     }
 }
 
@@ -118,6 +117,9 @@ pub(super) fn output_options(conf: &conf::LocConf) -> OutputOptions {
 
 /// The write handler of a request while its Lua waits.
 pub(super) fn on_writable(request: Request) {
+    if downstream::on_writable(request) {
+        return;
+    }
     if let Some(handler) = RequestHandler::existing(request) {
         output::on_writable(request, &handler.context.output);
     }

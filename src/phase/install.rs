@@ -9,7 +9,7 @@ use crate::conf::{LuaCode, LuaFile, LuaSource, file_chunk_name};
 use crate::lua;
 use crate::sys::conf::{Conf, Level, PhaseOrder, Reported, RequestPhase};
 use crate::sys::entry::request_handler;
-use crate::vm::{Chunk, ChunkKey, Vm, VmOptions};
+use crate::vm::{Chunk, ChunkKey, Vm, VmOptions, sched};
 
 /// Runs after the whole `http` block was read and merged. An error fails the
 /// configuration.
@@ -37,6 +37,14 @@ pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
     }
     if main.conf.source_count() == 0 {
         return Ok(());
+    }
+    lua::re::configure(
+        main.conf.regex_cache_max_entries,
+        main.conf.regex_match_limit,
+    );
+    // Read here, since nginx clears the environment of its workers.
+    if std::env::var_os("NGX_COSOCKET_GC_STRESS").is_some_and(|value| value == "1") {
+        sched::stress_collector();
     }
     let vm = conf
         .in_new_cycle(|| fresh_vm(main))

@@ -217,10 +217,16 @@ fn conclude(
     outcome: Outcome,
 ) -> isize {
     let answered = handler.context.header_is_final(request);
+    let goes_on =
+        !answered && phase != Phase::Content && matches!(outcome, Outcome::Done | Outcome::Exit(0));
+    if goes_on {
+        return phase.pass();
+    }
+    // nginx is about to take the client's connection over.
+    handler.context.close_request_socket();
     match outcome {
         Outcome::Error if answered => break_off(handler, request),
         Outcome::Error => HTTP_INTERNAL_SERVER_ERROR,
-        Outcome::Done | Outcome::Exit(0) if !answered && phase != Phase::Content => phase.pass(),
         Outcome::Done | Outcome::Exit(0) => complete(handler, request),
         Outcome::Exit(code) => match code as isize {
             DECLINED if !answered => DECLINED,

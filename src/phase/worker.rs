@@ -23,9 +23,13 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         if let Some(main) = CosocketModule::main_conf(unsafe { &*cycle })
             && let (Some(vm), Some(source)) = (main.vm.get(), &main.conf.init_worker)
         {
-            context::set_current(Some(Context::new(None, "init_worker")));
+            let context = Context::new(None, "init_worker");
+            context::set_current(Some(context.clone()));
             let result = install::run_hook(vm, source);
             context::set_current(None);
+            if let Some(anchor) = context.set_lua_table(None) {
+                vm.release(anchor);
+            }
             if let Err(message) = result {
                 log::cycle(Level::Error, format!("init_worker_by_lua error: {message}"));
             }
@@ -34,19 +38,27 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     NGX_OK as ngx_int_t
 }
 
-/// Runs when a worker ends.
+/// Runs when a worker ends: closes what thread-local destructors would close
+/// when nginx has freed its memory already.
 ///
 /// # Safety
 /// nginx calls it with the live cycle.
 pub unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
-    // While what they refer to still lives.
-    guard((), || net::pools().close_idle());
+    guard((), || {
+        sched::kill_all();
+        net::pools().close_idle();
+    });
 }
 
-/// Has the threads that became ready resumed once the current event is done.
-fn post_ready() {
+/// Has the threads that became ready resumed when it is their turn.
+fn post_ready(turn: sched::Turn) {
     thread_local! {
         static READY: Posted = Posted::new(sched::run_ready);
     }
-    READY.with(|ready| ready.post(Turn::This));
+    READY.with(|ready| {
+        ready.post(match turn {
+            sched::Turn::Soon => Turn::This,
+            sched::Turn::AfterEvents => Turn::Next,
+        });
+    });
 }

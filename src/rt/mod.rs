@@ -6,6 +6,8 @@
 
 mod arena;
 mod deadline;
+mod wake;
 
 pub use arena::{Arena, Key, List};
 pub use deadline::{Deadline, Millis};
+pub use wake::{may_run_now, wake_now};

@@ -96,6 +96,7 @@ impl Error {
         match error.raw_os_error() {
             Some(errno) => Self::System { errno, stage },
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
+            None if error.kind() == io::ErrorKind::ConnectionAborted => Self::ClientAborted,
             None => Self::System {
                 errno: libc::EIO,
                 stage,

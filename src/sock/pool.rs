@@ -165,13 +165,13 @@ impl<I: Poolable> Pools<I> {
         drop(item);
     }
 
-    /// Closes all idle connections: the worker exits.
+    /// Closes all idle connections: the worker ends.
     pub fn close_idle(&self) {
-        let pools: Vec<Key> = self.0.borrow().by_name.values().copied().collect();
-        for pool in pools {
-            let next = || self.0.borrow().oldest(pool);
-            while let Some(key) = next() {
-                self.on_idle_event(key);
+        let names: Vec<Rc<[u8]>> = self.0.borrow().by_name.keys().cloned().collect();
+        for name in names {
+            while let Some((lease, item)) = self.take_idle(&name) {
+                drop(item);
+                drop(lease);
             }
         }
     }
@@ -244,11 +244,6 @@ impl<I: Poolable> Registry<I> {
         let parked = self.idle.remove(&mut pool.idle, newest)?;
         pool.active += 1;
         Some((key, parked.item))
-    }
-
-    fn oldest(&self, pool: Key) -> Option<IdleKey> {
-        let pool = self.pools.get(pool)?;
-        self.idle.front(&pool.idle).map(IdleKey)
     }
 
     /// Returns whom to wake, and what to close.

@@ -193,6 +193,19 @@ fn an_idle_event_closes_once() {
 }
 
 #[test]
+fn a_worker_that_ends_closes_all_idle_connections() {
+    let bench = Bench::default();
+    for (id, name) in [(1, "a"), (2, "b"), (3, "a")] {
+        bench.pools.put_new(name.as_bytes(), 5, bench.item(id));
+    }
+    bench.pools.close_idle();
+    let mut closed = bench.closed();
+    closed.sort_unstable();
+    assert_eq!(closed, [1, 2, 3]);
+    assert!(bench.pools.is_empty());
+}
+
+#[test]
 fn a_stranger_does_not_break_the_limit() {
     let bench = Bench::default();
     let _lease = bench.slot(1, Some(1));

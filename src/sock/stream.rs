@@ -228,6 +228,18 @@ impl<T: Transport> TcpSocket<T> {
         }))
     }
 
+    /// A socket on a connection that is there already, such as the client's.
+    pub fn over(transport: T, buffers: &Buffers, buffer_size: usize, defaults: Timeouts) -> Self {
+        let socket = Self::new(buffers, buffer_size, defaults);
+        {
+            let mut inner = socket.0.socket.borrow_mut();
+            inner.used = true;
+            let membership = Membership::Named(Box::default());
+            inner.connection = Some(Connection::fresh(transport, membership));
+        }
+        socket
+    }
+
     /// `settimeout` and `settimeouts`; 0 and `None` bring the directive's value back. Applies
     /// from the next time an operation begins to wait.
     pub fn set_timeouts(

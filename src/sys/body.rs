@@ -85,6 +85,11 @@ impl Request {
         Ok(Body::Reading(reading))
     }
 
+    /// Whether `ngx.req.read_body` is under way.
+    pub(super) fn is_reading_body(self) -> bool {
+        READING.with_borrow(|all| all.contains_key(&self.raw()))
+    }
+
     /// Lets go of those who wait for the body: their handler is over.
     pub fn forget_reading(self) {
         let reading = READING.with_borrow_mut(|all| all.remove(&self.raw()));

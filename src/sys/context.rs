@@ -5,9 +5,9 @@ use std::rc::{Rc, Weak};
 
 use ngx::ffi::ngx_log_t;
 
-use super::connection::Connection;
 use super::datagram::Datagram;
 use super::entry::cycle_log;
+use super::link::Link;
 use super::log::{self, Level};
 use super::output::Output;
 use super::request::Request;
@@ -17,7 +17,7 @@ use crate::sock::{DatagramSocket, TcpSocket};
 /// A socket of whatever kind, as a context owns it.
 #[derive(Clone)]
 pub enum Socket {
-    Stream(TcpSocket<Connection>),
+    Stream(TcpSocket<Link>),
     Datagram(DatagramSocket<Datagram>),
 }
 
@@ -31,8 +31,8 @@ impl Socket {
     }
 }
 
-impl From<TcpSocket<Connection>> for Socket {
-    fn from(socket: TcpSocket<Connection>) -> Socket {
+impl From<TcpSocket<Link>> for Socket {
+    fn from(socket: TcpSocket<Link>) -> Socket {
         Socket::Stream(socket)
     }
 }
@@ -55,6 +55,9 @@ impl Sockets {
     }
 }
 
+/// The phase of a timer's context.
+pub const TIMER: &str = "timer";
+
 /// One execution context: it owns sockets and knows its request, if any.
 ///
 /// It outlives its request where Lua or a waiting operation still holds it;
@@ -64,6 +67,7 @@ pub struct Context {
     /// Name of the running phase, as `ngx.get_phase()` gives it.
     phase: Cell<&'static str>,
     sockets: RefCell<Sockets>,
+    request_socket: RefCell<Option<TcpSocket<Link>>>,
     /// Response output that Lua made.
     pub output: Output,
     /// The Lua table of `ngx.ctx`, anchored in the VM's registry.
@@ -92,6 +96,7 @@ impl Context {
             request: Cell::new(request),
             phase: Cell::new(phase),
             sockets: RefCell::default(),
+            request_socket: RefCell::new(None),
             output: Output::new(),
             lua_table: Cell::new(None),
         })
@@ -105,6 +110,11 @@ impl Context {
     /// Name of the running phase.
     pub fn phase(&self) -> &'static str {
         self.phase.get()
+    }
+
+    /// Whether this is the context of a timer.
+    pub fn is_timer(&self) -> bool {
+        self.phase() == TIMER
     }
 
     /// Says which phase runs.
@@ -142,9 +152,25 @@ impl Context {
         }
     }
 
+    /// Makes `socket` the request socket, which is closed when the handler
+    /// that answers the request ends.
+    pub fn set_request_socket(&self, socket: TcpSocket<Link>) {
+        let previous = self.request_socket.replace(Some(socket));
+        drop(previous);
+    }
+
+    /// Closes the request socket: the client's connection is nginx's again.
+    pub fn close_request_socket(&self) {
+        let socket = self.request_socket.take();
+        if let Some(socket) = socket {
+            socket.abandon();
+        }
+    }
+
     /// Closes everything that the context owns and forgets the request.
     /// Operations in flight must have been dropped before.
     pub fn end(&self) {
+        self.close_request_socket();
         self.close_sockets();
         self.request.set(None);
     }

@@ -14,6 +14,7 @@ use ngx::ffi::{
 };
 
 use super::entry::{cycle_log, guard};
+use crate::rt::wake_now;
 
 /// Milliseconds since some start, as of the current event loop round.
 pub fn now_msec() -> u64 {
@@ -72,7 +73,7 @@ unsafe extern "C" fn sleep_handler(event: *mut ngx_event_t) {
         };
         // Nothing of the Sleep is used any more: the wake may drop it.
         if let Some(waker) = waker {
-            waker.wake();
+            wake_now(waker);
         }
     });
 }

@@ -1,5 +1,6 @@
 //! The network as one handler sees it.
 
+use std::mem::ManuallyDrop;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -10,17 +11,19 @@ use super::connection::{ConnectFailed, Connection, log_for};
 use super::context::Context;
 use super::datagram::Datagram;
 use super::event::{Sleep, now_msec};
+use super::link::Link;
 use super::resolver::Resolver;
 use crate::rt::Millis;
 use crate::sock::net::Local;
 use crate::sock::{Address, DatagramNet, Error, Idle, Net, Pools, ResolveError, Stage};
 
 /// The keepalive pools of this worker.
-pub fn pools() -> Pools<Idle<Connection>> {
+pub fn pools() -> Pools<Idle<Link>> {
     thread_local! {
-        static POOLS: Pools<Idle<Connection>> = Pools::new();
+        // Not dropped when the process exits: nginx has gone by then.
+        static POOLS: ManuallyDrop<Pools<Idle<Link>>> = ManuallyDrop::new(Pools::new());
     }
-    POOLS.with(Clone::clone)
+    POOLS.with(|pools| Pools::clone(pools))
 }
 
 /// Whether the worker is leaving: idle connections are not kept any more.
@@ -52,7 +55,7 @@ impl HandlerNet {
 }
 
 impl Net for HandlerNet {
-    type Transport = Connection;
+    type Transport = Link;
 
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
         let resolver = self
@@ -68,7 +71,7 @@ impl Net for HandlerNet {
             .collect())
     }
 
-    fn connect(&self, address: &Address, local: &Local) -> Result<Connection, Error> {
+    fn connect(&self, address: &Address, local: &Local) -> Result<Link, Error> {
         let bind = match address {
             Address::Ip(_) => local.bind,
             Address::Unix(_) => None,
@@ -84,11 +87,14 @@ impl Net for HandlerNet {
                     self.log(),
                 )
             })
+            .map(Link::Outgoing)
             .map_err(|failed| not_connected(failed, Stage::Begin))
     }
 
-    fn adopt(&self, transport: &mut Connection) {
-        transport.unpark(self.log());
+    fn adopt(&self, transport: &mut Link) {
+        if let Some(connection) = transport.outgoing() {
+            connection.unpark(self.log());
+        }
     }
 
     async fn sleep(&self, timeout: Millis) {

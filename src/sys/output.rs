@@ -19,6 +19,7 @@ use ngx::ffi::{
 
 use super::headers::wants_default_type;
 use super::request::Request;
+use crate::rt::wake_now;
 
 /// Pending bytes that make [`Output::write`] hand them to the filters.
 const PUSH_SIZE: usize = 16 * 1024;
@@ -39,6 +40,8 @@ pub enum OutputError {
     Timeout,
     /// Nothing was written yet.
     NothingToFlush,
+    /// `ngx.req.socket(true)` has the client's connection.
+    RawSocket,
     /// HTTP/1.0: the body is held until its length is known.
     Http10Buffering,
 }
@@ -48,6 +51,7 @@ impl OutputError {
     pub fn text(self) -> &'static str {
         match self {
             OutputError::Eof => "seen eof",
+            OutputError::RawSocket => "raw request socket acquired",
             OutputError::Failed => "nginx output filter error",
             OutputError::Timeout => "timeout",
             OutputError::NothingToFlush => "nothing to flush",
@@ -75,6 +79,7 @@ pub struct Output {
     /// though it may not have been sent yet.
     committed: Cell<bool>,
     eof: Cell<bool>,
+    handed_over: Cell<bool>,
     flush_waker: RefCell<Option<Waker>>,
 }
 
@@ -104,6 +109,7 @@ impl Output {
             free: Cell::new(ptr::null_mut()),
             committed: Cell::new(false),
             eof: Cell::new(false),
+            handed_over: Cell::new(false),
             flush_waker: RefCell::new(None),
         }
     }
@@ -116,6 +122,14 @@ impl Output {
     /// Whether `ngx.eof` was called.
     pub fn eof(&self) -> bool {
         self.eof.get()
+    }
+
+    /// The client's connection is Lua's from now on: nothing goes through
+    /// nginx's filters any more.
+    pub fn hand_over(&self) {
+        self.handed_over.set(true);
+        self.committed.set(true);
+        self.eof.set(true);
     }
 
     /// Adds to the body.
@@ -490,6 +504,6 @@ pub fn on_writable(r: Request, output: &Output) {
         }
     }
     if let Some(waker) = waker {
-        waker.wake();
+        wake_now(waker);
     }
 }

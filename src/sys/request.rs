@@ -211,6 +211,35 @@ impl Request {
         unsafe { (*self.raw()).write_event_handler = event_handler(f) }
     }
 
+    /// Sets what happens when the client's socket becomes readable.
+    pub(super) fn set_read_handler<F: Fn(Request) + Copy + 'static>(self, f: F) {
+        // SAFETY: the request is live.
+        unsafe { (*self.raw()).read_event_handler = event_handler(f) }
+    }
+
+    /// Nobody reads from the client any more.
+    pub(super) fn restore_read_handler(self) {
+        // SAFETY: the request is live; the handler is nginx's own.
+        unsafe { (*self.raw()).read_event_handler = Some(ngx_http_block_reading) }
+    }
+
+    /// Whether the header announces a body.
+    pub fn may_have_body(self) -> bool {
+        // SAFETY: the request is live, and so is its stream if it has one.
+        unsafe {
+            let r = self.raw();
+            let headers = &(*r).headers_in;
+            if headers.content_length_n > 0 || headers.chunked() != 0 {
+                return true;
+            }
+            // HTTP/2 need not announce a length.
+            match (*r).stream.as_ref() {
+                Some(stream) => headers.content_length_n < 0 && stream.in_closed() == 0,
+                None => false,
+            }
+        }
+    }
+
     /// Watches for the client going away while the request waits; nginx then
     /// ends the request with 499. Does nothing while the body is being read:
     /// that notices, too.

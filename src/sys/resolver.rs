@@ -16,6 +16,7 @@ use ngx::ffi::{
 };
 
 use super::entry::guard;
+use crate::rt::wake_now;
 use crate::sock::ResolveError;
 
 /// Bytes of a name, and of one of its parts, in DNS.
@@ -147,7 +148,7 @@ unsafe extern "C" fn on_answer(query: *mut ngx_resolver_ctx_t) {
             shared.waker.borrow_mut().take()
         };
         if let Some(waker) = waker {
-            waker.wake();
+            wake_now(waker);
         }
     });
 }

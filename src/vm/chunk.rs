@@ -32,17 +32,25 @@ pub(super) struct Cache {
 }
 
 impl Cache {
+    /// Anchor of a chunk that was compiled before.
+    pub(super) fn find(&self, chunk: &Chunk<'_>) -> Option<i32> {
+        match chunk.key {
+            ChunkKey::Inline(id, _) => *self.inline.get(id as usize)?,
+            ChunkKey::File(path) => self.files.get(path).copied(),
+        }
+    }
+
     /// Anchor of the compiled chunk; compiles on the first call.
     ///
     /// # Errors
     /// The whole text for error.log, as OpenResty words it.
     pub(super) fn get(&mut self, state: &mut State, chunk: &Chunk<'_>) -> Result<i32, String> {
+        if let Some(anchor) = self.find(chunk) {
+            return Ok(anchor);
+        }
         match chunk.key {
             ChunkKey::Inline(id, code) => {
                 let id = id as usize;
-                if let Some(Some(anchor)) = self.inline.get(id) {
-                    return Ok(*anchor);
-                }
                 let anchor = load(state, code, chunk.name)
                     .map_err(|e| format!("failed to load inlined Lua code: {e}"))?;
                 if self.inline.len() <= id {
@@ -52,9 +60,6 @@ impl Cache {
                 Ok(anchor)
             }
             ChunkKey::File(path) => {
-                if let Some(anchor) = self.files.get(path) {
-                    return Ok(*anchor);
-                }
                 let describe = |e| format!("failed to load external Lua file \"{path}\": {e}");
                 let code = read_file(path).map_err(describe)?;
                 let anchor = load(state, &code, chunk.name).map_err(describe)?;

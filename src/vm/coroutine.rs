@@ -7,12 +7,13 @@
 
 use super::ffi;
 use super::function::{LuaResult, Ret, Throw};
-use super::sched;
+use super::sched::{self, light};
 use super::stack::{State, Type};
-use super::state::Coroutine;
+use super::state::{Coroutine, Vm};
 
 /// Arguments: resume, yield, status, running for handlers; a function that
-/// tells whether a handler runs.
+/// tells whether the running coroutine is one of a handler. That is asked at
+/// each call: what init_by_lua wraps may be called by a handler later.
 const SOURCE: &str = r#"
 local resume, yield, status, running, in_handler = ...
 local native = coroutine
@@ -44,15 +45,17 @@ local function results(ok, ...)
     return error((...), 0)
 end
 
-co.wrap = choose(function(f)
+local resume_either = co.resume
+
+co.wrap = function(f)
     if type(f) ~= "function" then
         error("bad argument #1 to 'wrap' (function expected, got " .. type(f) .. ")", 2)
     end
     local thread = create(f)
     return function(...)
-        return results(resume(thread, ...))
+        return results(resume_either(thread, ...))
     end
-end, native.wrap)
+end
 
 for name, value in pairs(co) do
     native[name] = value
@@ -66,7 +69,7 @@ pub(super) fn install(state: &mut State) -> Result<(), String> {
     state.push_function(status);
     state.push_function(running);
     state.push_function(|state| {
-        state.push_bool(sched::in_handler());
+        state.push_bool(sched::runs(state.raw()));
         Ok(Ret::Values(1))
     });
     state.run_builtin(SOURCE, c"=coroutine", 5, 0)
@@ -82,13 +85,54 @@ fn thread_argument(state: &State) -> Result<*mut ffi::lua_State, Throw> {
     Ok(l)
 }
 
-fn is_dead(l: *mut ffi::lua_State) -> bool {
+/// Key in the registry: coroutines whose thread ended while they waited.
+const ABANDONED: &str = "cosocket.abandoned";
+
+/// Sees to it that nobody resumes `co`, which waits, for whoever would have
+/// resumed it has gone.
+pub(super) fn abandon(vm: &Vm, co: Coroutine) {
+    // Where memory is short, resuming it goes wrong with less of a message.
+    let _ = vm.protect(|state| {
+        state.raw_get_field(ffi::LUA_REGISTRYINDEX, ABANDONED);
+        if state.is_none_or_nil(-1) {
+            state.pop(1);
+            state.new_table(0, 1);
+            state.new_table(0, 1);
+            state.push_bytes("k");
+            state.raw_set_field(-2, "__mode");
+            state.set_metatable(-2);
+            state.push_value(-1);
+            state.raw_set_field(ffi::LUA_REGISTRYINDEX, ABANDONED);
+        }
+        state.push_anchored(co.anchor);
+        state.push_bool(true);
+        state.raw_set(-3);
+    });
+}
+
+/// Whether the coroutine at argument 1 was abandoned.
+fn is_abandoned(state: &mut State) -> bool {
+    state.raw_get_field(ffi::LUA_REGISTRYINDEX, ABANDONED);
+    let mut abandoned = false;
+    if state.type_of(-1) == Type::Table {
+        state.push_value(1);
+        state.raw_get(-2);
+        abandoned = state.to_bool(-1);
+        state.pop(1);
+    }
+    state.pop(1);
+    abandoned
+}
+
+/// Whether the coroutine at argument 1, `l`, has ended.
+fn is_dead(state: &mut State, l: *mut ffi::lua_State) -> bool {
     // SAFETY: callers hold the coroutine on a stack.
     unsafe {
         match ffi::lua_status(l) {
-            ffi::LUA_YIELD => false,
-            // Not started yet, or finished with nothing left on its stack.
-            ffi::LUA_OK => ffi::lua_gettop(l) == 0,
+            ffi::LUA_YIELD => is_abandoned(state) || light::has_ended(state, 1),
+            // Not started yet, or finished with nothing left on its stack,
+            // but for the results of a light thread.
+            ffi::LUA_OK => ffi::lua_gettop(l) == 0 || light::has_ended(state, 1),
             _ => true,
         }
     }
@@ -99,7 +143,7 @@ fn resume(state: &mut State) -> LuaResult {
     let l = thread_argument(state)?;
     let refused = if l == state.raw() || sched::is_active(l) {
         Some("cannot resume non-suspended coroutine")
-    } else if is_dead(l) {
+    } else if is_dead(state, l) {
         Some("cannot resume dead coroutine")
     } else if !state.is_yieldable() {
         state.push_bytes("attempt to yield across C-call boundary");
@@ -113,15 +157,13 @@ fn resume(state: &mut State) -> LuaResult {
         return Ok(Ret::Values(2));
     }
     let nargs = state.top() - 1;
-    // SAFETY: `l` is a live coroutine of the same VM, held by argument 1.
-    let moved = unsafe {
-        let fits = ffi::lua_checkstack(l, nargs) != 0;
-        if fits {
-            ffi::lua_xmove(state.raw(), l, nargs);
-        }
-        fits
-    };
-    if !moved {
+    let fits = nargs <= sched::FREE_SLOTS
+        || sched::current().is_some_and(|thread| thread.vm().fits(l, nargs));
+    if fits {
+        // SAFETY: `l` is a live coroutine of the same VM, held by argument 1,
+        // and has room.
+        unsafe { ffi::lua_xmove(state.raw(), l, nargs) };
+    } else {
         state.push_bool(false);
         state.push_bytes("too many arguments to resume");
         return Ok(Ret::Values(2));
@@ -145,9 +187,14 @@ fn status(state: &mut State) -> LuaResult {
     let l = thread_argument(state)?;
     let status = if l == state.raw() {
         "running"
+    } else if sched::is_top(l) {
+        // A light thread, which has its turns.
+        "running"
     } else if sched::is_active(l) {
         "normal"
-    } else if is_dead(l) {
+    } else if light::is_zombie(state, 1) {
+        "zombie"
+    } else if is_dead(state, l) {
         "dead"
     } else {
         "suspended"

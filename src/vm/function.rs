@@ -1,16 +1,17 @@
 //! Rust functions that Lua can call: the trampoline between the two.
 //!
 //! A body returns a `Result`; only when all its values are dropped does the
-//! trampoline raise the error, so no Rust value is alive across a jump that
-//! Lua makes. A panic in a body becomes a Lua error.
+//! trampoline raise the error. Errors that calls into Lua raise on their own
+//! account (memory, finalizers) unwind the body. A panic in a body becomes a
+//! Lua error.
 
 use std::any::Any;
 use std::os::raw::c_int;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use super::ffi;
 use super::stack::State;
+use super::unwind::catch_panic;
 
 /// What a Lua function written in Rust gives back.
 pub type LuaResult = Result<Ret, Throw>;
@@ -118,7 +119,7 @@ fn run<F: Body>(l: *mut ffi::lua_State) -> Exit {
     // SAFETY: F has no size (checked where the function was pushed), so any
     // bit pattern, the empty one, is a value of it.
     let body: F = unsafe { NonNull::<F>::dangling().read() };
-    let result = catch_unwind(AssertUnwindSafe(|| body(&mut state)));
+    let result = catch_panic(|| body(&mut state));
     match result {
         Ok(Ok(Ret::Values(n))) => Exit::Values(n),
         Ok(Ok(Ret::Yield(n))) => Exit::Yield(n),

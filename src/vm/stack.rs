@@ -6,6 +6,7 @@ use std::ptr;
 
 use super::ffi;
 use super::function::Throw;
+use super::sched;
 
 /// Type of a Lua value, as `type()` names it (`None` where no value stands).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -340,10 +341,11 @@ impl State {
         unsafe { ffi::lua_getmetatable(self.l, idx) != 0 }
     }
 
-    /// Whether the current function may be suspended here.
+    /// Whether the scheduler can suspend the current function: there is no C
+    /// function below it that called back into Lua, or resumed a coroutine.
     pub fn is_yieldable(&self) -> bool {
         // SAFETY: `l` is live.
-        unsafe { ffi::lua_isyieldable(self.l) != 0 }
+        sched::runs(self.l) && unsafe { ffi::lua_isyieldable(self.l) != 0 }
     }
 
     /// Pops a value and anchors it in the registry.

@@ -5,6 +5,7 @@ use std::os::raw::c_int;
 
 use super::chunk::{Cache, Chunk};
 use super::ffi;
+use super::protect::protect;
 use super::stack::State;
 use super::{coroutine, guard};
 
@@ -52,15 +53,25 @@ impl Vm {
             spare: RefCell::default(),
             chunks: RefCell::default(),
         };
-        // SAFETY: the new state is live and nothing else uses it.
-        unsafe { ffi::luaL_openlibs(l) };
-        let mut state = vm.state();
-        set_search_path(&mut state, "path", options.package_path);
-        set_search_path(&mut state, "cpath", options.package_cpath);
-        (options.open)(&mut state);
-        coroutine::install(&mut state)?;
-        state.set_top(0);
+        vm.protect(|state| {
+            // SAFETY: the new state is live and nothing else uses it.
+            unsafe { ffi::luaL_openlibs(state.raw()) };
+            set_search_path(state, "path", options.package_path);
+            set_search_path(state, "cpath", options.package_cpath);
+            (options.open)(state);
+            coroutine::install(state)
+        })??;
         Ok(vm)
+    }
+
+    /// Runs `f` on the main state; a Lua error that a call in it raises ends
+    /// it, and nothing that it left on the main stack stays.
+    ///
+    /// # Errors
+    /// Lua's message.
+    pub(super) fn protect<R>(&self, f: impl FnOnce(&mut State) -> R) -> Result<R, String> {
+        // SAFETY: the main state is live and never suspended.
+        unsafe { protect(self.l, f) }
     }
 
     /// The main state: for set-up and for code that cannot wait.
@@ -74,16 +85,32 @@ impl Vm {
     /// # Errors
     /// A text when the guard cannot be installed.
     pub fn guard_globals(&self) -> Result<(), String> {
-        guard::install(&mut self.state())
+        self.protect(guard::install)?
     }
 
     /// Compiles `chunk`, or finds it in the cache; returns its anchor.
+    fn load(&self, state: &mut State, chunk: &Chunk<'_>) -> Result<c_int, String> {
+        self.chunks.borrow_mut().get(state, chunk)
+    }
+
+    /// A coroutine with the function of `chunk` on its stack.
     ///
     /// # Errors
     /// The whole text for error.log.
-    pub(super) fn load(&self, chunk: &Chunk<'_>) -> Result<c_int, String> {
-        let mut cache = self.chunks.borrow_mut();
-        cache.get(&mut self.state(), chunk)
+    pub(super) fn prepare(&self, chunk: &Chunk<'_>) -> Result<Coroutine, String> {
+        // With both at hand nothing is allocated.
+        let cached = self.chunks.borrow().find(chunk);
+        let spare = cached.and_then(|_| self.spare.borrow_mut().pop());
+        let (function, co) = match (cached, spare) {
+            (Some(function), Some(co)) => (function, co),
+            _ => self.protect(|state| {
+                let function = self.load(state, chunk)?;
+                Ok::<_, String>((function, new_coroutine(state)))
+            })??,
+        };
+        // SAFETY: the coroutine is anchored and belongs to the live VM.
+        unsafe { State::from_raw(co.l) }.push_anchored(function);
+        Ok(co)
     }
 
     /// Runs `chunk` on the main state: for init_by_lua, which cannot wait.
@@ -91,10 +118,11 @@ impl Vm {
     /// # Errors
     /// The message with a traceback.
     pub fn run_main(&self, chunk: &Chunk<'_>) -> Result<(), String> {
-        let anchor = self.load(chunk)?;
-        let mut state = self.state();
-        state.push_anchored(anchor);
-        protected_call(&mut state, 0)
+        self.protect(|state| {
+            let anchor = self.load(state, chunk)?;
+            state.push_anchored(anchor);
+            protected_call(state, 0)
+        })?
     }
 
     /// Gives up an anchor in the registry.
@@ -102,26 +130,57 @@ impl Vm {
         self.state().release(anchor);
     }
 
-    /// A coroutine with an empty stack.
-    pub(super) fn take_coroutine(&self) -> Coroutine {
-        if let Some(co) = self.spare.borrow_mut().pop() {
-            return co;
+    /// Makes room for `n` more values on the stack of a coroutine that waits;
+    /// false where there is none to be had.
+    pub(super) fn fits(&self, l: *mut ffi::lua_State, n: c_int) -> bool {
+        // SAFETY: callers hold the coroutine, which belongs to this VM. A
+        // refusal may leave a message on its stack.
+        unsafe {
+            let top = ffi::lua_gettop(l);
+            let fits = self.protect(|_| ffi::lua_checkstack(l, n) != 0) == Ok(true);
+            if !fits {
+                ffi::lua_settop(l, top);
+            }
+            fits
         }
-        // SAFETY: the state is live; the thread is anchored at once.
-        let l = unsafe { ffi::lua_newthread(self.l) };
-        let anchor = self.state().anchor();
-        Coroutine { l, anchor }
+    }
+
+    /// Collects all garbage.
+    pub(super) fn collect_garbage(&self) {
+        // The error of a finalizer of the user's is none of ours.
+        let _ = self.protect(|state| {
+            // SAFETY: the state is live.
+            unsafe { ffi::lua_gc(state.raw(), ffi::LUA_GCCOLLECT, 0) }
+        });
     }
 
     /// Takes back a coroutine; one that finished cleanly is used again.
     pub(super) fn give_coroutine(&self, co: Coroutine, clean: bool) {
         let mut spare = self.spare.borrow_mut();
         if clean && spare.len() < SPARE_COROUTINES {
+            // SAFETY: both are live stacks of this VM; the coroutine is
+            // anchored and has finished. Its globals may have been replaced
+            // (`setfenv(0, …)`); those of the next handler are the VM's.
+            unsafe {
+                ffi::lua_settop(co.l, 0);
+                self.state().push_globals();
+                ffi::lua_xmove(self.l, co.l, 1);
+                ffi::lua_replace(co.l, ffi::LUA_GLOBALSINDEX);
+            }
             spare.push(co);
         } else {
             drop(spare);
             self.state().release(co.anchor);
         }
+    }
+}
+
+fn new_coroutine(state: &mut State) -> Coroutine {
+    // SAFETY: the state is live; the thread is anchored at once.
+    let l = unsafe { ffi::lua_newthread(state.raw()) };
+    Coroutine {
+        l,
+        anchor: state.anchor(),
     }
 }
 
@@ -140,7 +199,7 @@ impl Drop for Vm {
 pub(super) fn protected_call(state: &mut State, nargs: c_int) -> Result<(), String> {
     let base = state.top() - nargs;
     state.push_function(|state| {
-        let text = super::sched::traceback_of(state);
+        let text = super::trace::traceback_of(state);
         state.push_bytes(text);
         Ok(super::Ret::Values(1))
     });
@@ -150,7 +209,7 @@ pub(super) fn protected_call(state: &mut State, nargs: c_int) -> Result<(), Stri
     let result = if status == ffi::LUA_OK {
         Ok(())
     } else {
-        Err(super::sched::message_of(state))
+        Err(super::trace::message_of(state))
     };
     state.set_top(base - 1);
     result
@@ -186,7 +245,7 @@ impl State {
         if status == ffi::LUA_OK {
             return Ok(());
         }
-        let message = super::sched::message_of(self);
+        let message = super::trace::message_of(self);
         self.pop(1);
         Err(message)
     }

@@ -6,6 +6,7 @@ use std::ptr;
 
 use super::ffi;
 use super::stack::{State, Type};
+use super::unwind::catch_panic;
 
 /// What a full userdata of ours holds. The tag tells the value from userdata
 /// of other types and of other modules.
@@ -22,11 +23,9 @@ unsafe extern "C-unwind" fn collect<T: 'static>(l: *mut ffi::lua_State) -> c_int
     let state = unsafe { State::from_raw(l) };
     let cell = cell_ptr::<T>(&state, 1);
     if !cell.is_null() {
-        let taken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            // SAFETY: the tag matched, so this is an initialised Cell<T>;
-            // taking the value makes a second collection harmless.
-            super::sched::deferred(|| drop(unsafe { (*cell).value.take() }));
-        }));
+        // SAFETY: the tag matched, so this is an initialised Cell<T>; taking
+        // the value makes a second collection harmless.
+        let taken = catch_panic(|| drop(unsafe { (*cell).value.take() }));
         // A panic while dropping must not pass into Lua's collector; the
         // panic hook has logged it.
         drop(taken);
@@ -55,15 +54,6 @@ impl State {
     /// The metatable (only `__gc`) is made once per state and type.
     pub fn push_userdata<T: 'static>(&mut self, value: T) {
         const { assert!(align_of::<Cell<T>>() <= 8) };
-        // SAFETY: the state is live; the memory is written before anything
-        // can collect it, for the metatable is set last.
-        unsafe {
-            let cell = ffi::lua_newuserdata(self.raw(), size_of::<Cell<T>>()).cast::<Cell<T>>();
-            cell.write(Cell {
-                tag: TypeId::of::<T>(),
-                value: Some(value),
-            });
-        }
         self.push_bytes(type_name::<T>());
         self.raw_get(ffi::LUA_REGISTRYINDEX);
         if self.is_none_or_nil(-1) {
@@ -76,6 +66,17 @@ impl State {
             self.push_value(-2);
             self.raw_set(ffi::LUA_REGISTRYINDEX);
         }
+        // Nothing after this raises an error, so the value is not lost.
+        // SAFETY: the state is live; the memory is written before anything
+        // can collect it, for the metatable is set last.
+        unsafe {
+            let cell = ffi::lua_newuserdata(self.raw(), size_of::<Cell<T>>()).cast::<Cell<T>>();
+            cell.write(Cell {
+                tag: TypeId::of::<T>(),
+                value: Some(value),
+            });
+        }
+        self.insert(-2);
         self.set_metatable(-2);
     }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use crate::lua::scratch::with_scratch;
 use crate::lua::{disabled, request};
+use crate::rt::wake_now;
 use crate::sys::body::{Body, Reading};
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op, sched};
 
@@ -44,7 +45,7 @@ impl Parked for BodyRead {
             return Poll::Ready(0);
         }
         let waker = cx.waker().clone();
-        self.0.then(move || waker.wake());
+        self.0.then(move || wake_now(waker));
         Poll::Pending
     }
 }

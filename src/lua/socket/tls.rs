@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use super::log_errors;
-use super::object::TcpSocket;
+use super::object::{TcpSocket, is_request_socket};
 use super::owned::{TLS_OPTIONS, any_socket, own_socket};
 use crate::conf;
 use crate::lua::ssl::{certificates_at, private_key_at};
@@ -102,6 +102,10 @@ fn sslhandshake(state: &mut State) -> LuaResult {
         // Unlike other methods, this one returns it.
         Err(_) => return Ok(Ret::Values(state.push_nil_err("bad request"))),
     };
+    if is_request_socket(&socket) {
+        let message = HandshakeError::Downstream.to_string();
+        return Ok(Ret::Values(state.push_nil_err(message)));
+    }
     let exclusive = match socket.exclusive() {
         Ok(exclusive) => exclusive,
         Err(error) => return Ok(Ret::Values(state.push_nil_err(error.to_string()))),
@@ -169,7 +173,8 @@ impl Shaking {
             HandshakeError::Failed
             | HandshakeError::Refused(_)
             | HandshakeError::UnreadData
-            | HandshakeError::Closed => return,
+            | HandshakeError::Closed
+            | HandshakeError::Downstream => return,
         };
         if self.log_errors {
             self.context.log(Level::Error, line);
@@ -277,12 +282,9 @@ fn query<R>(
         return Err(never_connected());
     }
     Ok(socket
-        .with_transport(|connection| {
-            if connection.has_tls() {
-                Ok(f(connection))
-            } else {
-                Err("no ssl connection")
-            }
+        .with_transport(|link| match link.outgoing() {
+            Some(connection) if connection.has_tls() => Ok(f(connection)),
+            _ => Err("no ssl connection"),
         })
         .unwrap_or(Err("closed")))
 }

@@ -20,10 +20,11 @@ use super::context::SslContext;
 use super::session::{Origin, SslSession};
 use super::verify::{Judge, address, verify};
 use super::x509::{Certificates, PrivateKey, TrustedStore};
-use crate::rt::Millis;
+use crate::rt::{Millis, wake_now};
 use crate::sock::Exclusive;
-use crate::sys::connection::{Connection, Shared, disarm};
+use crate::sys::connection::{Shared, disarm};
 use crate::sys::entry::{cycle_log, guard};
+use crate::sys::link::Link;
 
 const SSL_CTRL_MODE: i32 = 33;
 const SSL_CTRL_SET_TLSEXT_HOSTNAME: i32 = 55;
@@ -73,6 +74,8 @@ pub enum HandshakeError {
     Timeout,
     /// The connection is gone.
     Closed,
+    /// It is the client's connection.
+    Downstream,
 }
 
 impl std::fmt::Display for HandshakeError {
@@ -85,6 +88,7 @@ impl std::fmt::Display for HandshakeError {
             HandshakeError::UnreadData => f.write_str("unread data in buffer"),
             HandshakeError::Timeout => f.write_str("timeout"),
             HandshakeError::Closed => f.write_str("closed"),
+            HandshakeError::Downstream => f.write_str("not supported for downstream sockets"),
         }
     }
 }
@@ -92,7 +96,7 @@ impl std::fmt::Display for HandshakeError {
 /// A handshake under way. It has the whole socket; when it fails, or is
 /// dropped before its end, the connection is closed.
 pub struct Handshake {
-    socket: Exclusive<Connection>,
+    socket: Exclusive<Link>,
     options: HandshakeOptions,
     begun: bool,
     done: bool,
@@ -100,7 +104,7 @@ pub struct Handshake {
 
 impl Handshake {
     /// A handshake on the connection of `socket`.
-    pub fn new(socket: Exclusive<Connection>, options: HandshakeOptions) -> Handshake {
+    pub fn new(socket: Exclusive<Link>, options: HandshakeOptions) -> Handshake {
         Handshake {
             socket,
             options,
@@ -113,7 +117,10 @@ impl Handshake {
         let timeout = self.socket.timeouts().connect;
         let unread = self.socket.has_unread();
         let (begun, options) = (&mut self.begun, &self.options);
-        let stepped = self.socket.with_transport(|connection| {
+        let stepped = self.socket.with_transport(|link| {
+            let Some(connection) = link.outgoing() else {
+                return Err(HandshakeError::Downstream);
+            };
             // SAFETY: the connection is live while the closure runs.
             unsafe {
                 let c = connection.raw();
@@ -392,7 +399,7 @@ unsafe extern "C" fn on_handshake(c: *mut ngx_connection_t) {
         let waker = unsafe { shared(c).handshake.end() };
         // The wake may close the connection.
         if let Some(waker) = waker {
-            waker.wake();
+            wake_now(waker);
         }
     });
 }

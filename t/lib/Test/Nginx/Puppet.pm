@@ -56,7 +56,8 @@ my $ROOT    = abs_path( dirname(__FILE__) . '/../../../..' );
 my @LUA_DIR = ( "$ROOT/t/lib/lua", $ENV{TEST_NGINX_LUA_DIR} || "$ROOT/build/lua" );
 my $PATH    = join ';', map( {"$_/?.lua"} @LUA_DIR ), ';';
 my $PREFIX  = 'local t = require "puppet"; '
-    . 'local open, show, fails, port = t.open, t.show, t.fails, t.port; local shook = t.shook; ';
+    . 'local open, show, fails, port, eventually = t.open, t.show, t.fails, t.port, t.eventually; '
+    . 'local shook = t.shook; ';
 
 Test::Nginx::Socket::add_block_preprocessor(
     sub {
@@ -242,5 +243,6 @@ sub _receive {
 require IO::Socket::SSL if $INC{'Test/Nginx/CA.pm'};
 Test::Nginx::Peer->tcp( PUPPET => \&_serve );
 Test::Nginx::Socket::env_to_nginx('TEST_NGINX_PUPPET_PORT');
+Test::Nginx::Socket::timeout(10);
 
 1;

@@ -1,0 +1,53 @@
+//! Who may run what it wakes at once.
+//!
+//! Waking may resume Lua, which may do anything: close the connection whose
+//! event is being handled, end the request that is being freed. So whatever is
+//! woken waits for its turn in the event loop, unless the one who wakes says,
+//! with [`wake_now`], that it has nothing left to do.
+
+use std::cell::Cell;
+use std::task::Waker;
+
+thread_local! {
+    static NOW: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Wakes as the last act of an event's handler.
+pub fn wake_now(waker: Waker) {
+    NOW.set(true);
+    waker.wake();
+    NOW.set(false);
+}
+
+/// Whether the one being woken may run at once. The answer is yes for one
+/// caller only.
+pub fn may_run_now() -> bool {
+    NOW.replace(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::Arc;
+    use std::task::{Wake, Waker};
+
+    use super::{may_run_now, wake_now};
+
+    thread_local!(static SEEN: RefCell<Vec<bool>> = const { RefCell::new(Vec::new()) });
+
+    struct Look;
+
+    impl Wake for Look {
+        fn wake(self: Arc<Self>) {
+            let seen = [may_run_now(), may_run_now()];
+            SEEN.with_borrow_mut(|all| all.extend(seen));
+        }
+    }
+
+    #[test]
+    fn only_the_first_may_run_now() {
+        wake_now(Waker::from(Arc::new(Look)));
+        Waker::from(Arc::new(Look)).wake();
+        assert_eq!(SEEN.take(), [true, false, false, false]);
+    }
+}
