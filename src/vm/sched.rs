@@ -26,7 +26,6 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 use super::chunk::Chunk;
 use super::ffi;
 use super::op::Parked;
-use super::stack::State;
 use super::state::{Coroutine, Vm};
 use crate::rt::may_run_now;
 
