@@ -54,6 +54,7 @@ function m.raw(...)
     local sock = ngx.socket.tcp()
     sock:settimeout(2000)
     assert(sock:connect("127.0.0.1", m.port or ngx.var.server_port))
+    sock:setoption("tcp-nodelay", true)
     local got = {}
     for i = 1, select("#", ...) do
         local piece = select(i, ...)
@@ -84,6 +85,7 @@ end
 function m.leave(...)
     local sock = ngx.socket.tcp()
     assert(sock:connect("127.0.0.1", m.port or ngx.var.server_port))
+    sock:setoption("tcp-nodelay", true)
     for i = 1, select("#", ...) do
         local piece = select(i, ...)
         if type(piece) == "number" then
