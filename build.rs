@@ -26,6 +26,10 @@ fn main() {
             }
         }
     }
+    let features = env::var("DEP_NGINX_FEATURES").unwrap_or_default();
+    if !features.split(',').any(|feature| feature == "http_ssl") {
+        println!("cargo::error=nginx was configured without TLS: --with-http_ssl_module is needed");
+    }
     println!("cargo::rerun-if-env-changed=DEP_NGINX_VERSION_NUMBER");
     let version = env::var("DEP_NGINX_VERSION_NUMBER").unwrap_or_default();
     let version: u32 = version.parse().expect("nginx-sys says nginx's version");

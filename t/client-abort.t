@@ -38,9 +38,12 @@ not reached
     location /c { access_log logs/aborted.log; content_by_lua_block { ngx.sleep(1) } }
     location /t {
         content_by_lua_block {
-            local pipe = io.popen("bash -c 'exec 3<>/dev/tcp/127.0.0.1/$TEST_NGINX_SERVER_PORT; printf \"GET /c HTTP/1.0\\r\\n\\r\\n\" >&3; sleep 0.05'")
-            ngx.sleep(0.2)
-            pipe:close()
+            local sock = ngx.socket.tcp()
+            assert(sock:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+            assert(sock:send("GET /c HTTP/1.0\r\n\r\n"))
+            ngx.sleep(0.05)
+            sock:close()
+            ngx.sleep(0.05)
             local line = io.open(ngx.config.prefix() .. "logs/aborted.log"):read("*l")
             ngx.say(line:match('" (%d+) '))
         }

@@ -95,6 +95,7 @@ return { next = function () n = n + 1 return n end }
             end
         }
     }
+--- skip_eval: 82: $ENV{TEST_NGINX_USE_VALGRIND}
 --- pipelined_requests eval
 [("POST /t\nabc") x 20, "GET /memory", ("POST /t\nabc") x 60, "GET /memory"]
 --- response_body eval

@@ -19,7 +19,8 @@ env_to_nginx('DEAF_SOCKET');
 my $PROBE = <<'END';
 local t = require "puppet"
 local function took(f, ...)
-    return math.floor(t.timed(f, ...) / 0.06 + 0.1) * 60
+    local seconds = t.timed(f, ...)
+    return seconds >= 0.05 and seconds < 8 and "soon" or seconds
 end
 local what = ngx.var.arg_what
 local sock = ngx.socket.tcp()
@@ -94,7 +95,7 @@ location = /if {
 }
 END
         my $what = $block->what;
-        $block->set_value( 'request', [ map {"GET /$_?what=$what"} @levels ] );
+        $block->set_value( 'request', [ map {"GET /$_?what=$what"} split ' ', $block->levels || "@levels" ] );
         my @expected = split ' ', $block->expected;
         $block->set_value( 'response_body', [ map {"$_\n"} @expected ] );
         $block->set_value( 'no_error_log', '[error]' );
@@ -106,39 +107,111 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: lua_socket_connect_timeout
+=== TEST 1: lua_socket_connect_timeout of http
 --- directive: lua_socket_connect_timeout
---- values: 60ms 120ms 180ms 240ms
+--- values: 60ms 60ms 60ms 60ms
 --- what: connect
---- expected: 60 120 180 240
+--- expected: soon soon soon soon
 
 
 
-=== TEST 2: lua_socket_read_timeout
+=== TEST 2: lua_socket_connect_timeout of an inner level instead of the outer one
+--- directive: lua_socket_connect_timeout
+--- values: 60s 60ms 60s 60ms
+--- what: connect
+--- levels: server if
+--- expected: soon soon
+
+
+
+=== TEST 3: lua_socket_connect_timeout of a location
+--- directive: lua_socket_connect_timeout
+--- values: 60s 60s 60ms 60s
+--- what: connect
+--- levels: location
+--- expected: soon
+
+
+
+=== TEST 4: lua_socket_read_timeout of http
 --- directive: lua_socket_read_timeout
---- values: 60ms 120ms 180ms 240ms
+--- values: 60ms 60ms 60ms 60ms
 --- what: read
---- expected: 60 120 180 240
+--- expected: soon soon soon soon
 
 
 
-=== TEST 3: lua_socket_send_timeout
+=== TEST 5: lua_socket_read_timeout of an inner level instead of the outer one
+--- directive: lua_socket_read_timeout
+--- values: 60s 60ms 60s 60ms
+--- what: read
+--- levels: server if
+--- expected: soon soon
+
+
+
+=== TEST 6: lua_socket_read_timeout of a location
+--- directive: lua_socket_read_timeout
+--- values: 60s 60s 60ms 60s
+--- what: read
+--- levels: location
+--- expected: soon
+
+
+
+=== TEST 7: lua_socket_send_timeout of http
 --- directive: lua_socket_send_timeout
---- values: 60ms 120ms 180ms 240ms
+--- values: 60ms 60ms 60ms 60ms
 --- what: send
---- expected: 60 120 180 240
+--- expected: soon soon soon soon
 
 
 
-=== TEST 4: lua_socket_keepalive_timeout
+=== TEST 8: lua_socket_send_timeout of an inner level instead of the outer one
+--- directive: lua_socket_send_timeout
+--- values: 60s 60ms 60s 60ms
+--- what: send
+--- levels: server if
+--- expected: soon soon
+
+
+
+=== TEST 9: lua_socket_send_timeout of a location
+--- directive: lua_socket_send_timeout
+--- values: 60s 60s 60ms 60s
+--- what: send
+--- levels: location
+--- expected: soon
+
+
+
+=== TEST 10: lua_socket_keepalive_timeout of http
 --- directive: lua_socket_keepalive_timeout
---- values: 60ms 120ms 180ms 240ms
+--- values: 60ms 60ms 60ms 60ms
 --- what: keepalive
---- expected: 60 120 180 240
+--- expected: soon soon soon soon
 
 
 
-=== TEST 5: lua_socket_pool_size
+=== TEST 11: lua_socket_keepalive_timeout of an inner level instead of the outer one
+--- directive: lua_socket_keepalive_timeout
+--- values: 60s 60ms 60s 60ms
+--- what: keepalive
+--- levels: server if
+--- expected: soon soon
+
+
+
+=== TEST 12: lua_socket_keepalive_timeout of a location
+--- directive: lua_socket_keepalive_timeout
+--- values: 60s 60s 60ms 60s
+--- what: keepalive
+--- levels: location
+--- expected: soon
+
+
+
+=== TEST 13: lua_socket_pool_size
 --- directive: lua_socket_pool_size
 --- values: 2 3 4 5
 --- what: pool
@@ -146,7 +219,7 @@ __DATA__
 
 
 
-=== TEST 6: lua_socket_buffer_size: results do not depend on it
+=== TEST 14: lua_socket_buffer_size: results do not depend on it
 --- directive: lua_socket_buffer_size
 --- values: 1 7 64k 1m
 --- what: data

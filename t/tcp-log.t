@@ -40,12 +40,12 @@ sock:receive()
 sock:send(("x"):rep(20000000))
 
 sock = open("reset")
-ngx.sleep(0.1)
+ngx.sleep(0.3)
 sock:receive()
 sock:send("x")
 
 sock = open("reset")
-ngx.sleep(0.1)
+ngx.sleep(0.3)
 sock:send("x")
 
 sock = fresh()

@@ -3,6 +3,7 @@
 use Test::Nginx::Socket::Lua 'no_plan';
 use Test::Nginx::Puppet;
 
+worker_connections(128);
 run_tests();
 
 __DATA__
@@ -248,11 +249,11 @@ local before = t.fds()
 local a, b, c, d = open("echo"), open("echo"), open("echo"), open("echo")
 a:setkeepalive()
 b:setkeepalive(nil, 10)
-c:setkeepalive(150)
+c:setkeepalive(500)
 d:setkeepalive(0)
 show(t.fds() - before)
-ngx.sleep(0.1)
-show(t.fds() - before)
+show(eventually(before + 2, t.fds) - before)
+show(eventually(before + 1, t.fds) - before)
 ngx.sleep(0.1)
 show(t.fds() - before)
 local sock = open("echo")
@@ -265,6 +266,7 @@ show(sock:getreusedtimes(), sock:send("x"), sock:receive(1))
 --- response_body
 4
 2
+1
 1
 1 1 "x"
 2 1 "x"
@@ -282,8 +284,7 @@ sock = open("line")
 show(sock:getreusedtimes())
 sock:send("now\n")
 sock:setkeepalive()
-ngx.sleep(0.03)
-show(t.fds() - before)
+show(eventually(before, t.fds) - before)
 sock = open("echo")
 show(sock:getreusedtimes(), sock:send("x"), sock:receive(1))
 --- response_body
@@ -298,11 +299,10 @@ show(sock:getreusedtimes(), sock:send("x"), sock:receive(1))
 === TEST 11: the peer sends something to an idle connection
 --- lua
 local before = t.fds()
-local sock = open("wait:0.05 say:unasked hold")
+local sock = open("wait:0.2 say:unasked hold")
 show(sock:setkeepalive())
 show(t.fds() - before)
-ngx.sleep(0.1)
-show(t.fds() - before)
+show(eventually(before, t.fds) - before)
 sock = open("echo")
 show(sock:getreusedtimes())
 --- response_body
@@ -316,10 +316,9 @@ show(sock:getreusedtimes())
 === TEST 12: the peer resets an idle connection
 --- lua
 local before = t.fds()
-local sock = open("wait:0.05 reset")
+local sock = open("wait:0.2 reset")
 show(sock:setkeepalive())
-ngx.sleep(0.1)
-show(t.fds() - before)
+show(eventually(before, t.fds) - before)
 --- response_body
 1
 0
@@ -349,7 +348,7 @@ nil "unread data in buffer"
 --- lua
 for _, script in ipairs { "say:x hold", "", "half hold", "reset" } do
     local sock = open(script)
-    ngx.sleep(0.1)
+    ngx.sleep(0.25)
     show(sock:setkeepalive())
     show(sock:close())
 end
@@ -420,3 +419,30 @@ end
 show(t.fds() - before)
 --- response_body
 1
+
+
+
+=== TEST 18: the pool comes first: before host and port are looked at
+--- lua
+local sock = open("echo", { pool = "first" })
+sock:setkeepalive()
+show(sock:connect("a/b is no host", 1, { pool = "first" }), sock:getreusedtimes())
+sock:setkeepalive()
+show(sock:connect("unix:", { pool = "first" }), sock:getreusedtimes())
+show(sock:send("x"), sock:receive(1))
+--- response_body
+1 1
+1 2
+1 "x"
+
+
+
+=== TEST 19: thirty connections by default
+--- lua
+local before = t.fds()
+local socks = {}
+for i = 1, 35 do socks[i] = open("hold", { pool = "thirty" }) end
+for i = 1, 35 do socks[i]:setkeepalive() end
+show(t.fds() - before)
+--- response_body
+30

@@ -134,7 +134,7 @@ expecting 1 or 2 arguments (including the object), but got 3
 === TEST 7: a timeout hands out what came, once, and keeps the connection
 --- lua
 local sock = open("say:abc line say:def%0Aghi line say:jkl%0A hold")
-sock:settimeout(40)
+sock:settimeout(150)
 show(sock:receive())
 show(sock:receive())
 show(sock:send("go\n"))
@@ -259,7 +259,7 @@ lua tcp socket read timed out
 === TEST 12: one kind of read after the other
 --- lua
 local sock = open("say:line%0D%0A12345any%0Arest")
-ngx.sleep(0.02)
+ngx.sleep(0.2)
 show(sock:receive("*l"), sock:receive(5), sock:receiveany(2), sock:receive(), sock:receive("*a"))
 --- response_body
 "line" "12345" "an" "y" "rest"
@@ -291,6 +291,7 @@ t.show(sock:receive(), sock:receive(10), sock:receive(), sock:receiveuntil("x--"
 
 
 === TEST 14: 64 MB, in every way of reading, fast
+--- skip_eval: 5: $ENV{TEST_NGINX_USE_VALGRIND}
 --- lua
 local size = 64 * 1024 * 1024
 local function check(name, data, err, partial)
@@ -328,6 +329,7 @@ show(took < 8 and "fast enough" or took)
 
 
 === TEST 15: endless data: read in pieces it does not grow the worker
+--- skip_eval: 5: $ENV{TEST_NGINX_USE_VALGRIND}
 --- lua
 local sock = open("repeat:0:" .. ("x"):rep(1000) .. "%0A")
 local function rounds(n)

@@ -250,7 +250,7 @@ attempt to receive data on a closed socket
 --- lua
 local sock = open("say:abc%0D%0A- line say:-bound%0D%0Adef%0D%0A--boundX hold")
 local reader = sock:receiveuntil("\r\n--bound")
-sock:settimeout(40)
+sock:settimeout(150)
 show(reader())
 show(reader())
 sock:send("go\n")
@@ -272,7 +272,7 @@ lua tcp socket read timed out
 --- lua
 local sock = open("say:abcEN line say:De%0AxyEN line say:D... hold")
 local reader = sock:receiveuntil("END")
-sock:settimeout(40)
+sock:settimeout(150)
 show(reader())
 show(sock:receive(1))
 sock:send("\n")

@@ -111,7 +111,7 @@ show(sock:send(half), sock:receive(#half) == half)
 === TEST 5: waits for a slow reader; each progress arms the timeout anew
 --- lua
 local sock = open("sip:0.02:1500000 say:done%0A")
-sock:settimeouts(100, 300, 2000)
+sock:settimeouts(1000, 300, 8000)
 local took, sent, err = t.timed(sock.send, sock, ("x"):rep(1500000))
 show(sent, err)
 show(sock:receive())
@@ -124,7 +124,7 @@ show(sock:receive())
 === TEST 6: a reader that does not read: timeout, and only the write half is closed
 --- lua
 local sock = open("say:early%0A mute")
-sock:settimeouts(100, 150, 1000)
+sock:settimeouts(1000, 150, 8000)
 local data = ("x"):rep(20000000)
 local took, sent, err = t.timed(sock.send, sock, data)
 show(sent, err, t.about(took, 0.15))
@@ -151,7 +151,7 @@ attempt to send data on a closed socket
 === TEST 7: the peer has gone
 --- lua
 local sock = open("say:bye%0A reset")
-ngx.sleep(0.05)
+ngx.sleep(0.3)
 local sent, err = sock:send("x")
 show(sent, err)
 show(sock:send("x"))
@@ -190,8 +190,8 @@ send() failed
 === TEST 9: what was received before a failed send is there afterwards
 --- lua
 local sock = open("say:one%0Atwo%0Athree%0A mute")
-sock:settimeouts(100, 50, 100)
-ngx.sleep(0.05)
+sock:settimeouts(1000, 50, 300)
+ngx.sleep(0.1)
 show(sock:receive(2))
 show(sock:send(("x"):rep(20000000)))
 show(sock:receive())

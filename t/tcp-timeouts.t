@@ -147,15 +147,15 @@ for _, read in ipairs {
     function(sock) return sock:receive(12) end,
     function(sock) return sock:receiveuntil("\n")() end,
 } do
-    local sock = open("drip:0.03:0123456789ab%0A wait:0.3 say:late hold")
-    sock:settimeout(120)
+    local sock = open("drip:0.04:0123456789ab%0A wait:0.6 say:late hold")
+    sock:settimeout(400)
     local took, data, err, partial = t.timed(read, sock)
-    show(data, err, partial, took > 0.3 or took)
+    show(data, err, partial, took > 0.41 or took)
 end
-local sock = open("drip:0.03:0123456789 hold")
-sock:settimeout(120)
+local sock = open("drip:0.04:0123456789 hold")
+sock:settimeout(400)
 local took, data, err, partial = t.timed(sock.receive, sock)
-show(data, err, partial, took > 0.38 or took)
+show(data, err, partial, took > 0.75 or took)
 --- response_body
 "0123456789ab" nil nil true
 "0123456789ab" nil nil true
@@ -238,7 +238,7 @@ timed out
 === TEST 11: ngx.sleep(0) lets all other events have their turn
 --- lua
 local sock = open("say:x hold")
-for i = 1, 2000 do
+for i = 1, 20000 do
     ngx.sleep(0)
 end
 -- The byte came in the meantime: no wait is needed, so even this may read it.

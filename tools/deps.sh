@@ -34,6 +34,8 @@ test_packages=(
     'libipc-run-perl          perl_module IPC::Run'
     'libwww-perl              perl_module LWP::UserAgent'
     'lua-cjson                lua_module cjson'
+    'libio-socket-ssl-perl    perl_module IO::Socket::SSL'
+    'openssl                  program openssl'
     'curl                     program curl'
     'strace                   program strace'
 )

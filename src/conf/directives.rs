@@ -6,7 +6,7 @@ use super::location::LocConf;
 use super::main::MainConf;
 use super::source::CodePhase;
 use crate::sys::conf::kind::{
-    BLOCK, FLAG, HTTP, LOCATION, LOCATION_IF, NO_ARGS, SERVER, TAKES_ONE,
+    BLOCK, FLAG, HTTP, LOCATION, LOCATION_IF, NO_ARGS, SERVER, TAKES_MANY, TAKES_ONE, TAKES_TWO,
 };
 
 /// One directive.
@@ -25,6 +25,8 @@ pub enum Action {
     Code(CodePhase, CodeForm),
     /// `on` or `off` for the whole server.
     MainFlag(fn(&mut MainConf) -> &mut Option<bool>),
+    /// A plain number for the whole server.
+    MainNumber(fn(&mut MainConf) -> &mut Option<usize>),
     /// A Lua search path.
     LuaPath(fn(&mut MainConf) -> &mut Option<Vec<u8>>),
     /// `on` or `off`.
@@ -37,6 +39,16 @@ pub enum Action {
     Size(fn(&mut LocConf) -> &mut Option<usize>, usize),
     /// A plain number.
     Number(fn(&mut LocConf) -> &mut Option<usize>),
+    /// A word.
+    Text(fn(&mut LocConf) -> &mut Option<Vec<u8>>),
+    /// The name of a file, relative to nginx's prefix.
+    Path(fn(&mut LocConf) -> &mut Option<Vec<u8>>),
+    /// A word; the directive may be repeated.
+    TextList(fn(&mut LocConf) -> &mut Option<Vec<Vec<u8>>>),
+    /// `lua_ssl_protocols`
+    Protocols,
+    /// `lua_ssl_conf_command`: two words; may be repeated.
+    SslCommand,
 }
 
 /// How a directive gives its code.
@@ -52,11 +64,13 @@ pub enum CodeForm {
 
 /// Where most settings may stand.
 const ANYWHERE: usize = HTTP | SERVER | LOCATION | LOCATION_IF;
+/// Where TLS settings may stand.
+const NOT_IN_IF: usize = HTTP | SERVER | LOCATION;
 /// Where content code may stand.
 const IN_LOCATION: usize = LOCATION | LOCATION_IF;
 
 /// Every directive of the module.
-pub static DIRECTIVES: [Directive; 33] = [
+pub static DIRECTIVES: [Directive; 46] = [
     quoted(c"init_by_lua", HTTP, CodePhase::Init),
     block(c"init_by_lua_block", HTTP, CodePhase::Init),
     file(c"init_by_lua_file", HTTP, CodePhase::Init),
@@ -91,6 +105,26 @@ pub static DIRECTIVES: [Directive; 33] = [
         name: c"access_by_lua_no_postpone",
         kind: HTTP | FLAG,
         action: Action::MainFlag(|main| &mut main.access_no_postpone),
+    },
+    Directive {
+        name: c"lua_regex_cache_max_entries",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.regex_cache_max_entries),
+    },
+    Directive {
+        name: c"lua_regex_match_limit",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.regex_match_limit),
+    },
+    Directive {
+        name: c"lua_max_pending_timers",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.max_pending_timers),
+    },
+    Directive {
+        name: c"lua_max_running_timers",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.max_running_timers),
     },
     Directive {
         name: c"lua_code_cache",
@@ -132,7 +166,53 @@ pub static DIRECTIVES: [Directive; 33] = [
         kind: ANYWHERE | TAKES_ONE,
         action: Action::Number(|loc| &mut loc.socket.pool_size),
     },
+    Directive {
+        name: c"lua_ssl_protocols",
+        kind: NOT_IN_IF | TAKES_MANY,
+        action: Action::Protocols,
+    },
+    ssl(
+        c"lua_ssl_ciphers",
+        Action::Text(|loc| &mut loc.ssl.settings.ciphers),
+    ),
+    ssl(
+        c"lua_ssl_verify_depth",
+        Action::Number(|loc| &mut loc.ssl.settings.verify_depth),
+    ),
+    ssl(
+        c"lua_ssl_certificate",
+        Action::TextList(|loc| &mut loc.ssl.settings.certificates),
+    ),
+    ssl(
+        c"lua_ssl_certificate_key",
+        Action::TextList(|loc| &mut loc.ssl.settings.certificate_keys),
+    ),
+    ssl(
+        c"lua_ssl_trusted_certificate",
+        Action::Text(|loc| &mut loc.ssl.settings.trusted_certificate),
+    ),
+    ssl(
+        c"lua_ssl_crl",
+        Action::Text(|loc| &mut loc.ssl.settings.crl),
+    ),
+    ssl(
+        c"lua_ssl_key_log",
+        Action::Path(|loc| &mut loc.ssl.settings.key_log),
+    ),
+    Directive {
+        name: c"lua_ssl_conf_command",
+        kind: NOT_IN_IF | TAKES_TWO,
+        action: Action::SslCommand,
+    },
 ];
+
+const fn ssl(name: &'static CStr, action: Action) -> Directive {
+    Directive {
+        name,
+        kind: NOT_IN_IF | TAKES_ONE,
+        action,
+    }
+}
 
 const fn quoted(name: &'static CStr, contexts: usize, phase: CodePhase) -> Directive {
     Directive {

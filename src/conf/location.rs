@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use super::socket::SocketConf;
 use super::source::LuaSource;
+use super::ssl::SslConf;
 
 /// Configuration of one `location` (or `if`, `server`, `http`). `None` is "not
 /// set here".
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct LocConf {
     /// `rewrite_by_lua*`
     pub rewrite: Option<Rc<LuaSource>>,
@@ -29,6 +30,8 @@ pub struct LocConf {
     pub check_client_abort: Option<bool>,
     /// `lua_socket_*`
     pub socket: SocketConf,
+    /// `lua_ssl_*`
+    pub ssl: SslConf,
 }
 
 impl LocConf {
@@ -47,6 +50,7 @@ impl LocConf {
         self.transform_underscores = self.transform_underscores.or(parent.transform_underscores);
         self.check_client_abort = self.check_client_abort.or(parent.check_client_abort);
         self.socket.merge(&parent.socket);
+        self.ssl.merge(&parent.ssl);
     }
 
     /// Whether compiled code and the Lua state are kept between requests.

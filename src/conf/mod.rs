@@ -12,6 +12,7 @@ mod parse;
 mod scanner;
 mod socket;
 mod source;
+mod ssl;
 
 pub use directives::{Action, CodeForm, DIRECTIVES, Directive};
 pub use error::DirectiveError;
@@ -21,6 +22,7 @@ pub use parse::{Context, SyntaxCheck, apply};
 pub use scanner::{Scanner, Step, Unfinished, UnfinishedKind};
 pub use socket::SocketConf;
 pub use source::{CodePhase, LuaCode, LuaFile, LuaSource, file_chunk_name};
+pub use ssl::SslConf;
 
 thread_local! {
     static CURRENT: Cell<Option<&'static LocConf>> = const { Cell::new(None) };

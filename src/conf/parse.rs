@@ -11,6 +11,7 @@ use super::main::MainConf;
 use super::scanner::{Scanner, Step, Unfinished, UnfinishedKind};
 use super::source::{CodePhase, LuaCode, LuaFile, LuaSource, file_chunk_name, inline_chunk_name};
 use crate::sys::conf::{Conf, Level, parse_size, parse_time};
+use crate::sys::ssl::Protocol;
 
 /// Compiles code without running it; an error is Lua's message.
 pub type SyntaxCheck = fn(&[u8], &CStr) -> Result<(), String>;
@@ -34,6 +35,7 @@ pub fn apply(directive: &Directive, cx: &mut Context<'_, '_>) -> Result {
     match directive.action {
         Action::Code(phase, form) => code(cx, phase, form),
         Action::MainFlag(slot) => set(slot(cx.main), || flag(cx.conf)),
+        Action::MainNumber(slot) => set(slot(cx.main), || number(argument(cx.conf))),
         Action::LuaPath(slot) => set(slot(cx.main), || {
             Ok(expand_prefix(argument(cx.conf), cx.conf.prefix()))
         }),
@@ -55,6 +57,20 @@ pub fn apply(directive: &Directive, cx: &mut Context<'_, '_>) -> Result {
                 .ok_or(DirectiveError::INVALID_VALUE)
         }),
         Action::Number(slot) => set(slot(cx.loc), || number(argument(cx.conf))),
+        Action::Text(slot) => set(slot(cx.loc), || Ok(argument(cx.conf).to_vec())),
+        Action::Path(slot) => set(slot(cx.loc), || Ok(cx.conf.full_path(argument(cx.conf)))),
+        Action::TextList(slot) => {
+            let text = argument(cx.conf).to_vec();
+            slot(cx.loc).get_or_insert_default().push(text);
+            Ok(())
+        }
+        Action::Protocols => set(&mut cx.loc.ssl.settings.protocols, || protocols(cx.conf)),
+        Action::SslCommand => {
+            let word = |index| cx.conf.arg(index).unwrap_or_default().to_vec();
+            let commands = &mut cx.loc.ssl.settings.conf_commands;
+            commands.get_or_insert_default().push((word(1), word(2)));
+            Ok(())
+        }
     }
 }
 
@@ -94,6 +110,20 @@ fn number(value: &[u8]) -> Result<usize> {
         .ok()
         .and_then(|digits| digits.parse().ok())
         .ok_or(DirectiveError::INVALID_NUMBER)
+}
+
+fn protocols(conf: &Conf<'_>) -> Result<Vec<Protocol>> {
+    let words = (1..).map_while(|index| conf.arg(index));
+    words
+        .map(|word| {
+            Protocol::from_name(word).ok_or_else(|| {
+                DirectiveError::message(format!(
+                    "invalid value \"{}\"",
+                    String::from_utf8_lossy(word)
+                ))
+            })
+        })
+        .collect()
 }
 
 /// Replaces `$prefix` and `${prefix}`, the only variables of Lua search paths.

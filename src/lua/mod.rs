@@ -10,13 +10,17 @@ mod fields;
 mod header;
 mod log;
 mod output;
+pub mod re;
 mod req;
 mod scratch;
 mod socket;
+mod ssl;
 mod status;
 mod table;
 mod text;
+mod thread;
 mod time;
+pub mod timer;
 mod uri;
 mod var;
 
@@ -35,9 +39,13 @@ pub fn open(state: &mut State) {
     log::open(state);
     output::open(state);
     socket::open(state);
+    ssl::open(state);
+    thread::open(state);
     time::open(state);
+    timer::open(state);
     header::open(state);
     uri::open(state);
+    re::open(state);
     req::open(state);
     var::open(state);
     fault::open(state);
@@ -60,6 +68,15 @@ fn request() -> Result<(Rc<Context>, Request), Throw> {
     }
 }
 
+/// The context that runs, if its code may wait: in a request or a timer.
+fn waiting_context() -> Result<Rc<Context>, Throw> {
+    let context = context()?;
+    if context.request().is_some() || context.is_timer() {
+        return Ok(context);
+    }
+    Err(disabled(&context))
+}
+
 /// The error of a function that does not work in the context.
 fn disabled(context: &Context) -> Throw {
     Throw::error(format!(
@@ -70,5 +87,8 @@ fn disabled(context: &Context) -> Throw {
 
 /// The context as error messages name it.
 fn context_name(context: &Context) -> String {
+    if context.is_timer() {
+        return "ngx.timer".into();
+    }
     format!("{}_by_lua*", context.phase())
 }

@@ -21,7 +21,8 @@ pub fn open(state: &mut State) {
     state.set_function("send_headers", send_headers);
 }
 
-fn options() -> OutputOptions {
+/// Settings of the location whose handler runs.
+pub fn options() -> OutputOptions {
     conf::current().map_or(
         OutputOptions {
             default_type: true,
@@ -171,11 +172,10 @@ impl Parked for Flushing {
 /// `ngx.eof()`
 fn eof(state: &mut State) -> LuaResult {
     let (context, request) = request()?;
-    let result = if context.output.eof() {
-        Err(OutputError::Eof)
-    } else {
-        context.output.finish(request, options())
-    };
+    let result = context
+        .output
+        .check_open()
+        .and_then(|()| context.output.finish(request, options()));
     Ok(Ret::Values(report(state, result)))
 }
 

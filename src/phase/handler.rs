@@ -10,6 +10,7 @@ use super::module;
 use super::runner::{self, Phase};
 use crate::conf;
 use crate::sys::context::{self, Context};
+use crate::sys::downstream;
 use crate::sys::log::Level;
 use crate::sys::output::{self, OutputOptions};
 use crate::sys::request::Request;
@@ -46,6 +47,7 @@ impl RequestHandler {
         // A handler that waited for a body may be left behind: nginx could
         // not read it, and redirected to an error page.
         request.forget_reading();
+        downstream::detach(request);
         let vm = vm()?;
         let handler = Rc::new_cyclic(|this| RequestHandler {
             this: this.clone(),
@@ -116,6 +118,9 @@ pub(super) fn output_options(conf: &conf::LocConf) -> OutputOptions {
 
 /// The write handler of a request while its Lua waits.
 pub(super) fn on_writable(request: Request) {
+    if downstream::on_writable(request) {
+        return;
+    }
     if let Some(handler) = RequestHandler::existing(request) {
         output::on_writable(request, &handler.context.output);
     }
@@ -145,7 +150,7 @@ impl Host for RequestHandler {
         let conf = module::location_conf(request);
         // A failure marks the connection and shows at the next write.
         let _ = self.context.output.push(request, output_options(conf));
-        if conf.check_client_abort() {
+        if conf.check_client_abort() && !downstream::watch(request) {
             request.watch_client();
         }
     }

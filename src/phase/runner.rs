@@ -104,7 +104,6 @@ fn begin(request: Request, phase: Phase, conf: &'static LocConf, source: &LuaSou
             install::fresh_vm(module::main_conf(request))
                 .inspect_err(|e| request.log(Level::Error, e))
                 .ok()
-                .map(Rc::new)
         }
     };
     let Some(handler) = RequestHandler::of(request, vm) else {
@@ -217,10 +216,16 @@ fn conclude(
     outcome: Outcome,
 ) -> isize {
     let answered = handler.context.header_is_final(request);
+    let goes_on =
+        !answered && phase != Phase::Content && matches!(outcome, Outcome::Done | Outcome::Exit(0));
+    if goes_on {
+        return phase.pass();
+    }
+    // nginx is about to take the client's connection over.
+    handler.context.finish_request_socket();
     match outcome {
         Outcome::Error if answered => break_off(handler, request),
         Outcome::Error => HTTP_INTERNAL_SERVER_ERROR,
-        Outcome::Done | Outcome::Exit(0) if !answered && phase != Phase::Content => phase.pass(),
         Outcome::Done | Outcome::Exit(0) => complete(handler, request),
         Outcome::Exit(code) => match code as isize {
             DECLINED if !answered => DECLINED,

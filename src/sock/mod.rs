@@ -37,6 +37,6 @@ pub use net::{DatagramNet, Local, Net};
 pub use ops::{ReadOp, SendOp};
 pub use pool::{IdleKey, Poolable, Pools};
 pub use rxbuf::Buffers;
-pub use stream::{Begun, Idle, ReadOutcome, Status, TcpPools, TcpSocket, Timeouts};
+pub use stream::{Begun, Exclusive, Idle, ReadOutcome, Status, TcpPools, TcpSocket, Timeouts};
 pub use transport::{DatagramTransport, Direction, Timer, Transport};
 pub use until::Until;

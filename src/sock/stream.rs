@@ -228,6 +228,18 @@ impl<T: Transport> TcpSocket<T> {
         }))
     }
 
+    /// A socket on a connection that is there already, such as the client's.
+    pub fn over(transport: T, buffers: &Buffers, buffer_size: usize, defaults: Timeouts) -> Self {
+        let socket = Self::new(buffers, buffer_size, defaults);
+        {
+            let mut inner = socket.0.socket.borrow_mut();
+            inner.used = true;
+            let membership = Membership::Named(Box::default());
+            inner.connection = Some(Connection::fresh(transport, membership));
+        }
+        socket
+    }
+
     /// `settimeout` and `settimeouts`; 0 and `None` bring the directive's value back. Applies
     /// from the next time an operation begins to wait.
     pub fn set_timeouts(
@@ -456,10 +468,58 @@ impl<T: Transport> TcpSocket<T> {
         Ok(Connecting(self))
     }
 
+    /// Takes the whole socket, as for a TLS handshake.
+    ///
+    /// # Errors
+    /// `closed` and the busy strings.
+    pub fn exclusive(&self) -> Result<Exclusive<T>, Error> {
+        let mut socket = self.0.socket.borrow_mut();
+        socket.slots.idle(&Slots::ANY)?;
+        if socket.connection.is_none() {
+            return Err(NOT_CONNECTED);
+        }
+        socket.slots.set(Operation::Connecting);
+        drop(socket);
+        Ok(Exclusive(self.clone()))
+    }
+
     /// Drops a connection of which both halves are closed. Must be called unborrowed.
     pub(super) fn reap(&self) {
         let dead = self.0.socket.borrow_mut().take_dead();
         drop(dead);
+    }
+}
+
+/// A socket that nothing else can use meanwhile; given back on drop.
+pub struct Exclusive<T: Transport>(TcpSocket<T>);
+
+impl<T: Transport> Exclusive<T> {
+    /// The connection; `None` when it was closed from outside, by the end of
+    /// the handler. `f` must not call Lua.
+    pub fn with_transport<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.0.with_transport(f)
+    }
+
+    /// Whether something was received and not read yet.
+    pub fn has_unread(&self) -> bool {
+        self.0.rx().is_ok_and(|rx| !rx.is_empty())
+    }
+
+    /// The timeouts in force.
+    pub fn timeouts(&self) -> Timeouts {
+        self.0.timeouts()
+    }
+
+    /// Closes the connection.
+    pub fn close(&self) {
+        self.0.abandon();
+    }
+}
+
+impl<T: Transport> Drop for Exclusive<T> {
+    fn drop(&mut self) {
+        let mut socket = self.0.0.socket.borrow_mut();
+        socket.slots.clear(Operation::Connecting);
     }
 }
 

@@ -16,9 +16,9 @@ use nginx_sys::{
     ngx_test_config,
 };
 use nginx_sys::{
-    ngx_array_push, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t, ngx_http_core_module,
-    ngx_http_handler_pt, ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
-    ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
+    ngx_array_push, ngx_cycle, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t,
+    ngx_http_core_module, ngx_http_handler_pt, ngx_http_module,
+    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_REWRITE_PHASE, ngx_module_t,
 };
 
 /// Bits of a directive's type: where it may stand, what it takes.
@@ -37,6 +37,10 @@ pub mod kind {
     pub const NO_ARGS: usize = nginx_sys::NGX_CONF_NOARGS as usize;
     /// Takes one argument.
     pub const TAKES_ONE: usize = nginx_sys::NGX_CONF_TAKE1 as usize;
+    /// Takes two arguments.
+    pub const TAKES_TWO: usize = nginx_sys::NGX_CONF_TAKE2 as usize;
+    /// Takes one argument or more.
+    pub const TAKES_MANY: usize = nginx_sys::NGX_CONF_1MORE as usize;
     /// Takes `on` or `off`.
     pub const FLAG: usize = nginx_sys::NGX_CONF_FLAG as usize;
 }
@@ -58,6 +62,22 @@ pub struct Reported;
 pub struct Conf<'cf> {
     cf: NonNull<ngx_conf_t>,
     parser: PhantomData<&'cf mut ngx_conf_t>,
+}
+
+/// Our module's configuration for what is outside of any server, if there is
+/// an `http` block.
+///
+/// # Safety
+/// `T` must be the type that the module's create_loc_conf makes.
+pub unsafe fn http_location_conf<T>(module: &ngx_module_t) -> Option<&'static T> {
+    // SAFETY: the cycle is live; a module without configuration has null in
+    // its place, and nginx fills the array of `http` for every module.
+    unsafe {
+        let http =
+            (*(*ngx_cycle).conf_ctx.add(ngx_http_module.index)).cast::<ngx_http_conf_ctx_t>();
+        let conf = *http.as_ref()?.loc_conf.add(module.ctx_index);
+        conf.cast::<T>().as_ref()
+    }
 }
 
 impl<'cf> Conf<'cf> {
@@ -303,7 +323,7 @@ impl<'cf> Conf<'cf> {
         Some(value)
     }
 
-    fn pool_string(&self, text: &[u8]) -> Option<ngx_str_t> {
+    pub(super) fn pool_string(&self, text: &[u8]) -> Option<ngx_str_t> {
         // SAFETY: the pool lives as long as the configuration.
         let data = unsafe { ngx_pnalloc(self.cf.as_ref().pool, text.len() + 1) };
         let data = NonNull::new(data.cast::<u8>())?;

@@ -5,35 +5,51 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::ptr;
 use std::task::{Poll, Waker};
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_ERROR, NGX_OK, ngx_add_timer, ngx_addr_t, ngx_close_connection,
-    ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_cycle, ngx_del_timer,
-    ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event, ngx_handle_write_event, ngx_int_t,
-    ngx_log_t, ngx_msec_t, ngx_peer_connection_t, ngx_reusable_connection, ngx_str_t,
+    NGX_AGAIN, NGX_ERROR, NGX_OK, SSL, SSL_CTX, SSL_get_SSL_CTX, ngx_add_timer, ngx_addr_t,
+    ngx_close_connection, ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_cycle,
+    ngx_del_timer, ngx_destroy_pool, ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event,
+    ngx_handle_write_event, ngx_int_t, ngx_log_t, ngx_msec_t, ngx_peer_connection_t,
+    ngx_reusable_connection, ngx_str_t,
 };
 
+use super::address::RawAddress;
 use super::entry::{cycle_log, guard};
+use super::ssl::{self, SslSession};
 use crate::rt::{Millis, wake_now};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
+
+/// OpenSSL counts bytes in an int.
+pub(super) const MAX_TRANSFER: usize = 1 << 30;
 
 /// A connection that nginx's event loop watches.
 pub struct Connection {
     c: *mut ngx_connection_t,
     shared: Box<Shared>,
     connecting: bool,
+    /// TLS holds part of a record that the kernel did not take yet.
+    unsent: bool,
+    /// TLS swallowed this error of the system.
+    swallowed: i32,
 }
 
 /// What event handlers see.
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     read: RefCell<Option<Waker>>,
     write: RefCell<Option<Waker>>,
+    /// TLS had to write in order to read, or the other way round: the
+    /// operation goes on with the next event of either kind.
+    read_crossed: Cell<bool>,
+    write_crossed: Cell<bool>,
     idle: Cell<Option<IdleKey>>,
+    /// Set by the TLS handshake, if there is one.
+    pub(super) tls: RefCell<ssl::Origin>,
+    pub(super) handshake: ssl::Waiting,
 }
 
 impl Shared {
@@ -42,6 +58,28 @@ impl Shared {
             Direction::Read => &self.read,
             Direction::Write => &self.write,
         }
+    }
+
+    fn crossed(&self, dir: Direction) -> &Cell<bool> {
+        match dir {
+            Direction::Read => &self.read_crossed,
+            Direction::Write => &self.write_crossed,
+        }
+    }
+
+    /// Who waits for an event of `dir`.
+    fn take_wakers(&self, dir: Direction) -> [Option<Waker>; 2] {
+        let other = match dir {
+            Direction::Read => Direction::Write,
+            Direction::Write => Direction::Read,
+        };
+        let crossed = self.crossed(other).get();
+        [
+            self.waker(dir).borrow_mut().take(),
+            crossed
+                .then(|| self.waker(other).borrow_mut().take())
+                .flatten(),
+        ]
     }
 }
 
@@ -52,97 +90,6 @@ pub enum ConnectFailed {
     System(i32),
     /// nginx has no free connection.
     NoConnection,
-}
-
-/// A socket address in the form that the kernel takes.
-#[derive(Clone, Copy)]
-pub struct RawAddress {
-    storage: libc::sockaddr_storage,
-    len: libc::socklen_t,
-}
-
-impl RawAddress {
-    /// The address as system calls take it.
-    pub(super) fn parts(&self) -> (*const libc::sockaddr, libc::socklen_t) {
-        (ptr::from_ref(&self.storage).cast(), self.len)
-    }
-
-    /// Its `AF_` number.
-    pub(super) fn family(&self) -> libc::c_int {
-        self.storage.ss_family.into()
-    }
-
-    /// An IPv4 or IPv6 address.
-    pub fn inet(address: SocketAddr) -> RawAddress {
-        // SAFETY: zeros are a valid sockaddr_storage.
-        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
-        let place = &raw mut storage;
-        let len = match address {
-            SocketAddr::V4(v4) => {
-                let raw = libc::sockaddr_in {
-                    sin_family: libc::AF_INET as libc::sa_family_t,
-                    sin_port: v4.port().to_be(),
-                    sin_addr: libc::in_addr {
-                        s_addr: u32::from_ne_bytes(v4.ip().octets()),
-                    },
-                    sin_zero: [0; 8],
-                };
-                // SAFETY: the storage is larger than any address and aligned
-                // for all of them.
-                unsafe { place.cast::<libc::sockaddr_in>().write(raw) };
-                size_of::<libc::sockaddr_in>()
-            }
-            SocketAddr::V6(v6) => {
-                let raw = libc::sockaddr_in6 {
-                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                    sin6_port: v6.port().to_be(),
-                    sin6_flowinfo: v6.flowinfo(),
-                    sin6_addr: libc::in6_addr {
-                        s6_addr: v6.ip().octets(),
-                    },
-                    sin6_scope_id: v6.scope_id(),
-                };
-                // SAFETY: as above.
-                unsafe { place.cast::<libc::sockaddr_in6>().write(raw) };
-                size_of::<libc::sockaddr_in6>()
-            }
-        };
-        RawAddress {
-            storage,
-            len: len as libc::socklen_t,
-        }
-    }
-
-    /// A unix socket's path; None when it is too long for the kernel.
-    pub fn unix(path: &[u8]) -> Option<RawAddress> {
-        // SAFETY: zeros are valid for both types.
-        let (mut storage, mut raw): (libc::sockaddr_storage, libc::sockaddr_un) =
-            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        if path.len() >= raw.sun_path.len() {
-            return None;
-        }
-        raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
-        for (to, from) in raw.sun_path.iter_mut().zip(path) {
-            *to = *from as libc::c_char;
-        }
-        // SAFETY: the storage is larger than any address and aligned for all.
-        unsafe { (&raw mut storage).cast::<libc::sockaddr_un>().write(raw) };
-        Some(RawAddress {
-            storage,
-            len: size_of::<libc::sockaddr_un>() as libc::socklen_t,
-        })
-    }
-
-    /// Has the kernel choose an address for a unix socket.
-    pub(super) fn unnamed_unix() -> RawAddress {
-        // SAFETY: zeros are a valid sockaddr_storage.
-        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
-        storage.ss_family = libc::AF_UNIX as libc::sa_family_t;
-        RawAddress {
-            storage,
-            len: size_of::<libc::sa_family_t>() as libc::socklen_t,
-        }
-    }
 }
 
 impl Connection {
@@ -157,26 +104,27 @@ impl Connection {
         transparent: bool,
         log: *mut ngx_log_t,
     ) -> Result<Connection, ConnectFailed> {
-        let mut remote = *address;
         let mut name = ngx_str_t {
             len: name.len(),
             data: name.as_ptr().cast_mut(),
         };
-        let mut local = local.map(|(address, name)| (*address, name));
         // SAFETY: zeros are nginx's initial state for both.
         let (mut peer, mut local_addr): (ngx_peer_connection_t, ngx_addr_t) =
             unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        peer.sockaddr = (&raw mut remote.storage).cast();
-        peer.socklen = remote.len;
+        let (sockaddr, socklen) = address.parts();
+        // nginx only reads addresses.
+        peer.sockaddr = sockaddr.cast_mut().cast();
+        peer.socklen = socklen;
         peer.name = &mut name;
         // SAFETY: a plain nginx callback that the peer connection wants.
         peer.get = Some(ngx::ffi::ngx_event_get_peer);
         peer.log = log;
         // What a peer does is no reason for an alert.
         peer.set_log_error(ngx_connection_log_error_e_NGX_ERROR_ERR);
-        if let Some((local, name)) = &mut local {
-            local_addr.sockaddr = (&raw mut local.storage).cast();
-            local_addr.socklen = local.len;
+        if let Some((local, name)) = local {
+            let (sockaddr, socklen) = local.parts();
+            local_addr.sockaddr = sockaddr.cast_mut().cast();
+            local_addr.socklen = socklen;
             local_addr.name = ngx_str_t {
                 len: name.len(),
                 data: name.as_ptr().cast_mut(),
@@ -216,16 +164,91 @@ impl Connection {
         let shared = Box::<Shared>::default();
         // SAFETY: the connection is live by the caller's promise; the box
         // lives until Drop has closed the connection.
-        unsafe {
-            (*c).data = ptr::from_ref(&*shared).cast_mut().cast();
-            (*(*c).read).handler = Some(on_event);
-            (*(*c).write).handler = Some(on_event);
-        }
-        Connection {
+        unsafe { (*c).data = ptr::from_ref(&*shared).cast_mut().cast() };
+        let connection = Connection {
             c,
             shared,
             connecting: false,
+            unsent: false,
+            swallowed: 0,
+        };
+        connection.take_events();
+        connection
+    }
+
+    /// nginx's connection.
+    pub(super) fn raw(&self) -> *mut ngx_connection_t {
+        self.c
+    }
+
+    /// Has nginx report events of the connection to us (again).
+    pub(super) fn take_events(&self) {
+        // SAFETY: the connection is live.
+        unsafe {
+            (*(*self.c).read).handler = Some(on_event);
+            (*(*self.c).write).handler = Some(on_event);
         }
+    }
+
+    /// Whether the connection has TLS.
+    pub fn has_tls(&self) -> bool {
+        // SAFETY: the connection is live.
+        unsafe { !(*self.c).ssl.is_null() && (*(*self.c).ssl).handshaked() != 0 }
+    }
+
+    /// OpenSSL's connection, null without TLS.
+    pub fn ssl_ptr(&self) -> *mut SSL {
+        // SAFETY: the connection is live.
+        unsafe {
+            match (*self.c).ssl.as_ref() {
+                Some(ssl) => ssl.connection,
+                None => ptr::null_mut(),
+            }
+        }
+    }
+
+    /// The SSL_CTX of the connection, null without TLS.
+    pub fn ssl_ctx_ptr(&self) -> *mut SSL_CTX {
+        let ssl = self.ssl_ptr();
+        if ssl.is_null() {
+            return ptr::null_mut();
+        }
+        // SAFETY: a live TLS connection has a context.
+        unsafe { SSL_get_SSL_CTX(ssl) }
+    }
+
+    /// The latest TLS session.
+    pub fn ssl_session(&self) -> SslSession {
+        self.shared.tls.borrow().session.clone()
+    }
+
+    /// What is to be done after a TLS read that returned `n`.
+    ///
+    /// nginx takes a reset connection for an orderly end, and says so
+    /// perhaps only after data that came before.
+    fn settle_tls_read(&mut self, n: isize) -> io::Result<()> {
+        let errno = io::Error::last_os_error();
+        self.uncross(Direction::Read);
+        if let Some(errno @ (libc::ECONNRESET | libc::ETIMEDOUT)) = errno.raw_os_error() {
+            self.swallowed = errno;
+        }
+        match n {
+            0 if self.swallowed != 0 => Err(io::Error::from_raw_os_error(self.swallowed)),
+            n if n == NGX_ERROR as isize => Err(system_error(&errno)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes whether TLS made the operation that just ended wait for the
+    /// other kind of event. nginx then swaps handlers, which fits one
+    /// operation at a time only.
+    fn uncross(&self, dir: Direction) {
+        // SAFETY: the connection is live and has TLS.
+        let crossed = unsafe { ssl::uncross(self.c) };
+        if crossed {
+            self.take_events();
+        }
+        self.shared.crossed(dir).set(crossed);
     }
 
     /// From now on nginx writes messages about the connection to `log`.
@@ -265,7 +288,7 @@ impl Connection {
     }
 }
 
-fn disarm(event: *mut ngx_event_t) {
+pub(super) fn disarm(event: *mut ngx_event_t) {
     // SAFETY: callers pass an event of a live connection.
     unsafe {
         if (*event).timer_set() != 0 {
@@ -280,53 +303,82 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
     guard((), || {
         // SAFETY: nginx calls only for live connections; `data` is the box
         // that the Connection owns until it has closed the connection.
-        let (idle, waker) = unsafe {
+        let (idle, wakers) = unsafe {
             let c = (*event).data.cast::<ngx_connection_t>();
             let shared = &*(*c).data.cast::<Shared>();
             match shared.idle.get() {
                 // That it is writable says nothing about an idle connection.
-                Some(_) if (*event).write() != 0 => (None, None),
-                Some(_) if (*event).timedout() == 0 && is_quiet(c) => (None, None),
-                Some(key) => (Some(key), None),
-                None if (*event).write() != 0 => (None, shared.write.borrow_mut().take()),
-                None => (None, shared.read.borrow_mut().take()),
+                Some(_) if (*event).write() != 0 => (None, [None, None]),
+                Some(_) if (*event).timedout() == 0 && is_quiet(c) => (None, [None, None]),
+                Some(key) => (Some(key), [None, None]),
+                None if (*event).write() != 0 => (None, shared.take_wakers(Direction::Write)),
+                None => (None, shared.take_wakers(Direction::Read)),
             }
         };
         // Nothing of the connection is used any more: what follows may close it.
         if let Some(key) = idle {
             super::net::pools().on_idle_event(key);
-        } else if let Some(waker) = waker {
-            wake_now(waker);
+        }
+        match wakers {
+            // Only one may run right here; the other has its turn after it.
+            [Some(first), Some(second)] => {
+                second.wake();
+                wake_now(first);
+            }
+            [Some(waker), None] | [None, Some(waker)] => wake_now(waker),
+            [None, None] => {}
         }
     });
 }
 
 impl Transport for Connection {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        clear_errno();
         // SAFETY: the connection is live and its recv the one that fits it.
         let n = unsafe {
             match (*self.c).recv {
-                Some(recv) => recv(self.c, buf.as_mut_ptr(), buf.len()),
+                Some(recv) => recv(self.c, buf.as_mut_ptr(), buf.len().min(MAX_TRANSFER)),
                 None => NGX_ERROR as isize,
             }
         };
+        if self.has_tls() {
+            self.settle_tls_read(n)?;
+        }
         from_nginx(n)
     }
 
     fn send(&mut self, data: &[u8]) -> io::Result<usize> {
+        clear_errno();
         // SAFETY: as recv; nginx only reads the data.
         let n = unsafe {
             match (*self.c).send {
-                Some(send) => send(self.c, data.as_ptr().cast_mut(), data.len()),
+                Some(send) => send(
+                    self.c,
+                    data.as_ptr().cast_mut(),
+                    data.len().min(MAX_TRANSFER),
+                ),
                 None => NGX_ERROR as isize,
             }
         };
+        if self.has_tls() {
+            let errno = io::Error::last_os_error();
+            self.uncross(Direction::Write);
+            self.unsent = n == NGX_AGAIN as isize;
+            if n == NGX_ERROR as isize {
+                return Err(system_error(&errno));
+            }
+        }
         from_nginx(n)
     }
 
     fn ready(&self, dir: Direction) -> bool {
         // SAFETY: the connection is live.
-        unsafe { (*self.event(dir)).ready() != 0 }
+        unsafe {
+            (*self.event(dir)).ready() != 0
+                || !(*self.c).ssl.is_null()
+                    && (self.shared.crossed(dir).get()
+                        || dir == Direction::Read && ssl::has_pending(self.c))
+        }
     }
 
     fn wait(&mut self, dir: Direction, waker: &Waker, timer: Timer) {
@@ -429,7 +481,12 @@ impl Drop for Connection {
             if (*self.c).reusable() != 0 {
                 ngx_reusable_connection(self.c, 0);
             }
+            ssl::close(self.c, !self.unsent);
+            let pool = (*self.c).pool;
             ngx_close_connection(self.c);
+            if !pool.is_null() {
+                ngx_destroy_pool(pool);
+            }
         }
     }
 }
@@ -444,6 +501,9 @@ unsafe fn is_quiet(c: *mut ngx_connection_t) -> bool {
     // SAFETY: by the caller's promise; one byte of room is given, and a peek
     // changes nothing. nginx sets `close` when it wants idle connections gone.
     unsafe {
+        if !(*c).ssl.is_null() {
+            return (*c).close() == 0 && ssl::is_quiet(c);
+        }
         let n = libc::recv((*c).fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK);
         let quiet = n < 0
             && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
@@ -456,11 +516,32 @@ unsafe fn is_quiet(c: *mut ngx_connection_t) -> bool {
 }
 
 /// A count, or what nginx's I/O functions return otherwise.
-fn from_nginx(n: isize) -> io::Result<usize> {
+pub(super) fn from_nginx(n: isize) -> io::Result<usize> {
     match usize::try_from(n) {
         Ok(n) => Ok(n),
         Err(_) if n == NGX_AGAIN as isize => Err(io::ErrorKind::WouldBlock.into()),
-        Err(_) => Err(io::Error::last_os_error()),
+        Err(_) => Err(system_error(&io::Error::last_os_error())),
+    }
+}
+
+/// An error of the system, or of the protocol where the system had none.
+fn system_error(error: &io::Error) -> io::Error {
+    io::Error::from_raw_os_error(match error.raw_os_error() {
+        None | Some(0 | libc::EAGAIN | libc::EINTR) => libc::EPROTO,
+        Some(errno) => errno,
+    })
+}
+
+/// With TLS a call can fail without a failed system call: then no number of
+/// an earlier one must be found.
+pub(super) fn clear_errno() {
+    // SAFETY: the place is the calling thread's own.
+    unsafe {
+        #[cfg(target_os = "linux")]
+        let errno = libc::__errno_location();
+        #[cfg(not(target_os = "linux"))]
+        let errno = libc::__error();
+        *errno = 0;
     }
 }
 

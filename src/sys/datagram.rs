@@ -9,7 +9,8 @@ use std::task::Waker;
 
 use ngx::ffi::{ngx_get_connection, ngx_log_t};
 
-use super::connection::{ConnectFailed, Connection, RawAddress};
+use super::address::RawAddress;
+use super::connection::{ConnectFailed, Connection};
 use crate::sock::{DatagramTransport, Direction, Timer, Transport};
 
 /// A datagram socket that has a peer, watched by nginx's event loop once somebody waits.

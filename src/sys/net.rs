@@ -6,20 +6,21 @@ use std::rc::Rc;
 
 use ngx::ffi::{ngx_exiting, ngx_log_t, ngx_terminate};
 
-use super::connection::{ConnectFailed, Connection, RawAddress, log_for};
+use super::address::RawAddress;
+use super::connection::{ConnectFailed, Connection, log_for};
 use super::context::Context;
 use super::datagram::Datagram;
 use super::event::{Sleep, now_msec};
-use super::resolver::Resolver;
+use super::link::Link;
 use crate::rt::Millis;
 use crate::sock::net::Local;
 use crate::sock::{Address, DatagramNet, Error, Idle, Net, Pools, ResolveError, Stage};
 
 /// The keepalive pools of this worker.
-pub fn pools() -> Pools<Idle<Connection>> {
+pub fn pools() -> Pools<Idle<Link>> {
     thread_local! {
         // Not dropped when the process exits: nginx has gone by then.
-        static POOLS: ManuallyDrop<Pools<Idle<Connection>>> = ManuallyDrop::new(Pools::new());
+        static POOLS: ManuallyDrop<Pools<Idle<Link>>> = ManuallyDrop::new(Pools::new());
     }
     POOLS.with(|pools| Pools::clone(pools))
 }
@@ -53,15 +54,10 @@ impl HandlerNet {
 }
 
 impl Net for HandlerNet {
-    type Transport = Connection;
+    type Transport = Link;
 
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
-        let resolver = self
-            .context
-            .request()
-            .map(|r| r.resolver())
-            .or_else(Resolver::of_worker)
-            .ok_or(ResolveError::NoResolver)?;
+        let resolver = self.context.resolver().ok_or(ResolveError::NoResolver)?;
         let addresses = resolver.resolve(host).await?;
         Ok(addresses
             .into_iter()
@@ -69,7 +65,7 @@ impl Net for HandlerNet {
             .collect())
     }
 
-    fn connect(&self, address: &Address, local: &Local) -> Result<Connection, Error> {
+    fn connect(&self, address: &Address, local: &Local) -> Result<Link, Error> {
         let bind = match address {
             Address::Ip(_) => local.bind,
             Address::Unix(_) => None,
@@ -85,11 +81,14 @@ impl Net for HandlerNet {
                     self.log(),
                 )
             })
+            .map(Link::Outgoing)
             .map_err(|failed| not_connected(failed, Stage::Begin))
     }
 
-    fn adopt(&self, transport: &mut Connection) {
-        transport.unpark(self.log());
+    fn adopt(&self, transport: &mut Link) {
+        if let Some(connection) = transport.outgoing() {
+            connection.unpark(self.log());
+        }
     }
 
     async fn sleep(&self, timeout: Millis) {

@@ -40,6 +40,8 @@ pub enum OutputError {
     Timeout,
     /// Nothing was written yet.
     NothingToFlush,
+    /// `ngx.req.socket(true)` has the client's connection.
+    RawSocket,
     /// HTTP/1.0: the body is held until its length is known.
     Http10Buffering,
 }
@@ -49,6 +51,7 @@ impl OutputError {
     pub fn text(self) -> &'static str {
         match self {
             OutputError::Eof => "seen eof",
+            OutputError::RawSocket => "raw request socket acquired",
             OutputError::Failed => "nginx output filter error",
             OutputError::Timeout => "timeout",
             OutputError::NothingToFlush => "nothing to flush",
@@ -76,6 +79,7 @@ pub struct Output {
     /// though it may not have been sent yet.
     committed: Cell<bool>,
     eof: Cell<bool>,
+    handed_over: Cell<bool>,
     flush_waker: RefCell<Option<Waker>>,
 }
 
@@ -105,6 +109,7 @@ impl Output {
             free: Cell::new(ptr::null_mut()),
             committed: Cell::new(false),
             eof: Cell::new(false),
+            handed_over: Cell::new(false),
             flush_waker: RefCell::new(None),
         }
     }
@@ -119,11 +124,31 @@ impl Output {
         self.eof.get()
     }
 
+    /// Whether [`hand_over`](Self::hand_over) was called.
+    pub fn handed_over(&self) -> bool {
+        self.handed_over.get()
+    }
+
+    /// The client's connection is Lua's from now on: nothing goes through
+    /// nginx's filters any more.
+    pub fn hand_over(&self) {
+        self.handed_over.set(true);
+        self.committed.set(true);
+        self.eof.set(true);
+    }
+
+    /// Refuses where nothing more can be written.
+    pub fn check_open(&self) -> Result<(), OutputError> {
+        match (self.eof.get(), self.handed_over.get()) {
+            (_, true) => Err(OutputError::RawSocket),
+            (true, false) => Err(OutputError::Eof),
+            (false, false) => Ok(()),
+        }
+    }
+
     /// Adds to the body.
     pub fn write(&self, r: Request, data: &[u8]) -> Result<(), OutputError> {
-        if self.eof.get() {
-            return Err(OutputError::Eof);
-        }
+        self.check_open()?;
         if r.connection_failed() {
             return Err(OutputError::Failed);
         }
@@ -171,9 +196,7 @@ impl Output {
 
     /// Sends all that was written, as far as the client takes it now.
     pub fn flush(&self, r: Request, options: OutputOptions) -> Result<(), OutputError> {
-        if self.eof.get() {
-            return Err(OutputError::Eof);
-        }
+        self.check_open()?;
         if !self.committed.get() && !r.header_sent() {
             return Err(OutputError::NothingToFlush);
         }

@@ -211,6 +211,48 @@ impl Request {
         unsafe { (*self.raw()).write_event_handler = event_handler(f) }
     }
 
+    /// Sets what happens when the client's socket becomes readable.
+    pub(super) fn set_read_handler<F: Fn(Request) + Copy + 'static>(self, f: F) {
+        // SAFETY: the request is live.
+        unsafe { (*self.raw()).read_event_handler = event_handler(f) }
+    }
+
+    /// What happens when the client's socket becomes readable.
+    pub(super) fn read_handler(self) -> ngx_http_event_handler_pt {
+        self.get().read_event_handler
+    }
+
+    /// Whether that is still `handler`.
+    pub(super) fn reads_by(self, handler: ngx_http_event_handler_pt) -> bool {
+        match (self.read_handler(), handler) {
+            (Some(current), Some(handler)) => fn_addr_eq(current, handler),
+            _ => false,
+        }
+    }
+
+    /// Nobody reads from the client any more.
+    pub(super) fn restore_read_handler(self) {
+        // SAFETY: the request is live; the handler is nginx's own.
+        unsafe { (*self.raw()).read_event_handler = Some(ngx_http_block_reading) }
+    }
+
+    /// Whether the header announces a body.
+    pub fn may_have_body(self) -> bool {
+        // SAFETY: the request is live, and so is its stream if it has one.
+        unsafe {
+            let r = self.raw();
+            let headers = &(*r).headers_in;
+            if headers.content_length_n > 0 || headers.chunked() != 0 {
+                return true;
+            }
+            // HTTP/2 need not announce a length.
+            match (*r).stream.as_ref() {
+                Some(stream) => headers.content_length_n < 0 && stream.in_closed() == 0,
+                None => false,
+            }
+        }
+    }
+
     /// Watches for the client going away while the request waits; nginx then
     /// ends the request with 499. Does nothing while the body is being read:
     /// that notices, too.
@@ -231,6 +273,33 @@ impl Request {
                     ngx_post_event(event, &raw mut ngx_posted_events);
                 }
             }
+        }
+    }
+
+    /// Ends the request with 499 if the client has gone away and left nothing
+    /// to read. The request may be gone afterwards.
+    pub(super) fn test_client(self) {
+        // SAFETY: the request and its connection are live; nothing of them
+        // is used after nginx's function.
+        unsafe {
+            let c = (*self.raw()).connection;
+            if (*self.raw()).stream.is_null() && (*c).ssl.is_null() {
+                let mut byte = 0u8;
+                if libc::recv((*c).fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK) > 0 {
+                    return;
+                }
+            }
+            ngx_http_test_reading(self.raw());
+        }
+    }
+
+    /// The client's connection is not for another request. nginx takes in
+    /// what may still come before it closes it, or the response could be lost.
+    pub(super) fn close_after_response(self) {
+        // SAFETY: the request is live.
+        unsafe {
+            (*self.raw()).set_keepalive(0);
+            (*self.raw()).set_lingering_close(1);
         }
     }
 
@@ -351,6 +420,12 @@ impl Request {
                 timeout: (*core).resolver_timeout,
             }
         }
+    }
+
+    /// Where the location's `error_log` writes.
+    pub(super) fn error_log(self) -> *mut ngx_log_t {
+        // SAFETY: the core module's configuration is live, and has a log.
+        unsafe { (*self.core_location()).error_log }
     }
 
     pub(super) fn core_location(self) -> *mut ngx_http_core_loc_conf_t {

@@ -7,9 +7,9 @@
 
 use super::ffi;
 use super::function::{LuaResult, Ret, Throw};
-use super::sched;
+use super::sched::{self, light};
 use super::stack::{State, Type};
-use super::state::{Coroutine, Vm, run_builtin};
+use super::state::{Coroutine, Vm};
 
 /// Arguments: resume, yield, status, running for handlers; a function that
 /// tells whether the running coroutine is one of a handler. That is asked at
@@ -72,7 +72,7 @@ pub(super) fn install(state: &mut State) -> Result<(), String> {
         state.push_bool(sched::runs(state.raw()));
         Ok(Ret::Values(1))
     });
-    run_builtin(state, SOURCE, c"=coroutine", 5, 0)
+    state.run_builtin(SOURCE, c"=coroutine", 5, 0)
 }
 
 /// The coroutine at argument 1.
@@ -129,9 +129,10 @@ fn is_dead(state: &mut State, l: *mut ffi::lua_State) -> bool {
     // SAFETY: callers hold the coroutine on a stack.
     unsafe {
         match ffi::lua_status(l) {
-            ffi::LUA_YIELD => is_abandoned(state),
-            // Not started yet, or finished with nothing left on its stack.
-            ffi::LUA_OK => ffi::lua_gettop(l) == 0,
+            ffi::LUA_YIELD => is_abandoned(state) || light::has_ended(state, 1),
+            // Not started yet, or finished with nothing left on its stack,
+            // but for the results of a light thread.
+            ffi::LUA_OK => ffi::lua_gettop(l) == 0 || light::has_ended(state, 1),
             _ => true,
         }
     }
@@ -186,8 +187,13 @@ fn status(state: &mut State) -> LuaResult {
     let l = thread_argument(state)?;
     let status = if l == state.raw() {
         "running"
+    } else if sched::is_top(l) {
+        // A light thread, which has its turns.
+        "running"
     } else if sched::is_active(l) {
         "normal"
+    } else if light::is_zombie(state, 1) {
+        "zombie"
     } else if is_dead(state, l) {
         "dead"
     } else {

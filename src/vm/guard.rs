@@ -2,7 +2,6 @@
 //! share.
 
 use super::stack::State;
-use super::state::run_builtin;
 
 /// Argument: the global table. Writes go through, with a warning in
 /// error.log that says where. Same text as OpenResty's.
@@ -24,5 +23,5 @@ setmetatable(globals, mt)
 
 pub(super) fn install(state: &mut State) -> Result<(), String> {
     state.push_globals();
-    run_builtin(state, SOURCE, c"=_G write guard", 1, 0)
+    state.run_builtin(SOURCE, c"=_G write guard", 1, 0)
 }

@@ -12,7 +12,7 @@ use super::trace::message_of;
 use super::unwind::{Payload, catch_panic};
 
 /// Lua's message when memory runs out.
-pub(super) const NO_MEMORY: &str = "not enough memory";
+pub(in crate::vm) const NO_MEMORY: &str = "not enough memory";
 
 thread_local! {
     /// What the next call of `enter` runs.

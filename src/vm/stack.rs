@@ -202,6 +202,25 @@ impl State {
         (!p.is_null()).then(|| p.addr())
     }
 
+    /// The pointer that a light userdata is, or that a cdata holds (`void *`
+    /// and its like); None for other values and for null.
+    pub fn pointer(&self, idx: c_int) -> Option<usize> {
+        match self.type_of(idx) {
+            Type::LightUserdata => self.light(idx),
+            Type::Cdata => {
+                // SAFETY: LuaJIT gives the address of the cdata's payload,
+                // which is never smaller than a machine word.
+                let pointer = unsafe {
+                    ffi::lua_topointer(self.l, idx)
+                        .cast::<usize>()
+                        .read_unaligned()
+                };
+                (pointer != 0).then_some(pointer)
+            }
+            _ => None,
+        }
+    }
+
     /// Pushes a copy of the value at `idx`.
     pub fn push_value(&self, idx: c_int) {
         // SAFETY: as push_nil.
@@ -392,6 +411,21 @@ impl State {
                 line: ar.currentline,
                 function: (!ar.name.is_null()).then(|| text(ar.name)),
             })
+        }
+    }
+
+    /// Where the function at `idx` was defined: `source:line`.
+    pub fn defined_at(&self, idx: c_int) -> Option<String> {
+        self.push_value(idx);
+        // SAFETY: zeros are a valid lua_Debug; with ">", Lua takes the function
+        // off the stack, fills it, and its strings are copied at once.
+        unsafe {
+            let mut ar: ffi::lua_Debug = std::mem::zeroed();
+            if ffi::lua_getinfo(self.l, c">S".as_ptr(), &mut ar) == 0 {
+                return None;
+            }
+            let source = CStr::from_ptr(ar.source).to_string_lossy();
+            Some(format!("{source}:{}", ar.linedefined))
         }
     }
 

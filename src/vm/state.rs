@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::os::raw::c_int;
+use std::rc::{Rc, Weak};
 
 use super::chunk::{Cache, Chunk};
 use super::ffi;
@@ -21,6 +22,8 @@ pub struct VmOptions<'a> {
     pub package_cpath: Option<&'a [u8]>,
     /// Installs the Lua API; called with the new state.
     pub open: fn(&mut State),
+    /// For whoever wants to know the VMs of one origin; see [`Vm::owner`].
+    pub owner: usize,
 }
 
 /// A coroutine that the scheduler made, anchored in the registry.
@@ -36,14 +39,18 @@ pub struct Vm {
     gate: Gate,
     spare: RefCell<Vec<Coroutine>>,
     chunks: RefCell<Cache>,
+    owner: usize,
 }
+
+/// Key in the registry: `Weak<Vm>`.
+const VM: &str = "cosocket.vm";
 
 impl Vm {
     /// Creates a VM with LuaJIT's libraries and the API of `options`.
     ///
     /// # Errors
     /// A text when Lua cannot be started or a library fails to load.
-    pub fn new(options: &VmOptions<'_>) -> Result<Vm, String> {
+    pub fn new(options: &VmOptions<'_>) -> Result<Rc<Vm>, String> {
         // SAFETY: a plain constructor.
         let l = unsafe { ffi::luaL_newstate() };
         let no_memory = || "failed to create a Lua VM: not enough memory".to_string();
@@ -56,13 +63,16 @@ impl Vm {
             unsafe { ffi::lua_close(l) };
             return Err(no_memory());
         };
-        let vm = Vm {
+        let vm = Rc::new(Vm {
             l,
             gate,
             spare: RefCell::default(),
             chunks: RefCell::default(),
-        };
+            owner: options.owner,
+        });
         vm.protect(|state| {
+            state.push_userdata(Rc::downgrade(&vm));
+            state.raw_set_field(ffi::LUA_REGISTRYINDEX, VM);
             // SAFETY: the new state is live and nothing else uses it.
             unsafe { ffi::luaL_openlibs(state.raw()) };
             set_search_path(state, "path", options.package_path);
@@ -71,6 +81,19 @@ impl Vm {
             coroutine::install(state)
         })??;
         Ok(vm)
+    }
+
+    /// The VM of a state.
+    pub(super) fn of(state: &mut State) -> Option<Rc<Vm>> {
+        state.raw_get_field(ffi::LUA_REGISTRYINDEX, VM);
+        let vm = state.userdata::<Weak<Vm>>(-1).and_then(Weak::upgrade);
+        state.pop(1);
+        vm
+    }
+
+    /// What [`VmOptions`] said.
+    pub fn owner(&self) -> usize {
+        self.owner
     }
 
     /// Runs `f` on the main state; a Lua error that a call in it raises ends
@@ -130,6 +153,12 @@ impl Vm {
         // SAFETY: the coroutine is anchored and belongs to the live VM.
         unsafe { State::from_raw(co.l) }.push_anchored(function);
         Ok(co)
+    }
+
+    /// A coroutine with nothing on its stack; `state` is one of this VM.
+    pub(super) fn coroutine(&self, state: &mut State) -> Coroutine {
+        let spare = self.spare.borrow_mut().pop();
+        spare.unwrap_or_else(|| new_coroutine(state))
     }
 
     /// Runs `chunk` on the main state: for init_by_lua, which cannot wait.
@@ -235,38 +264,40 @@ pub(super) fn protected_call(state: &mut State, nargs: c_int) -> Result<(), Stri
     result
 }
 
-/// Runs Lua source that is part of the product on the main state, with
-/// the values already pushed as its arguments; leaves `nresults` values.
-///
-/// # Errors
-/// Lua's message, without a traceback.
-pub(super) fn run_builtin(
-    state: &mut State,
-    source: &str,
-    name: &std::ffi::CStr,
-    nargs: c_int,
-    nresults: c_int,
-) -> Result<(), String> {
-    // SAFETY: the state is live, source and name outlive the call.
-    let mut status = unsafe {
-        ffi::luaL_loadbuffer(
-            state.raw(),
-            source.as_ptr().cast(),
-            source.len(),
-            name.as_ptr(),
-        )
-    };
-    if status == ffi::LUA_OK {
-        state.insert(-nargs - 1);
-        // SAFETY: function and arguments stand on the live stack.
-        status = unsafe { ffi::lua_pcall(state.raw(), nargs, nresults, 0) };
+impl State {
+    /// Runs Lua source that is part of the product, with the `nargs` values
+    /// on the top as its arguments; leaves `nresults` values.
+    ///
+    /// # Errors
+    /// Lua's message, without a traceback.
+    pub fn run_builtin(
+        &mut self,
+        source: &str,
+        name: &std::ffi::CStr,
+        nargs: c_int,
+        nresults: c_int,
+    ) -> Result<(), String> {
+        // SAFETY: the state is live, source and name outlive the call.
+        let mut status = unsafe {
+            ffi::luaL_loadbuffer(
+                self.raw(),
+                source.as_ptr().cast(),
+                source.len(),
+                name.as_ptr(),
+            )
+        };
+        if status == ffi::LUA_OK {
+            self.insert(-nargs - 1);
+            // SAFETY: function and arguments stand on the live stack.
+            status = unsafe { ffi::lua_pcall(self.raw(), nargs, nresults, 0) };
+        }
+        if status == ffi::LUA_OK {
+            return Ok(());
+        }
+        let message = super::trace::message_of(self);
+        self.pop(1);
+        Err(message)
     }
-    if status == ffi::LUA_OK {
-        return Ok(());
-    }
-    let message = super::trace::message_of(state);
-    state.pop(1);
-    Err(message)
 }
 
 /// Sets `package.path` or `package.cpath`.

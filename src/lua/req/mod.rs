@@ -3,6 +3,7 @@
 mod body;
 mod headers;
 mod line;
+mod socket;
 
 use crate::vm::State;
 
@@ -12,5 +13,6 @@ pub fn open(state: &mut State) {
     headers::open(state);
     body::open(state);
     line::open(state);
+    socket::open(state);
     state.raw_set_field(-2, "req");
 }

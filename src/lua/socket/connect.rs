@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
-use super::object::{TcpSocket, push_new};
+use super::object::{TcpSocket, is_request_socket, push_new};
 use super::owned::own_socket;
 use super::{cosocket_context, log_errors};
 use crate::conf;
@@ -34,6 +34,9 @@ pub fn connect(state: &mut State) -> LuaResult {
         )));
     }
     let (socket, context) = own_socket::<TcpSocket>(state, 1)?;
+    if is_request_socket(&socket) {
+        return Err(Throw::error("attempt to re-connect a request socket"));
+    }
     connect_with(state, &socket, context, 2..=n, None)
 }
 

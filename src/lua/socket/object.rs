@@ -4,17 +4,18 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 
 use super::owned::{any_socket, buffers, own_socket, push_object};
-use super::{connect, log_failure, options, receive, send};
+use super::{connect, log_failure, options, receive, send, tls};
 use crate::conf;
 use crate::rt::Millis;
 use crate::sock::Timeouts;
-use crate::sys::connection::Connection;
 use crate::sys::context::Context;
+use crate::sys::downstream::Downstream;
+use crate::sys::link::Link;
 use crate::sys::net;
 use crate::vm::{LuaResult, Ret, State, Throw};
 
 /// A TCP socket of this worker.
-pub type TcpSocket = crate::sock::TcpSocket<Connection>;
+pub type TcpSocket = crate::sock::TcpSocket<Link>;
 
 /// Largest timeout in milliseconds plus one.
 const TIMEOUT_LIMIT: f64 = 2_147_483_648.0;
@@ -37,25 +38,72 @@ pub fn push_metatable(state: &mut State) {
     state.set_function("getoption", options::getoption);
     state.set_function("getfd", options::getfd);
     state.set_function("close", close);
+    tls::open(state);
     state.raw_set_field(-2, "__index");
+}
+
+/// Pushes the metatables of request sockets: of those that read the body, and
+/// of raw ones, which can send as well.
+pub fn push_request_metatables(state: &mut State) {
+    push_request_metatable(state, false);
+    push_request_metatable(state, true);
+}
+
+fn push_request_metatable(state: &mut State, raw: bool) {
+    state.new_table(0, 1);
+    state.new_table(0, 16);
+    if raw {
+        state.set_function("send", send::send);
+    }
+    state.set_function("receive", receive::receive);
+    state.set_function("receiveany", receive::receiveany);
+    state.set_function("receiveuntil", receive::receiveuntil);
+    state.set_function("settimeout", settimeout);
+    state.set_function("settimeouts", settimeouts);
+    state.set_function("getfd", options::getfd);
+    state.set_function("getoption", options::getoption);
+    state.set_function("setoption", options::setoption);
+    state.set_function("close", close);
+    state.raw_set_field(-2, "__index");
+}
+
+/// Buffer size and timeouts of a new socket.
+fn defaults() -> (usize, Timeouts) {
+    let default = conf::SocketConf::default();
+    let conf = conf::current().map_or(&default, |conf| &conf.socket);
+    let timeouts = Timeouts {
+        connect: conf.connect_timeout(),
+        send: conf.send_timeout(),
+        read: conf.read_timeout(),
+    };
+    (conf.buffer_size(), timeouts)
 }
 
 /// Pushes a new socket object that `context` owns.
 pub fn push_new(state: &mut State, context: &Rc<Context>, metatable: c_int) -> TcpSocket {
-    let conf = conf::current().map(|conf| &conf.socket);
-    let default = conf::SocketConf::default();
-    let conf = conf.unwrap_or(&default);
-    let socket = TcpSocket::new(
-        &buffers(),
-        conf.buffer_size(),
-        Timeouts {
-            connect: conf.connect_timeout(),
-            send: conf.send_timeout(),
-            read: conf.read_timeout(),
-        },
-    );
+    let (buffer_size, timeouts) = defaults();
+    let socket = TcpSocket::new(&buffers(), buffer_size, timeouts);
     push_object(state, context, socket.clone(), metatable);
     socket
+}
+
+/// Pushes an object for the client's connection.
+pub fn push_request_socket(
+    state: &mut State,
+    context: &Rc<Context>,
+    stream: Downstream,
+    metatable: c_int,
+) {
+    let (buffer_size, timeouts) = defaults();
+    let link = Link::Downstream(stream);
+    let socket = TcpSocket::over(link, &buffers(), buffer_size, timeouts);
+    context.set_request_socket(socket.clone());
+    push_object(state, context, socket, metatable);
+}
+
+/// Whether `socket` is the client's connection.
+pub fn is_request_socket(socket: &TcpSocket) -> bool {
+    socket.with_transport(|link| link.is_downstream()) == Some(true)
 }
 
 /// A timeout argument in milliseconds; what is not a number stands for the
@@ -128,6 +176,9 @@ fn setkeepalive(state: &mut State) -> LuaResult {
         }
     };
     let (socket, _) = own_socket::<TcpSocket>(state, 1)?;
+    if is_request_socket(&socket) {
+        return Ok(Ret::Values(state.push_nil_err("invalid connection")));
+    }
     let result = socket.keepalive(
         &net::pools(),
         timeout.filter(|&ms| ms > 0),
@@ -172,6 +223,10 @@ fn close(state: &mut State) -> LuaResult {
         )));
     }
     let (socket, context) = own_socket::<TcpSocket>(state, 1)?;
+    if is_request_socket(&socket) {
+        let message = "attempt to close a request socket";
+        return Ok(Ret::Values(state.push_nil_err(message)));
+    }
     Ok(Ret::Values(match socket.close() {
         Ok(()) => {
             state.push_int(1);

@@ -11,6 +11,8 @@ use crate::vm::{State, Throw, Type};
 
 /// Place of the userdata in the object.
 const SOCKET: c_int = 1;
+/// Place of what the next handshake presents, once something is set.
+pub const TLS_OPTIONS: c_int = 2;
 
 /// The receive buffers that all sockets of the worker share.
 pub fn buffers() -> Buffers {

@@ -10,8 +10,8 @@ use super::log_failure;
 use super::object::{TcpSocket, number_expected};
 use super::owned::own_socket;
 use crate::sock::{Begun, Mode, ReadOp, ReadOutcome, Until};
-use crate::sys::connection::Connection;
 use crate::sys::context::Context;
+use crate::sys::link::Link;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
 
 /// `sock:receive([size | "*l" | "*a"])`
@@ -195,7 +195,7 @@ fn push_outcome(
 
 /// A read that waits for the peer.
 struct Reading {
-    op: ReadOp<Connection>,
+    op: ReadOp<Link>,
     socket: TcpSocket,
     context: Rc<Context>,
 }

@@ -12,8 +12,8 @@ use super::owned::own_socket;
 use crate::lua::scratch::with_scratch;
 use crate::lua::table::{NotText, Strictness, flatten};
 use crate::sock::{Begun, Error, SendOp};
-use crate::sys::connection::Connection;
 use crate::sys::context::Context;
+use crate::sys::link::Link;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
 
 /// `sock:send(data)`
@@ -77,7 +77,7 @@ fn push_result(state: &State, context: &Context, result: Result<usize, Error>) -
 
 /// A send that waits for the kernel to take the rest.
 struct Sending {
-    op: SendOp<Connection>,
+    op: SendOp<Link>,
     context: Rc<Context>,
 }
 

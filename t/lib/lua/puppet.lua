@@ -6,14 +6,25 @@ local t = { port = tonumber(os.getenv("TEST_NGINX_PUPPET_PORT")) }
 
 local escapes = { ["\n"] = "\\n", ["\r"] = "\\r", ["\0"] = "\\0", ['"'] = '\\"', ["\\"] = "\\\\" }
 
-local function quote(value)
+local quote
+
+-- A value as Lua source, about: strings in quotes, the keys of tables in order.
+function quote(value)
+    if type(value) == "table" then
+        local fields = {}
+        for key, field in pairs(value) do
+            fields[#fields + 1] = tostring(key) .. "=" .. quote(field)
+        end
+        table.sort(fields)
+        return "{" .. table.concat(fields, " ") .. "}"
+    end
     if type(value) ~= "string" then
         return tostring(value)
     end
     return '"' .. value:gsub('[%z\n\r"\\]', escapes) .. '"'
 end
 
--- Says all values in one line, strings in quotes.
+-- Says all values in one line.
 function t.show(...)
     local text = {}
     for i = 1, select("#", ...) do
@@ -41,7 +52,7 @@ end
 -- A socket whose peer follows the script.
 function t.open(script, opts)
     local sock = ngx.socket.tcp()
-    sock:settimeout(2000)
+    sock:settimeout(8000)
     assert(sock:connect("127.0.0.1", t.port, opts))
     if sock:getreusedtimes() == 0 then
         assert(sock:send(script .. "\n"))
@@ -53,6 +64,19 @@ ffi.cdef [[
     int fcntl(int fd, int command, ...);
     int getsockopt(int fd, int level, int name, void *value, unsigned *size);
 ]]
+
+-- Shows what sslhandshake returned.
+function t.shook(result, ...)
+    if type(result) ~= "userdata" then
+        return t.show(result, ...)
+    end
+    ngx.say("session")
+end
+
+-- A file of Test::Nginx::CA.
+function t.pem(name)
+    return read_file(os.getenv("TEST_NGINX_CA") .. "/" .. name)
+end
 
 -- How many descriptors the worker has open.
 function t.fds()
@@ -95,10 +119,21 @@ end
 
 -- Whether a duration is about what is expected: not shorter, not much longer.
 function t.about(seconds, expected)
-    if seconds >= expected - 0.01 and seconds < expected + 0.5 then
+    if seconds >= expected - 0.01 and seconds < expected + 3 then
         return "about " .. expected
     end
     return seconds
+end
+
+-- What f() gives, once that is what is expected, or after a while.
+function t.eventually(expected, f)
+    local value
+    for _ = 1, 400 do
+        value = f()
+        if value == expected then break end
+        ngx.sleep(0.01)
+    end
+    return value
 end
 
 return t

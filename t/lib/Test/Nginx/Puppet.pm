@@ -26,8 +26,16 @@ package Test::Nginx::Puppet;
 #   half             ends its own sending        hold     waits for the client's end
 #   mute             neither receives nor ends   reset    closes with RST
 #
+#   tls:NAME[:1.2|:1.3][:client]   begins TLS with a certificate of Test::Nginx::CA
+#                    (to be used before this module);
+#                    "client" wants one of root's from the client, too
+#   about            sends what it knows of the TLS connection
+#   renegotiate      asks for a new handshake (TLS 1.2)
+#   cut              closes without a farewell of TLS
+#
 # A block with a "lua" section is a location /t with that code and one request for it;
-# t/lib/lua/puppet.lua has what the code may call. Unless such a block says what
+# t/lib/lua/puppet.lua has what the code may call; `talk` and `post`, and `c` for the
+# rest of t/lib/lua/client.lua, send requests to the nginx that runs the code. Unless such a block says what
 # error.log holds, nothing at "error" or above may be in it.
 
 use strict;
@@ -49,7 +57,8 @@ my $ROOT    = abs_path( dirname(__FILE__) . '/../../../..' );
 my @LUA_DIR = ( "$ROOT/t/lib/lua", $ENV{TEST_NGINX_LUA_DIR} || "$ROOT/build/lua" );
 my $PATH    = join ';', map( {"$_/?.lua"} @LUA_DIR ), ';';
 my $PREFIX  = 'local t = require "puppet"; '
-    . 'local open, show, fails, port = t.open, t.show, t.fails, t.port; ';
+    . 'local open, show, fails, port, eventually = t.open, t.show, t.fails, t.port, t.eventually; '
+    . 'local shook = t.shook; local c = require "client"; local talk, post = c.talk, c.post; ';
 
 Test::Nginx::Socket::add_block_preprocessor(
     sub {
@@ -136,6 +145,20 @@ my %COMMAND = (
     hold  => sub { _receive( $_[0] ) },
     mute  => sub { sleep 3600 },
     reset => sub { setsockopt $_[0], SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0 },
+    tls   => \&_tls,
+    about => sub {
+        my ($socket) = @_;
+        my $client = $socket->peer_certificate('commonName');
+        my $name   = $socket->get_servername;
+        $_ = defined $_ ? $_ : '-' for $client, $name;
+        _send( $socket, $socket->get_sslversion . " name=$name client=$client\n" );
+    },
+    renegotiate => sub {
+        my $ssl = $_[0]->_get_ssl_object;
+        Net::SSLeay::renegotiate($ssl);
+        Net::SSLeay::do_handshake($ssl);
+    },
+    cut => sub { $_[0]->close( SSL_no_shutdown => 1 ) },
 );
 
 sub _serve {
@@ -153,6 +176,25 @@ sub _serve {
         $command->( $socket, @arguments );
     }
     close $socket;
+    return;
+}
+
+sub _tls {
+    my ( $socket, $name, @options ) = @_;
+    my $files = "$ENV{TEST_NGINX_CA}/$name";
+    my ($version) = map { tr/./_/r } grep {/^1/} @options;
+    my $client = grep { $_ eq 'client' } @options;
+    IO::Socket::SSL->start_SSL(
+        $socket,
+        SSL_server      => 1,
+        SSL_cert_file   => "$files.pem",
+        SSL_key_file    => "$files.key",
+        SSL_version     => $version ? "TLSv$version" : 'SSLv23:!SSLv3:!SSLv2',
+        # With the authority at hand the server would send it along.
+        $client
+        ? ( SSL_verify_mode => 3, SSL_ca_file => "$ENV{TEST_NGINX_CA}/root.pem" )
+        : ( SSL_verify_mode => 0 ),
+    ) or exit;
     return;
 }
 
@@ -198,8 +240,10 @@ sub _receive {
     return;
 }
 
-# Begun last: the server is a copy of this process.
+# Begun last: the server, and its processes, are copies of this one.
+require IO::Socket::SSL if $INC{'Test/Nginx/CA.pm'};
 Test::Nginx::Peer->tcp( PUPPET => \&_serve );
 Test::Nginx::Socket::env_to_nginx('TEST_NGINX_PUPPET_PORT');
+Test::Nginx::Socket::timeout(10);
 
 1;

@@ -1,0 +1,73 @@
+//! `ngx.req.socket`.
+
+use crate::lua::output::options;
+use crate::lua::socket::{push_request_metatables, push_request_socket};
+use crate::lua::{disabled, request};
+use crate::sys::context::Context;
+use crate::sys::downstream::{Downstream, Unavailable};
+use crate::sys::output::OutputError;
+use crate::sys::request::Request;
+use crate::vm::{LuaResult, Ret, State, Throw};
+
+/// Adds to the `ngx.req` table on the top.
+pub fn open(state: &mut State) {
+    push_request_metatables(state);
+    state.push_closure(socket, 2);
+    state.raw_set_field(-2, "socket");
+}
+
+/// `ngx.req.socket([raw])`; upvalues: the metatables of body and raw sockets.
+fn socket(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n > 1 {
+        return Err(Throw::error(format!(
+            "expecting 0 or 1 argument, but got {n}"
+        )));
+    }
+    let raw = state.to_bool(1);
+    let (context, request) = request()?;
+    if !matches!(context.phase(), "rewrite" | "access" | "content") {
+        return Err(disabled(&context));
+    }
+    if request.is_subrequest() {
+        return Err(Throw::error(
+            "attempt to read the request body in a subrequest",
+        ));
+    }
+    let (made, metatable) = if raw {
+        match request.http_version() {
+            2000 => return Err(Throw::error("http v2 not supported yet")),
+            3000 => return Err(Throw::error("http v3 not supported yet")),
+            _ => (raw_socket(&context, request), State::upvalue(2)),
+        }
+    } else {
+        let made = Downstream::body(request).map_err(Unavailable::text);
+        (made, State::upvalue(1))
+    };
+    Ok(Ret::Values(match made {
+        Ok(stream) => {
+            push_request_socket(state, &context, stream, metatable);
+            1
+        }
+        Err(why) => state.push_nil_err(why),
+    }))
+}
+
+fn raw_socket(context: &Context, request: Request) -> Result<Downstream, &'static str> {
+    let output = &context.output;
+    if output.handed_over() {
+        return Err(Unavailable::Duplicate.text());
+    }
+    if output.committed() && !output.eof() {
+        // What nginx still holds back would come after what Lua sends.
+        output
+            .flush(request, options())
+            .map_err(|error| match error {
+                OutputError::Http10Buffering => "http 1.0 buffering",
+                error => error.text(),
+            })?;
+    }
+    let stream = Downstream::raw(request).map_err(Unavailable::text)?;
+    output.hand_over();
+    Ok(stream)
+}

@@ -1,0 +1,17 @@
+//! TLS for outgoing connections, on nginx's and OpenSSL's functions.
+
+mod context;
+mod handshake;
+mod io;
+mod session;
+mod verify;
+mod x509;
+
+pub use context::{Protocol, Settings, SslContext};
+pub use handshake::{Handshake, HandshakeError, HandshakeOptions};
+pub use session::SslSession;
+pub use x509::{Certificates, PrivateKey, TrustedStore, cert_pem_to_der, key_pem_to_der};
+
+pub(super) use handshake::Waiting;
+pub(super) use io::{allow_partial_writes, close, has_pending, is_quiet, uncross};
+pub(super) use session::Origin;

@@ -1,0 +1,281 @@
+//! Certificates and keys from PEM and DER.
+
+use std::os::raw::{c_long, c_void};
+use std::ptr;
+use std::rc::Rc;
+
+use ngx::ffi::{
+    BIO, BIO_free, BIO_new_mem_buf, CRYPTO_free, ERR_clear_error, EVP_PKEY, EVP_PKEY_free,
+    PEM_read_bio_PrivateKey, PEM_read_bio_X509, PEM_read_bio_X509_AUX, SSL, SSL_ctrl,
+    SSL_use_PrivateKey, SSL_use_certificate, X509, X509_STORE, X509_STORE_free, X509_STORE_up_ref,
+    X509_free, d2i_AutoPrivateKey, d2i_X509, i2d_PrivateKey, i2d_X509,
+};
+
+const SSL_CTRL_CHAIN: i32 = 88;
+const SSL_CTRL_CHAIN_CERT: i32 = 89;
+const SSL_CTRL_SET_VERIFY_CERT_STORE: i32 = 106;
+
+struct OwnedX509(*mut X509);
+
+impl Drop for OwnedX509 {
+    fn drop(&mut self) {
+        // SAFETY: owns one reference.
+        unsafe { X509_free(self.0) }
+    }
+}
+
+/// A certificate with its chain: the leaf first.
+#[derive(Clone)]
+pub struct Certificates(Rc<Vec<OwnedX509>>);
+
+/// A private key.
+#[derive(Clone)]
+pub struct PrivateKey(Rc<OwnedKey>);
+
+struct OwnedKey(*mut EVP_PKEY);
+
+impl Drop for OwnedKey {
+    fn drop(&mut self) {
+        // SAFETY: owns one reference.
+        unsafe { EVP_PKEY_free(self.0) }
+    }
+}
+
+/// A read-only BIO over bytes.
+struct Reader<'a> {
+    bio: *mut BIO,
+    _data: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn new(data: &'a [u8]) -> Option<Reader<'a>> {
+        let len = i32::try_from(data.len()).ok()?;
+        // SAFETY: the bytes outlive the BIO, which does not change them.
+        let bio = unsafe { BIO_new_mem_buf(data.as_ptr().cast::<c_void>(), len) };
+        (!bio.is_null()).then_some(Reader { bio, _data: data })
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the BIO is ours. Reading to the end leaves an error behind
+        // that a later call must not see.
+        unsafe {
+            BIO_free(self.bio);
+            ERR_clear_error();
+        }
+    }
+}
+
+impl Certificates {
+    /// Identifies the value while it lives.
+    pub fn address(&self) -> usize {
+        Rc::as_ptr(&self.0).addr()
+    }
+
+    /// Reads the certificates of a PEM text: a leaf and its chain.
+    ///
+    /// # Errors
+    /// Why not, in the words of OpenResty's `ngx.ssl`.
+    pub fn from_pem(pem: &[u8]) -> Result<Certificates, &'static str> {
+        let reader = Reader::new(pem).ok_or("BIO_new_mem_buf() failed")?;
+        let mut list = Vec::new();
+        // SAFETY: the BIO is live; no password callback is needed.
+        unsafe {
+            let leaf = PEM_read_bio_X509_AUX(reader.bio, ptr::null_mut(), None, ptr::null_mut());
+            if leaf.is_null() {
+                return Err("PEM_read_bio_X509_AUX() failed");
+            }
+            list.push(OwnedX509(leaf));
+            loop {
+                let next = PEM_read_bio_X509(reader.bio, ptr::null_mut(), None, ptr::null_mut());
+                if next.is_null() {
+                    break;
+                }
+                list.push(OwnedX509(next));
+            }
+        }
+        Ok(Certificates(Rc::new(list)))
+    }
+
+    /// Reads certificates in DER that follow each other.
+    ///
+    /// # Errors
+    /// Why not, in the words of OpenResty's `ngx.ssl`.
+    pub fn from_der(der: &[u8]) -> Result<Certificates, &'static str> {
+        let mut list = Vec::new();
+        let end = der.as_ptr_range().end;
+        let mut at = der.as_ptr();
+        while at < end {
+            // SAFETY: `at` to `end` is what is left of the bytes; OpenSSL
+            // advances `at` by what it read.
+            let x509 = unsafe {
+                let left = end.offset_from(at) as c_long;
+                d2i_X509(ptr::null_mut(), &raw mut at, left)
+            };
+            if x509.is_null() {
+                // SAFETY: no arguments.
+                unsafe { ERR_clear_error() };
+                return Err("d2i_X509_bio() failed");
+            }
+            list.push(OwnedX509(x509));
+        }
+        if list.is_empty() {
+            return Err("d2i_X509_bio() failed");
+        }
+        Ok(Certificates(Rc::new(list)))
+    }
+
+    /// All certificates in DER, one after the other.
+    fn to_der(&self) -> Result<Vec<u8>, &'static str> {
+        let mut der = Vec::new();
+        for x509 in self.0.iter() {
+            // SAFETY: the certificate is live.
+            der.extend(encode(|out| unsafe { i2d_X509(x509.0, out) }).ok_or("i2d_X509() failed")?);
+        }
+        Ok(der)
+    }
+
+    /// Has `ssl` present these certificates.
+    ///
+    /// # Safety
+    /// `ssl` must be live.
+    pub(super) unsafe fn apply(&self, ssl: *mut SSL) -> bool {
+        let Some((leaf, chain)) = self.0.split_first() else {
+            return false;
+        };
+        // SAFETY: all are live; OpenSSL takes references of its own.
+        unsafe {
+            if SSL_use_certificate(ssl, leaf.0) == 0 {
+                return false;
+            }
+            SSL_ctrl(ssl, SSL_CTRL_CHAIN, 0, ptr::null_mut());
+            chain
+                .iter()
+                .all(|x509| SSL_ctrl(ssl, SSL_CTRL_CHAIN_CERT, 1, x509.0.cast()) != 0)
+        }
+    }
+}
+
+impl PrivateKey {
+    /// Identifies the value while it lives.
+    pub fn address(&self) -> usize {
+        Rc::as_ptr(&self.0).addr()
+    }
+
+    /// Reads a PEM text, which must not be encrypted.
+    ///
+    /// # Errors
+    /// Why not, in the words of OpenResty's `ngx.ssl`.
+    pub fn from_pem(pem: &[u8]) -> Result<PrivateKey, &'static str> {
+        let reader = Reader::new(pem).ok_or("BIO_new_mem_buf() failed")?;
+        // SAFETY: the BIO is live. The empty password keeps OpenSSL from
+        // asking on the terminal.
+        let key = unsafe {
+            PEM_read_bio_PrivateKey(
+                reader.bio,
+                ptr::null_mut(),
+                None,
+                c"".as_ptr().cast_mut().cast(),
+            )
+        };
+        if key.is_null() {
+            return Err("PEM_read_bio_PrivateKey() failed");
+        }
+        Ok(PrivateKey(Rc::new(OwnedKey(key))))
+    }
+
+    /// Reads a key in DER.
+    ///
+    /// # Errors
+    /// Why not, in the words of OpenResty's `ngx.ssl`.
+    pub fn from_der(der: &[u8]) -> Result<PrivateKey, &'static str> {
+        let mut at = der.as_ptr();
+        // SAFETY: the length is that of the bytes.
+        let key = unsafe { d2i_AutoPrivateKey(ptr::null_mut(), &raw mut at, der.len() as c_long) };
+        if key.is_null() {
+            // SAFETY: no arguments.
+            unsafe { ERR_clear_error() };
+            return Err("d2i_PrivateKey_bio() failed");
+        }
+        Ok(PrivateKey(Rc::new(OwnedKey(key))))
+    }
+
+    /// Has `ssl` use this key.
+    ///
+    /// # Safety
+    /// `ssl` must be live.
+    pub(super) unsafe fn apply(&self, ssl: *mut SSL) -> bool {
+        // SAFETY: both are live; OpenSSL takes a reference of its own.
+        unsafe { SSL_use_PrivateKey(ssl, self.0.0) != 0 }
+    }
+}
+
+/// Certificates from PEM to DER.
+///
+/// # Errors
+/// Why not, in the words of OpenResty's `ngx.ssl`.
+pub fn cert_pem_to_der(pem: &[u8]) -> Result<Vec<u8>, &'static str> {
+    Certificates::from_pem(pem)?.to_der()
+}
+
+/// A private key from PEM to DER.
+///
+/// # Errors
+/// Why not, in the words of OpenResty's `ngx.ssl`.
+pub fn key_pem_to_der(pem: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let key = PrivateKey::from_pem(pem)?;
+    // SAFETY: the key is live.
+    encode(|out| unsafe { i2d_PrivateKey(key.0.0, out) }).ok_or("i2d_PrivateKey() failed")
+}
+
+/// Collects what an `i2d` function writes.
+fn encode(i2d: impl Fn(*mut *mut u8) -> i32) -> Option<Vec<u8>> {
+    let mut data: *mut u8 = ptr::null_mut();
+    let len = usize::try_from(i2d(&raw mut data)).ok()?;
+    if data.is_null() {
+        return None;
+    }
+    // SAFETY: OpenSSL allocated `len` bytes for us.
+    unsafe {
+        let der = std::slice::from_raw_parts(data, len).to_vec();
+        CRYPTO_free(data.cast(), c"".as_ptr(), 0);
+        Some(der)
+    }
+}
+
+/// A store of trusted certificates that Lua code made (lua-resty-openssl).
+pub struct TrustedStore(*mut X509_STORE);
+
+impl TrustedStore {
+    /// Takes a reference to the store whose address a Lua FFI cdata holds.
+    ///
+    /// Code that uses the FFI vouches for its pointers itself: nothing here
+    /// could check that there is an `X509_STORE`.
+    pub fn from_lua(address: usize) -> Option<TrustedStore> {
+        let store: *mut X509_STORE = ptr::with_exposed_provenance_mut(address);
+        // SAFETY: by the contract of the FFI, see above.
+        let counted = !store.is_null() && unsafe { X509_STORE_up_ref(store) } != 0;
+        counted.then_some(TrustedStore(store))
+    }
+
+    pub(super) fn raw(&self) -> *mut X509_STORE {
+        self.0
+    }
+
+    /// Has `ssl` verify with this store.
+    ///
+    /// # Safety
+    /// `ssl` must be live.
+    pub(super) unsafe fn apply(&self, ssl: *mut SSL) -> bool {
+        // SAFETY: both are live; 1 has OpenSSL take a reference of its own.
+        unsafe { SSL_ctrl(ssl, SSL_CTRL_SET_VERIFY_CERT_STORE, 1, self.0.cast()) != 0 }
+    }
+}
+
+impl Drop for TrustedStore {
+    fn drop(&mut self) {
+        // SAFETY: owns one reference.
+        unsafe { X509_STORE_free(self.0) }
+    }
+}
