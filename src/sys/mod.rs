@@ -21,4 +21,5 @@ pub mod resolver;
 pub mod sockopt;
 pub mod ssl;
 pub mod text;
+pub mod time;
 pub mod variable;

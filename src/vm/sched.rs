@@ -147,8 +147,7 @@ impl Thread {
 
     /// Whether the handler of this entry thread has nothing left to run.
     fn is_over(&self) -> bool {
-        self.life.get() != Life::Alive
-            && self.family.borrow().as_ref().is_none_or(|f| f.is_idle())
+        self.life.get() != Life::Alive && self.family.borrow().as_ref().is_none_or(|f| f.is_idle())
     }
 
     /// A coroutine of the handler has ended.

@@ -332,8 +332,8 @@ fn push_results(state: &mut State, idx: c_int, ok: bool) -> c_int {
     };
     // SAFETY: the coroutine stands on the live stack.
     let n = if ok { unsafe { ffi::lua_gettop(l) } } else { 1 };
-    let fits = n < FREE_SLOTS
-        || current().is_some_and(|thread| thread.vm().fits(state.raw(), n + 1));
+    let fits =
+        n < FREE_SLOTS || current().is_some_and(|thread| thread.vm().fits(state.raw(), n + 1));
     if !fits {
         state.push_bool(false);
         state.push_bytes("too many results to wait for");
@@ -353,9 +353,7 @@ pub fn kill(state: &mut State) -> LuaResult {
     };
     let refused = match light_at(state, 1) {
         None => "not user thread",
-        Some(light) if !is_parent(&thread, state.raw().addr(), light.parent) => {
-            "killer not parent"
-        }
+        Some(light) if !is_parent(&thread, state.raw().addr(), light.parent) => "killer not parent",
         Some(light) => match light.fate.replace(Fate::Gone) {
             Fate::Ended(_) => "already terminated",
             Fate::Gone => "already waited or killed",

@@ -40,7 +40,10 @@ pub(super) fn drive(thread: &Rc<Thread>, step: Step) -> Option<Outcome> {
     let entered = Entered::new(thread);
     let outcome = catch_panic(|| run_threads(thread, step)).unwrap_or_else(|payload| {
         let message = panic_message(&*payload);
-        Some(fail(thread, &format!("internal error: panicked: {message}")))
+        Some(fail(
+            thread,
+            &format!("internal error: panicked: {message}"),
+        ))
     });
     drop(entered);
     if let Some(outcome) = outcome {
@@ -199,8 +202,9 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
                     let text = thread.vm.protect(|main| unsafe {
                         describe_error(thread.kind(), l, status, main.raw())
                     });
-                    let text = text
-                        .unwrap_or_else(|e| format!("lua {} thread aborted: {e}", thread.kind()).into());
+                    let text = text.unwrap_or_else(|e| {
+                        format!("lua {} thread aborted: {e}", thread.kind()).into()
+                    });
                     thread.host.log_error(&text);
                     return Stop::Ended(Outcome::Error);
                 }
