@@ -22,6 +22,7 @@ mod table;
 mod text;
 mod thread;
 mod time;
+pub mod timer;
 mod uri;
 mod var;
 
@@ -43,6 +44,7 @@ pub fn open(state: &mut State) {
     ssl::open(state);
     thread::open(state);
     time::open(state);
+    timer::open(state);
     header::open(state);
     uri::open(state);
     re::open(state);

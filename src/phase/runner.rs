@@ -104,7 +104,6 @@ fn begin(request: Request, phase: Phase, conf: &'static LocConf, source: &LuaSou
             install::fresh_vm(module::main_conf(request))
                 .inspect_err(|e| request.log(Level::Error, e))
                 .ok()
-                .map(Rc::new)
         }
     };
     let Some(handler) = RequestHandler::of(request, vm) else {

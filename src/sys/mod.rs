@@ -15,6 +15,7 @@ pub mod log;
 pub mod net;
 pub mod output;
 pub mod process;
+pub mod quit;
 pub mod regex;
 pub mod request;
 pub mod resolver;

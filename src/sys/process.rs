@@ -53,6 +53,11 @@ pub fn worker_count() -> i64 {
     }
 }
 
+/// Whether this process serves requests, and is not one of nginx's helpers.
+pub fn serves() -> bool {
+    worker_id().is_some()
+}
+
 /// Whether the worker is shutting down.
 pub fn exiting() -> bool {
     // SAFETY: as pid.

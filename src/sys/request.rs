@@ -386,6 +386,12 @@ impl Request {
         }
     }
 
+    /// Where the location's `error_log` writes.
+    pub(super) fn error_log(self) -> *mut ngx_log_t {
+        // SAFETY: the core module's configuration is live, and has a log.
+        unsafe { (*self.core_location()).error_log }
+    }
+
     pub(super) fn core_location(self) -> *mut ngx_http_core_loc_conf_t {
         // SAFETY: the core module has a configuration in every location.
         unsafe {

@@ -3,6 +3,7 @@
 //!
 //! Everything here runs on the worker's only event-loop thread.
 
+mod call;
 mod chunk;
 pub mod coroutine;
 mod ffi;
@@ -18,6 +19,7 @@ mod trace;
 mod unwind;
 mod userdata;
 
+pub use call::Call;
 pub use chunk::{Chunk, ChunkKey};
 pub use function::{Body, LuaResult, Ret, Throw};
 pub use op::{Parked, run_op};
