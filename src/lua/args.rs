@@ -3,7 +3,7 @@
 use std::os::raw::c_int;
 
 use super::scratch::with_scratch;
-use super::uri::{append_escaped, unescape};
+use super::uri::{append_escaped, append_line_safe, unescape};
 use crate::vm::{State, Throw, Type};
 
 /// How many arguments are taken unless Lua says otherwise.
@@ -118,6 +118,28 @@ pub fn encode(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), T
         state.pop(1);
     }
     Ok(())
+}
+
+/// Appends the arguments in a text or table to `text`. Bytes of a text that
+/// cannot be in a request line are percent-encoded.
+///
+/// # Errors
+/// As [`encode`], and other types.
+pub fn take_args(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), Throw> {
+    match state.type_of(idx) {
+        Type::Table => encode(state, idx, text),
+        Type::String | Type::Number => {
+            append_line_safe(state.bytes(idx).unwrap_or_default(), text);
+            Ok(())
+        }
+        _ => Err(Throw::argument(
+            idx,
+            format!(
+                "string, number, or table expected, but got {}",
+                state.type_name(idx)
+            ),
+        )),
+    }
 }
 
 /// Appends an argument with the value on the top; text before `start` is

@@ -12,6 +12,7 @@ mod log;
 mod output;
 mod query;
 pub mod re;
+mod redirect;
 mod req;
 mod scratch;
 mod socket;
@@ -48,6 +49,7 @@ pub fn open(state: &mut State) {
     header::open(state);
     uri::open(state);
     re::open(state);
+    redirect::open(state);
     query::open(state);
     sql::open(state);
     req::open(state);

@@ -23,4 +23,5 @@ pub mod sockopt;
 pub mod ssl;
 pub mod text;
 pub mod time;
+pub mod uri;
 pub mod variable;
