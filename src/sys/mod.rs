@@ -22,4 +22,6 @@ pub mod resolver;
 pub mod sockopt;
 pub mod ssl;
 pub mod text;
+pub mod time;
+pub mod uri;
 pub mod variable;
