@@ -233,11 +233,12 @@ fn conclude(
     let answered = handler.context.header_is_final(request);
     let goes_on =
         !answered && phase != Phase::Content && matches!(outcome, Outcome::Done | Outcome::Exit(0));
+    handler.context.settle_request_socket();
     if goes_on {
         return phase.pass();
     }
     // nginx is about to take the client's connection over.
-    handler.context.finish_request_socket();
+    handler.context.close_request_socket();
     match outcome {
         Outcome::Error if answered => break_off(handler, request),
         Outcome::Error => HTTP_INTERNAL_SERVER_ERROR,

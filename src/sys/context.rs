@@ -231,17 +231,17 @@ impl Context {
         drop(previous);
     }
 
-    /// Closes the request socket before the response is completed.
-    pub fn finish_request_socket(&self) {
+    /// Has the request look as what is left of its body demands: a handler
+    /// has ended, and nginx goes on.
+    pub fn settle_request_socket(&self) {
         let socket = self.request_socket.borrow().clone();
         if let Some(socket) = socket {
-            socket.with_transport(Link::finish);
+            socket.with_transport(Link::settle);
         }
-        self.close_request_socket();
     }
 
     /// Closes the request socket: the client's connection is nginx's again.
-    fn close_request_socket(&self) {
+    pub fn close_request_socket(&self) {
         let socket = self.request_socket.take();
         if let Some(socket) = socket {
             socket.abandon();
