@@ -70,7 +70,7 @@ const NOT_IN_IF: usize = HTTP | SERVER | LOCATION;
 const IN_LOCATION: usize = LOCATION | LOCATION_IF;
 
 /// Every directive of the module.
-pub static DIRECTIVES: [Directive; 44] = [
+pub static DIRECTIVES: [Directive; 46] = [
     quoted(c"init_by_lua", HTTP, CodePhase::Init),
     block(c"init_by_lua_block", HTTP, CodePhase::Init),
     file(c"init_by_lua_file", HTTP, CodePhase::Init),
@@ -115,6 +115,16 @@ pub static DIRECTIVES: [Directive; 44] = [
         name: c"lua_max_running_timers",
         kind: HTTP | TAKES_ONE,
         action: Action::MainNumber(|main| &mut main.max_running_timers),
+    },
+    Directive {
+        name: c"lua_regex_cache_max_entries",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.regex_cache_max_entries),
+    },
+    Directive {
+        name: c"lua_regex_match_limit",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.regex_match_limit),
     },
     Directive {
         name: c"lua_code_cache",

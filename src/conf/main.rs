@@ -23,6 +23,10 @@ pub struct MainConf {
     pub max_pending_timers: Option<usize>,
     /// `lua_max_running_timers`
     pub max_running_timers: Option<usize>,
+    /// `lua_regex_cache_max_entries`
+    pub regex_cache_max_entries: Option<usize>,
+    /// `lua_regex_match_limit`
+    pub regex_match_limit: Option<usize>,
     /// The request phases that have Lua code somewhere.
     pub phases: PhasesUsed,
     sources: u32,

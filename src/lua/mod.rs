@@ -10,6 +10,7 @@ mod fields;
 mod header;
 mod log;
 mod output;
+pub mod re;
 mod req;
 mod scratch;
 mod socket;
@@ -44,6 +45,7 @@ pub fn open(state: &mut State) {
     timer::open(state);
     header::open(state);
     uri::open(state);
+    re::open(state);
     req::open(state);
     var::open(state);
     fault::open(state);

@@ -38,6 +38,10 @@ pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
     if main.conf.source_count() == 0 {
         return Ok(());
     }
+    lua::re::configure(
+        main.conf.regex_cache_max_entries,
+        main.conf.regex_match_limit,
+    );
     // Read here, since nginx clears the environment of its workers.
     if std::env::var_os("NGX_COSOCKET_GC_STRESS").is_some_and(|value| value == "1") {
         sched::stress_collector();

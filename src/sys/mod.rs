@@ -16,6 +16,7 @@ pub mod net;
 pub mod output;
 pub mod process;
 pub mod quit;
+pub mod regex;
 pub mod request;
 pub mod resolver;
 pub mod sockopt;

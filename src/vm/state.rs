@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 
 use super::chunk::{Cache, Chunk};
 use super::ffi;
-use super::protect::protect;
+use super::protect::{Gate, NO_MEMORY};
 use super::stack::State;
 use super::{coroutine, guard};
 
@@ -36,6 +36,7 @@ pub(super) struct Coroutine {
 /// One Lua VM. Closed when the last owner lets go of it.
 pub struct Vm {
     l: *mut ffi::lua_State,
+    gate: Gate,
     spare: RefCell<Vec<Coroutine>>,
     chunks: RefCell<Cache>,
     owner: usize,
@@ -52,11 +53,19 @@ impl Vm {
     pub fn new(options: &VmOptions<'_>) -> Result<Rc<Vm>, String> {
         // SAFETY: a plain constructor.
         let l = unsafe { ffi::luaL_newstate() };
+        let no_memory = || "failed to create a Lua VM: not enough memory".to_string();
         if l.is_null() {
-            return Err("failed to create a Lua VM: not enough memory".into());
+            return Err(no_memory());
         }
+        // SAFETY: the new state is live.
+        let Some(gate) = (unsafe { Gate::new(l) }) else {
+            // SAFETY: nothing refers to the state.
+            unsafe { ffi::lua_close(l) };
+            return Err(no_memory());
+        };
         let vm = Rc::new(Vm {
             l,
+            gate,
             spare: RefCell::default(),
             chunks: RefCell::default(),
             owner: options.owner,
@@ -94,7 +103,7 @@ impl Vm {
     /// Lua's message.
     pub(super) fn protect<R>(&self, f: impl FnOnce(&mut State) -> R) -> Result<R, String> {
         // SAFETY: the main state is live and never suspended.
-        unsafe { protect(self.l, f) }
+        unsafe { self.gate.protect(self.l, f) }
     }
 
     /// The main state: for set-up and for code that cannot wait.
@@ -116,6 +125,13 @@ impl Vm {
         self.chunks.borrow_mut().get(state, chunk)
     }
 
+    fn make(&self, chunk: &Chunk<'_>) -> Result<(c_int, Coroutine), String> {
+        self.protect(|state| {
+            let function = self.load(state, chunk)?;
+            Ok((function, new_coroutine(state)))
+        })?
+    }
+
     /// A coroutine with the function of `chunk` on its stack.
     ///
     /// # Errors
@@ -126,10 +142,13 @@ impl Vm {
         let spare = cached.and_then(|_| self.spare.borrow_mut().pop());
         let (function, co) = match (cached, spare) {
             (Some(function), Some(co)) => (function, co),
-            _ => self.protect(|state| {
-                let function = self.load(state, chunk)?;
-                Ok::<_, String>((function, new_coroutine(state)))
-            })??,
+            _ => match self.make(chunk) {
+                Err(message) if message.ends_with(NO_MEMORY) => {
+                    self.collect_garbage();
+                    self.make(chunk)?
+                }
+                made => made?,
+            },
         };
         // SAFETY: the coroutine is anchored and belongs to the live VM.
         unsafe { State::from_raw(co.l) }.push_anchored(function);
@@ -174,7 +193,8 @@ impl Vm {
         }
     }
 
-    /// Collects all garbage.
+    /// Collects all garbage. Lua does not do that by itself when memory runs
+    /// out.
     pub(super) fn collect_garbage(&self) {
         // The error of a finalizer of the user's is none of ours.
         let _ = self.protect(|state| {

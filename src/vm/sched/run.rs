@@ -11,6 +11,7 @@ use crate::vm::coroutine;
 use crate::vm::ffi;
 use crate::vm::function::panic_message;
 use crate::vm::op::Parked;
+use crate::vm::protect::NO_MEMORY;
 use crate::vm::stack::State;
 use crate::vm::trace::describe_error;
 use crate::vm::unwind::catch_panic;
@@ -146,6 +147,9 @@ fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Stop {
 fn fail(thread: &Rc<Thread>, message: &str) -> Outcome {
     let text = format!("lua {} thread aborted: {message}", thread.kind());
     thread.host.log_error(text.as_bytes());
+    if message.ends_with(NO_MEMORY) {
+        thread.vm.collect_garbage();
+    }
     Outcome::Error
 }
 
@@ -197,6 +201,10 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
             }
             (status, _) => {
                 thread.coroutine_ended(l);
+                if status == ffi::LUA_ERRMEM {
+                    // What follows needs some.
+                    thread.vm.collect_garbage();
+                }
                 if thread.chain.borrow().is_empty() {
                     // SAFETY: the coroutine has just died of an error.
                     let text = thread.vm.protect(|main| unsafe {
