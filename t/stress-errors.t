@@ -209,7 +209,7 @@ for _, name in ipairs { "shared", "base" } do
     show(coroutine.resume(package.loaded[name]))
 end
 --- response_body
-"normal"
+"running"
 false "cannot resume non-suspended coroutine"
 "normal"
 false "cannot resume non-suspended coroutine"

@@ -107,16 +107,6 @@ pub static DIRECTIVES: [Directive; 46] = [
         action: Action::MainFlag(|main| &mut main.access_no_postpone),
     },
     Directive {
-        name: c"lua_max_pending_timers",
-        kind: HTTP | TAKES_ONE,
-        action: Action::MainNumber(|main| &mut main.max_pending_timers),
-    },
-    Directive {
-        name: c"lua_max_running_timers",
-        kind: HTTP | TAKES_ONE,
-        action: Action::MainNumber(|main| &mut main.max_running_timers),
-    },
-    Directive {
         name: c"lua_regex_cache_max_entries",
         kind: HTTP | TAKES_ONE,
         action: Action::MainNumber(|main| &mut main.regex_cache_max_entries),
@@ -125,6 +115,16 @@ pub static DIRECTIVES: [Directive; 46] = [
         name: c"lua_regex_match_limit",
         kind: HTTP | TAKES_ONE,
         action: Action::MainNumber(|main| &mut main.regex_match_limit),
+    },
+    Directive {
+        name: c"lua_max_pending_timers",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.max_pending_timers),
+    },
+    Directive {
+        name: c"lua_max_running_timers",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.max_running_timers),
     },
     Directive {
         name: c"lua_code_cache",

@@ -19,14 +19,14 @@ pub struct MainConf {
     pub rewrite_no_postpone: Option<bool>,
     /// `access_by_lua_no_postpone`
     pub access_no_postpone: Option<bool>,
-    /// `lua_max_pending_timers`
-    pub max_pending_timers: Option<usize>,
-    /// `lua_max_running_timers`
-    pub max_running_timers: Option<usize>,
     /// `lua_regex_cache_max_entries`
     pub regex_cache_max_entries: Option<usize>,
     /// `lua_regex_match_limit`
     pub regex_match_limit: Option<usize>,
+    /// `lua_max_pending_timers`
+    pub max_pending_timers: Option<usize>,
+    /// `lua_max_running_timers`
+    pub max_running_timers: Option<usize>,
     /// The request phases that have Lua code somewhere.
     pub phases: PhasesUsed,
     sources: u32,

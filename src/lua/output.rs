@@ -172,11 +172,10 @@ impl Parked for Flushing {
 /// `ngx.eof()`
 fn eof(state: &mut State) -> LuaResult {
     let (context, request) = request()?;
-    let result = if context.output.eof() {
-        Err(OutputError::Eof)
-    } else {
-        context.output.finish(request, options())
-    };
+    let result = context
+        .output
+        .check_open()
+        .and_then(|()| context.output.finish(request, options()));
     Ok(Ret::Values(report(state, result)))
 }
 

@@ -47,6 +47,7 @@ impl RequestHandler {
         // A handler that waited for a body may be left behind: nginx could
         // not read it, and redirected to an error page.
         request.forget_reading();
+        downstream::detach(request);
         let vm = vm()?;
         let handler = Rc::new_cyclic(|this| RequestHandler {
             this: this.clone(),
@@ -149,7 +150,7 @@ impl Host for RequestHandler {
         let conf = module::location_conf(request);
         // A failure marks the connection and shows at the next write.
         let _ = self.context.output.push(request, output_options(conf));
-        if conf.check_client_abort() {
+        if conf.check_client_abort() && !downstream::watch(request) {
             request.watch_client();
         }
     }

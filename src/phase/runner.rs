@@ -222,7 +222,7 @@ fn conclude(
         return phase.pass();
     }
     // nginx is about to take the client's connection over.
-    handler.context.close_request_socket();
+    handler.context.finish_request_socket();
     match outcome {
         Outcome::Error if answered => break_off(handler, request),
         Outcome::Error => HTTP_INTERNAL_SERVER_ERROR,

@@ -44,6 +44,10 @@ pub enum Error {
     Timeout(Stage),
     /// The client went away (request sockets).
     ClientAborted,
+    /// What the client sends is no body (request sockets).
+    InvalidBody,
+    /// The client sends more than it may (request sockets).
+    BodyTooLarge,
     /// A system call failed.
     System { errno: i32, stage: Stage },
     /// The backlog of the pool is full.
@@ -97,6 +101,8 @@ impl Error {
             Some(errno) => Self::System { errno, stage },
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
             None if error.kind() == io::ErrorKind::ConnectionAborted => Self::ClientAborted,
+            None if error.kind() == io::ErrorKind::InvalidData => Self::InvalidBody,
+            None if error.kind() == io::ErrorKind::FileTooLarge => Self::BodyTooLarge,
             None => Self::System {
                 errno: libc::EIO,
                 stage,
@@ -161,6 +167,8 @@ impl fmt::Display for Error {
             Self::InUse => f.write_str("socket busy"),
             Self::Timeout(_) => f.write_str("timeout"),
             Self::ClientAborted => f.write_str("client aborted"),
+            Self::InvalidBody => f.write_str("invalid request body"),
+            Self::BodyTooLarge => f.write_str("request body too large"),
             Self::System { errno, .. } => f.write_str(&system_message(*errno).to_lowercase()),
             Self::TooManyWaiting => f.write_str("too many waiting connect operations"),
             Self::BadHost { host, reason } => {

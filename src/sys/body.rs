@@ -11,6 +11,7 @@ use ngx::ffi::{
     ngx_int_t,
 };
 
+use super::downstream::is_streamed;
 use super::entry::guard;
 use super::request::Request;
 
@@ -18,6 +19,9 @@ thread_local! {
     /// Bodies that are being read, by request: all that nginx tells on_body.
     static READING: RefCell<HashMap<*mut ngx_http_request_t, Rc<Reading>>> = RefCell::default();
 }
+
+/// What nginx calls when it has read a body.
+type OnBody = unsafe extern "C" fn(*mut ngx_http_request_t);
 
 /// A body that is being read.
 #[derive(Default)]
@@ -64,15 +68,11 @@ impl Request {
             if !(*self.raw()).request_body.is_null() || (*main).discard_body() != 0 {
                 return Ok(Body::There);
             }
-            ngx_http_read_client_request_body(self.raw(), Some(on_body))
+            self.begin_body(on_body)
         };
         if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
-            return Err(rc as isize);
+            return Err(rc);
         }
-        // nginx has counted one more user of the request, for content handlers
-        // that do nothing but read. Lua's handlers count themselves; and when
-        // nginx ends the request over a bad body, one count must be all.
-        self.release();
         if rc == NGX_OK as ngx_int_t {
             return Ok(Body::There);
         }
@@ -83,6 +83,33 @@ impl Request {
         let reading = Rc::<Reading>::default();
         READING.with_borrow_mut(|all| all.insert(self.raw(), reading.clone()));
         Ok(Body::Reading(reading))
+    }
+
+    /// Has nginx begin to read the body and call `then` once it is there.
+    ///
+    /// # Safety
+    /// The request must be live and its body untouched.
+    pub(super) unsafe fn begin_body(self, then: OnBody) -> ngx_int_t {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let r = self.raw();
+            if self.header_sent() {
+                // Too late to tell a client that it may send the body.
+                (*r).set_expect_tested(1);
+            }
+            // nginx takes it away, for the sake of content handlers that do
+            // nothing but read.
+            let on_writable = (*r).write_event_handler;
+            let rc = ngx_http_read_client_request_body(r, Some(then));
+            (*r).write_event_handler = on_writable;
+            if rc < NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
+                // For their sake nginx has also counted one more user of the
+                // request. Lua's handlers count themselves; and when nginx
+                // ends the request over a bad body, one count must be all.
+                self.release();
+            }
+            rc
+        }
     }
 
     /// Whether `ngx.req.read_body` is under way.
@@ -120,7 +147,10 @@ impl Request {
         // memory the bytes from pos to last lie.
         unsafe {
             let body = (*self.raw()).request_body;
-            if body.is_null() || READING.with_borrow(|all| all.contains_key(&self.raw())) {
+            if body.is_null()
+                || is_streamed(body)
+                || READING.with_borrow(|all| all.contains_key(&self.raw()))
+            {
                 return None;
             }
             let first = (*body).bufs;

@@ -24,7 +24,7 @@ use crate::rt::{Millis, wake_now};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
 
 /// OpenSSL counts bytes in an int.
-const MAX_TRANSFER: usize = 1 << 30;
+pub(super) const MAX_TRANSFER: usize = 1 << 30;
 
 /// A connection that nginx's event loop watches.
 pub struct Connection {
@@ -516,7 +516,7 @@ unsafe fn is_quiet(c: *mut ngx_connection_t) -> bool {
 }
 
 /// A count, or what nginx's I/O functions return otherwise.
-fn from_nginx(n: isize) -> io::Result<usize> {
+pub(super) fn from_nginx(n: isize) -> io::Result<usize> {
     match usize::try_from(n) {
         Ok(n) => Ok(n),
         Err(_) if n == NGX_AGAIN as isize => Err(io::ErrorKind::WouldBlock.into()),
@@ -534,7 +534,7 @@ fn system_error(error: &io::Error) -> io::Error {
 
 /// With TLS a call can fail without a failed system call: then no number of
 /// an earlier one must be found.
-fn clear_errno() {
+pub(super) fn clear_errno() {
     // SAFETY: the place is the calling thread's own.
     unsafe {
         #[cfg(target_os = "linux")]

@@ -220,8 +220,17 @@ impl Context {
         drop(previous);
     }
 
+    /// Closes the request socket before the response is completed.
+    pub fn finish_request_socket(&self) {
+        let socket = self.request_socket.borrow().clone();
+        if let Some(socket) = socket {
+            socket.with_transport(Link::finish);
+        }
+        self.close_request_socket();
+    }
+
     /// Closes the request socket: the client's connection is nginx's again.
-    pub fn close_request_socket(&self) {
+    fn close_request_socket(&self) {
         let socket = self.request_socket.take();
         if let Some(socket) = socket {
             socket.abandon();

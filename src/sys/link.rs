@@ -27,6 +27,13 @@ impl Link {
         }
     }
 
+    /// The handler that used the stream has ended.
+    pub(super) fn finish(&mut self) {
+        if let Link::Downstream(downstream) = self {
+            downstream.finish();
+        }
+    }
+
     /// Whether this is a request socket.
     pub fn is_downstream(&self) -> bool {
         matches!(self, Link::Downstream(_))

@@ -124,6 +124,11 @@ impl Output {
         self.eof.get()
     }
 
+    /// Whether [`hand_over`](Self::hand_over) was called.
+    pub fn handed_over(&self) -> bool {
+        self.handed_over.get()
+    }
+
     /// The client's connection is Lua's from now on: nothing goes through
     /// nginx's filters any more.
     pub fn hand_over(&self) {
@@ -132,11 +137,18 @@ impl Output {
         self.eof.set(true);
     }
 
+    /// Refuses where nothing more can be written.
+    pub fn check_open(&self) -> Result<(), OutputError> {
+        match (self.eof.get(), self.handed_over.get()) {
+            (_, true) => Err(OutputError::RawSocket),
+            (true, false) => Err(OutputError::Eof),
+            (false, false) => Ok(()),
+        }
+    }
+
     /// Adds to the body.
     pub fn write(&self, r: Request, data: &[u8]) -> Result<(), OutputError> {
-        if self.eof.get() {
-            return Err(OutputError::Eof);
-        }
+        self.check_open()?;
         if r.connection_failed() {
             return Err(OutputError::Failed);
         }
@@ -184,9 +196,7 @@ impl Output {
 
     /// Sends all that was written, as far as the client takes it now.
     pub fn flush(&self, r: Request, options: OutputOptions) -> Result<(), OutputError> {
-        if self.eof.get() {
-            return Err(OutputError::Eof);
-        }
+        self.check_open()?;
         if !self.committed.get() && !r.header_sent() {
             return Err(OutputError::NothingToFlush);
         }

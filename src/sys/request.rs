@@ -217,6 +217,19 @@ impl Request {
         unsafe { (*self.raw()).read_event_handler = event_handler(f) }
     }
 
+    /// What happens when the client's socket becomes readable.
+    pub(super) fn read_handler(self) -> ngx_http_event_handler_pt {
+        self.get().read_event_handler
+    }
+
+    /// Whether that is still `handler`.
+    pub(super) fn reads_by(self, handler: ngx_http_event_handler_pt) -> bool {
+        match (self.read_handler(), handler) {
+            (Some(current), Some(handler)) => fn_addr_eq(current, handler),
+            _ => false,
+        }
+    }
+
     /// Nobody reads from the client any more.
     pub(super) fn restore_read_handler(self) {
         // SAFETY: the request is live; the handler is nginx's own.
@@ -260,6 +273,33 @@ impl Request {
                     ngx_post_event(event, &raw mut ngx_posted_events);
                 }
             }
+        }
+    }
+
+    /// Ends the request with 499 if the client has gone away and left nothing
+    /// to read. The request may be gone afterwards.
+    pub(super) fn test_client(self) {
+        // SAFETY: the request and its connection are live; nothing of them
+        // is used after nginx's function.
+        unsafe {
+            let c = (*self.raw()).connection;
+            if (*self.raw()).stream.is_null() && (*c).ssl.is_null() {
+                let mut byte = 0u8;
+                if libc::recv((*c).fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK) > 0 {
+                    return;
+                }
+            }
+            ngx_http_test_reading(self.raw());
+        }
+    }
+
+    /// The client's connection is not for another request. nginx takes in
+    /// what may still come before it closes it, or the response could be lost.
+    pub(super) fn close_after_response(self) {
+        // SAFETY: the request is live.
+        unsafe {
+            (*self.raw()).set_keepalive(0);
+            (*self.raw()).set_lingering_close(1);
         }
     }
 

@@ -1,22 +1,22 @@
 //! `ngx.req.socket`.
 
-use std::rc::Rc;
-
 use crate::lua::output::options;
-use crate::lua::request;
-use crate::lua::socket::push_request_socket;
+use crate::lua::socket::{push_request_metatables, push_request_socket};
+use crate::lua::{disabled, request};
 use crate::sys::context::Context;
 use crate::sys::downstream::{Downstream, Unavailable};
+use crate::sys::output::OutputError;
+use crate::sys::request::Request;
 use crate::vm::{LuaResult, Ret, State, Throw};
 
 /// Adds to the `ngx.req` table on the top.
 pub fn open(state: &mut State) {
-    crate::lua::socket::push_request_metatable(state);
-    state.push_closure(socket, 1);
+    push_request_metatables(state);
+    state.push_closure(socket, 2);
     state.raw_set_field(-2, "socket");
 }
 
-/// `ngx.req.socket([raw])`
+/// `ngx.req.socket([raw])`; upvalues: the metatables of body and raw sockets.
 fn socket(state: &mut State) -> LuaResult {
     let n = state.top();
     if n > 1 {
@@ -26,38 +26,48 @@ fn socket(state: &mut State) -> LuaResult {
     }
     let raw = state.to_bool(1);
     let (context, request) = request()?;
+    if !matches!(context.phase(), "rewrite" | "access" | "content") {
+        return Err(disabled(&context));
+    }
     if request.is_subrequest() {
         return Err(Throw::error(
             "attempt to read the request body in a subrequest",
         ));
     }
-    if !raw {
-        return Ok(finish(state, &context, Downstream::body(request)));
-    }
-    match request.http_version() {
-        2000 => return Err(Throw::error("http v2 not supported yet")),
-        3000 => return Err(Throw::error("http v3 not supported yet")),
-        _ => {}
-    }
-    if context.output.committed() && !context.output.eof() {
-        // What nginx still holds back would come after what Lua sends.
-        if let Err(error) = context.output.flush(request, options()) {
-            return Ok(Ret::Values(state.push_nil_err(error.text())));
+    let (made, metatable) = if raw {
+        match request.http_version() {
+            2000 => return Err(Throw::error("http v2 not supported yet")),
+            3000 => return Err(Throw::error("http v3 not supported yet")),
+            _ => (raw_socket(&context, request), State::upvalue(2)),
         }
-    }
-    let made = Downstream::raw(request);
-    if made.is_ok() {
-        context.output.hand_over();
-    }
-    Ok(finish(state, &context, made))
-}
-
-fn finish(state: &mut State, context: &Rc<Context>, made: Result<Downstream, Unavailable>) -> Ret {
-    Ret::Values(match made {
+    } else {
+        let made = Downstream::body(request).map_err(Unavailable::text);
+        (made, State::upvalue(1))
+    };
+    Ok(Ret::Values(match made {
         Ok(stream) => {
-            push_request_socket(state, context, stream, State::upvalue(1));
+            push_request_socket(state, &context, stream, metatable);
             1
         }
-        Err(why) => state.push_nil_err(why.text()),
-    })
+        Err(why) => state.push_nil_err(why),
+    }))
+}
+
+fn raw_socket(context: &Context, request: Request) -> Result<Downstream, &'static str> {
+    let output = &context.output;
+    if output.handed_over() {
+        return Err(Unavailable::Duplicate.text());
+    }
+    if output.committed() && !output.eof() {
+        // What nginx still holds back would come after what Lua sends.
+        output
+            .flush(request, options())
+            .map_err(|error| match error {
+                OutputError::Http10Buffering => "http 1.0 buffering",
+                error => error.text(),
+            })?;
+    }
+    let stream = Downstream::raw(request).map_err(Unavailable::text)?;
+    output.hand_over();
+    Ok(stream)
 }

@@ -9,7 +9,7 @@ mod send;
 mod tls;
 mod udp;
 
-pub use object::{push_request_metatable, push_request_socket};
+pub use object::{push_request_metatables, push_request_socket};
 
 use std::rc::Rc;
 

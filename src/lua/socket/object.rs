@@ -42,11 +42,19 @@ pub fn push_metatable(state: &mut State) {
     state.raw_set_field(-2, "__index");
 }
 
-/// Pushes the metatable of request sockets.
-pub fn push_request_metatable(state: &mut State) {
+/// Pushes the metatables of request sockets: of those that read the body, and
+/// of raw ones, which can send as well.
+pub fn push_request_metatables(state: &mut State) {
+    push_request_metatable(state, false);
+    push_request_metatable(state, true);
+}
+
+fn push_request_metatable(state: &mut State, raw: bool) {
     state.new_table(0, 1);
-    state.new_table(0, 12);
-    state.set_function("send", send::send);
+    state.new_table(0, 16);
+    if raw {
+        state.set_function("send", send::send);
+    }
     state.set_function("receive", receive::receive);
     state.set_function("receiveany", receive::receiveany);
     state.set_function("receiveuntil", receive::receiveuntil);

@@ -17,6 +17,7 @@ use ngx::ffi::{
 };
 
 use super::context::SslContext;
+use super::io::allow_partial_writes;
 use super::session::{Origin, SslSession};
 use super::verify::{Judge, address, verify};
 use super::x509::{Certificates, PrivateKey, TrustedStore};
@@ -26,15 +27,12 @@ use crate::sys::connection::{Shared, disarm};
 use crate::sys::entry::{cycle_log, guard};
 use crate::sys::link::Link;
 
-const SSL_CTRL_MODE: i32 = 33;
 const SSL_CTRL_SET_TLSEXT_HOSTNAME: i32 = 55;
 const SSL_CTRL_SET_TLSEXT_STATUS_REQ_TYPE: i32 = 65;
 /// TLSEXT_NAMETYPE_host_name
 const HOST_NAME: c_long = 0;
 /// TLSEXT_STATUSTYPE_ocsp
 const OCSP: c_long = 1;
-/// SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-const SSL_MODES: c_long = 1 | 2;
 
 /// Size of the pool that holds nginx's TLS structures of one connection.
 const POOL_SIZE: usize = 512;
@@ -205,8 +203,7 @@ unsafe fn begin(
             options.session.as_ref(),
             options.trusted_store.is_none(),
         ));
-        // A send that waits goes on from a copy, and each record is progress.
-        SSL_ctrl(ssl, SSL_CTRL_MODE, SSL_MODES, ptr::null_mut());
+        allow_partial_writes(ssl);
         let check = |accepted: bool, call| if accepted { Ok(()) } else { Err(call) };
         let offer = || {
             if let Some(name) = options.server_name.as_deref().and_then(sni_name) {

@@ -1,8 +1,25 @@
 //! What TLS adds to reading, writing and closing.
 
+use std::os::raw::c_long;
+use std::ptr;
+
 use ngx::ffi::{
-    NGX_AGAIN, SSL_has_pending, ngx_connection_t, ngx_int_t, ngx_ssl_recv, ngx_ssl_shutdown,
+    NGX_AGAIN, SSL, SSL_ctrl, SSL_has_pending, ngx_connection_t, ngx_int_t, ngx_ssl_recv,
+    ngx_ssl_shutdown,
 };
+
+const SSL_CTRL_MODE: i32 = 33;
+/// SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
+const SSL_MODES: c_long = 1 | 2;
+
+/// A send that waits goes on from a copy, and each record is progress.
+///
+/// # Safety
+/// `ssl` must be live.
+pub unsafe fn allow_partial_writes(ssl: *mut SSL) {
+    // SAFETY: by the caller's promise.
+    unsafe { SSL_ctrl(ssl, SSL_CTRL_MODE, SSL_MODES, ptr::null_mut()) };
+}
 
 /// Whether something was received that only TLS has seen: no event will tell
 /// of it.

@@ -34,7 +34,8 @@ package Test::Nginx::Puppet;
 #   cut              closes without a farewell of TLS
 #
 # A block with a "lua" section is a location /t with that code and one request for it;
-# t/lib/lua/puppet.lua has what the code may call. Unless such a block says what
+# t/lib/lua/puppet.lua has what the code may call; `talk` and `post`, and `c` for the
+# rest of t/lib/lua/client.lua, send requests to the nginx that runs the code. Unless such a block says what
 # error.log holds, nothing at "error" or above may be in it.
 
 use strict;
@@ -57,7 +58,7 @@ my @LUA_DIR = ( "$ROOT/t/lib/lua", $ENV{TEST_NGINX_LUA_DIR} || "$ROOT/build/lua"
 my $PATH    = join ';', map( {"$_/?.lua"} @LUA_DIR ), ';';
 my $PREFIX  = 'local t = require "puppet"; '
     . 'local open, show, fails, port, eventually = t.open, t.show, t.fails, t.port, t.eventually; '
-    . 'local shook = t.shook; ';
+    . 'local shook = t.shook; local c = require "client"; local talk, post = c.talk, c.post; ';
 
 Test::Nginx::Socket::add_block_preprocessor(
     sub {
