@@ -15,6 +15,7 @@ pub mod re;
 mod redirect;
 mod req;
 mod scratch;
+mod semaphore;
 mod socket;
 mod sql;
 mod ssl;
@@ -31,7 +32,7 @@ use std::rc::Rc;
 
 use crate::sys::context::{self, Context};
 use crate::sys::request::Request;
-use crate::vm::{State, Throw};
+use crate::vm::{Body, State, Throw, Type};
 
 /// Installs the API in a new state.
 pub fn open(state: &mut State) {
@@ -41,6 +42,7 @@ pub fn open(state: &mut State) {
     control::open(state);
     log::open(state);
     output::open(state);
+    semaphore::open(state);
     socket::open(state);
     ssl::open(state);
     thread::open(state);
@@ -58,6 +60,21 @@ pub fn open(state: &mut State) {
     fields::open(state);
     state.raw_set_field(-2, "ngx");
     state.pop(1);
+}
+
+/// Has `require` of `name` call `load`.
+fn preload<F: Body>(state: &mut State, name: &str, load: F) {
+    let top = state.top();
+    state.push_globals();
+    state.raw_get_field(-1, "package");
+    if state.type_of(-1) == Type::Table {
+        state.raw_get_field(-1, "preload");
+        if state.type_of(-1) == Type::Table {
+            state.push_function(load);
+            state.raw_set_field(-2, name);
+        }
+    }
+    state.set_top(top);
 }
 
 /// The context that runs.
