@@ -1,6 +1,7 @@
 //! The Lua API: one file a namespace. Thin: checks arguments, calls the layer
 //! below, pushes results or parks.
 
+mod abort;
 mod args;
 mod config;
 mod control;
@@ -38,6 +39,7 @@ use crate::vm::{Body, State, Throw, Type};
 pub fn open(state: &mut State) {
     state.push_globals();
     state.new_table(0, 64);
+    abort::open(state);
     config::open(state);
     control::open(state);
     log::open(state);
