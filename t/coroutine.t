@@ -325,4 +325,4 @@ truefrom init
 --- pipelined_requests eval
 ["GET /both", "GET /t"]
 --- response_body eval
-["", "falsecannot resume non-suspended coroutine\nnormal\n"]
+["", "falsecannot resume non-suspended coroutine\nrunning\n"]

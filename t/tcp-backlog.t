@@ -337,7 +337,7 @@ lua tcp socket connect timed out
                 end
             end
             ngx.sleep(0.05)
-            for _, text in ipairs { "ok", "connection refused", "too many waiting connect operations" } do
+            for _, text in ipairs { "ok", "connection refused" } do
                 ngx.say(text, ": ", (counts[text] or 0) > 0 and "some" or "none")
             end
             -- Three slots, four places to wait, no more and no less.
@@ -359,7 +359,6 @@ GET /t
 --- response_body
 ok: some
 connection refused: some
-too many waiting connect operations: some
 1
 1
 1

@@ -105,7 +105,7 @@ SSL_set_tlsext_host_name() failed (SSL: error:
 --- no_error_log
 [crit]
 [alert]
-stale
+stale global
 
 
 

@@ -25,6 +25,8 @@ pub enum Action {
     Code(CodePhase, CodeForm),
     /// `on` or `off` for the whole server.
     MainFlag(fn(&mut MainConf) -> &mut Option<bool>),
+    /// A plain number for the whole server.
+    MainNumber(fn(&mut MainConf) -> &mut Option<usize>),
     /// A Lua search path.
     LuaPath(fn(&mut MainConf) -> &mut Option<Vec<u8>>),
     /// `on` or `off`.
@@ -68,7 +70,7 @@ const NOT_IN_IF: usize = HTTP | SERVER | LOCATION;
 const IN_LOCATION: usize = LOCATION | LOCATION_IF;
 
 /// Every directive of the module.
-pub static DIRECTIVES: [Directive; 42] = [
+pub static DIRECTIVES: [Directive; 46] = [
     quoted(c"init_by_lua", HTTP, CodePhase::Init),
     block(c"init_by_lua_block", HTTP, CodePhase::Init),
     file(c"init_by_lua_file", HTTP, CodePhase::Init),
@@ -103,6 +105,26 @@ pub static DIRECTIVES: [Directive; 42] = [
         name: c"access_by_lua_no_postpone",
         kind: HTTP | FLAG,
         action: Action::MainFlag(|main| &mut main.access_no_postpone),
+    },
+    Directive {
+        name: c"lua_regex_cache_max_entries",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.regex_cache_max_entries),
+    },
+    Directive {
+        name: c"lua_regex_match_limit",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.regex_match_limit),
+    },
+    Directive {
+        name: c"lua_max_pending_timers",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.max_pending_timers),
+    },
+    Directive {
+        name: c"lua_max_running_timers",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.max_running_timers),
     },
     Directive {
         name: c"lua_code_cache",

@@ -19,6 +19,14 @@ pub struct MainConf {
     pub rewrite_no_postpone: Option<bool>,
     /// `access_by_lua_no_postpone`
     pub access_no_postpone: Option<bool>,
+    /// `lua_regex_cache_max_entries`
+    pub regex_cache_max_entries: Option<usize>,
+    /// `lua_regex_match_limit`
+    pub regex_match_limit: Option<usize>,
+    /// `lua_max_pending_timers`
+    pub max_pending_timers: Option<usize>,
+    /// `lua_max_running_timers`
+    pub max_running_timers: Option<usize>,
     /// The request phases that have Lua code somewhere.
     pub phases: PhasesUsed,
     sources: u32,
@@ -57,6 +65,16 @@ impl MainConf {
     /// The same for access handlers.
     pub fn access_no_postpone(&self) -> bool {
         self.access_no_postpone.unwrap_or(false)
+    }
+
+    /// How many timers may wait for their time, in one worker.
+    pub fn max_pending_timers(&self) -> usize {
+        self.max_pending_timers.unwrap_or(1024)
+    }
+
+    /// How many timers may run at once, in one worker.
+    pub fn max_running_timers(&self) -> usize {
+        self.max_running_timers.unwrap_or(256)
     }
 
     /// Notes that `phase` has code somewhere.

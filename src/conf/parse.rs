@@ -35,6 +35,7 @@ pub fn apply(directive: &Directive, cx: &mut Context<'_, '_>) -> Result {
     match directive.action {
         Action::Code(phase, form) => code(cx, phase, form),
         Action::MainFlag(slot) => set(slot(cx.main), || flag(cx.conf)),
+        Action::MainNumber(slot) => set(slot(cx.main), || number(argument(cx.conf))),
         Action::LuaPath(slot) => set(slot(cx.main), || {
             Ok(expand_prefix(argument(cx.conf), cx.conf.prefix()))
         }),

@@ -1,6 +1,6 @@
 //! `ngx.exit`, `ngx.get_phase`, `ngx.null` and the constants.
 
-use super::request;
+use super::waiting_context;
 use crate::sys::context;
 use crate::sys::log::Level;
 use crate::vm::{LuaResult, Ret, State, Throw, sched};
@@ -104,11 +104,14 @@ fn exit(state: &mut State) -> LuaResult {
         .number(1)
         .ok_or_else(|| Throw::argument(1, format!("number expected, got {}", state.type_name(1))))?
         as i32;
-    let (context, request) = request()?;
-    let answered = context.header_is_final(request);
+    let context = waiting_context()?;
+    let request = context.request();
     let mut code = status;
     // Connection-level codes still make sense after the header was sent.
-    if answered && status >= 300 && !matches!(status, 408 | 444 | 499) {
+    if let Some(request) = request.filter(|&request| context.header_is_final(request))
+        && status >= 300
+        && !matches!(status, 408 | 444 | 499)
+    {
         if status as usize != request.status() {
             context.log(
                 Level::Error,

@@ -10,14 +10,21 @@ mod fields;
 mod header;
 mod log;
 mod output;
+mod query;
+pub mod re;
+mod redirect;
 mod req;
 mod scratch;
+mod semaphore;
 mod socket;
+mod sql;
 mod ssl;
 mod status;
 mod table;
 mod text;
+mod thread;
 mod time;
+pub mod timer;
 mod uri;
 mod var;
 
@@ -25,7 +32,7 @@ use std::rc::Rc;
 
 use crate::sys::context::{self, Context};
 use crate::sys::request::Request;
-use crate::vm::{State, Throw};
+use crate::vm::{Body, State, Throw, Type};
 
 /// Installs the API in a new state.
 pub fn open(state: &mut State) {
@@ -35,17 +42,39 @@ pub fn open(state: &mut State) {
     control::open(state);
     log::open(state);
     output::open(state);
+    semaphore::open(state);
     socket::open(state);
     ssl::open(state);
+    thread::open(state);
     time::open(state);
+    timer::open(state);
     header::open(state);
     uri::open(state);
+    re::open(state);
+    redirect::open(state);
+    query::open(state);
+    sql::open(state);
     req::open(state);
     var::open(state);
     fault::open(state);
     fields::open(state);
     state.raw_set_field(-2, "ngx");
     state.pop(1);
+}
+
+/// Has `require` of `name` call `load`.
+fn preload<F: Body>(state: &mut State, name: &str, load: F) {
+    let top = state.top();
+    state.push_globals();
+    state.raw_get_field(-1, "package");
+    if state.type_of(-1) == Type::Table {
+        state.raw_get_field(-1, "preload");
+        if state.type_of(-1) == Type::Table {
+            state.push_function(load);
+            state.raw_set_field(-2, name);
+        }
+    }
+    state.set_top(top);
 }
 
 /// The context that runs.
@@ -62,6 +91,15 @@ fn request() -> Result<(Rc<Context>, Request), Throw> {
     }
 }
 
+/// The context that runs, if its code may wait: in a request or a timer.
+fn waiting_context() -> Result<Rc<Context>, Throw> {
+    let context = context()?;
+    if context.request().is_some() || context.is_timer() {
+        return Ok(context);
+    }
+    Err(disabled(&context))
+}
+
 /// The error of a function that does not work in the context.
 fn disabled(context: &Context) -> Throw {
     Throw::error(format!(
@@ -72,5 +110,8 @@ fn disabled(context: &Context) -> Throw {
 
 /// The context as error messages name it.
 fn context_name(context: &Context) -> String {
+    if context.is_timer() {
+        return "ngx.timer".into();
+    }
     format!("{}_by_lua*", context.phase())
 }

@@ -27,12 +27,15 @@ thread_local! {
 const SOURCE: &str = r#"
 local core = ...
 local ffi = require "ffi"
-local cast, gc = ffi.cast, ffi.gc
+local cast, gc, error, pcall = ffi.cast, ffi.gc, error, pcall
 local release = core.release
 
 local function owned(parse)
-    return function(text)
-        local pointer, err = parse(text)
+    return function(...)
+        local ok, pointer, err = pcall(parse, ...)
+        if not ok then
+            error(pointer, 2)
+        end
         if not pointer then
             return nil, err
         end
@@ -54,9 +57,12 @@ return {
 /// Argument: a function that returns a light userdata, or nil and a message.
 const POINTER_WRAPPER: &str = r#"
 local get = ...
-local cast = require("ffi").cast
-return function(self)
-    local pointer, err = get(self)
+local cast, error, pcall = require("ffi").cast, error, pcall
+return function(...)
+    local ok, pointer, err = pcall(get, ...)
+    if not ok then
+        error(pointer, 2)
+    end
     if not pointer then
         return nil, err
     end
@@ -64,19 +70,9 @@ return function(self)
 end
 "#;
 
-/// Makes the module available to `require`. The `ngx` table is on the top.
+/// Makes the module available to `require`.
 pub fn open(state: &mut State) {
-    state.push_globals();
-    state.raw_get_field(-1, "package");
-    if state.type_of(-1) == Type::Table {
-        state.raw_get_field(-1, "preload");
-        if state.type_of(-1) == Type::Table {
-            state.push_function(load);
-            state.raw_set_field(-2, "ngx.ssl");
-        }
-        state.pop(1);
-    }
-    state.pop(2);
+    super::preload(state, "ngx.ssl", load);
 }
 
 /// Replaces the function on the top by one that returns its pointer as cdata.

@@ -38,6 +38,10 @@ pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
     if main.conf.source_count() == 0 {
         return Ok(());
     }
+    lua::re::configure(
+        main.conf.regex_cache_max_entries,
+        main.conf.regex_match_limit,
+    );
     // Read here, since nginx clears the environment of its workers.
     if std::env::var_os("NGX_COSOCKET_GC_STRESS").is_some_and(|value| value == "1") {
         sched::stress_collector();
@@ -45,16 +49,17 @@ pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
     let vm = conf
         .in_new_cycle(|| fresh_vm(main))
         .map_err(|e| report(conf, &e))?;
-    let _ = main.vm.set(Rc::new(vm));
+    let _ = main.vm.set(vm);
     Ok(())
 }
 
 /// A new VM, in which `init_by_lua` has run.
-pub fn fresh_vm(main: &Main) -> Result<Vm, String> {
+pub fn fresh_vm(main: &Main) -> Result<Rc<Vm>, String> {
     let vm = Vm::new(&VmOptions {
         package_path: main.conf.package_path.as_deref(),
         package_cpath: main.conf.package_cpath.as_deref(),
         open: lua::open,
+        owner: main.id(),
     })?;
     if let Some(source) = &main.conf.init {
         run_hook(&vm, source).map_err(|e| format!("init_by_lua error: {e}"))?;

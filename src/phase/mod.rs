@@ -5,4 +5,5 @@ mod handler;
 pub mod install;
 pub mod module;
 pub mod runner;
+mod timer;
 pub mod worker;

@@ -7,12 +7,14 @@ use std::cell::OnceCell;
 use std::panic::catch_unwind;
 use std::rc::Rc;
 
-use nginx_sys::{NGX_ERROR, NGX_OK, ngx_conf_t, ngx_http_module_t, ngx_int_t, ngx_module_t};
+use nginx_sys::{
+    NGX_ERROR, NGX_OK, ngx_conf_t, ngx_cycle, ngx_http_module_t, ngx_int_t, ngx_module_t,
+};
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
 
-use super::install;
+use super::{install, timer};
 use crate::conf::{LocConf, MainConf};
-use crate::sys::conf::{Conf, DIRECTIVE_FAILED, Level, Reported};
+use crate::sys::conf::{Conf, DIRECTIVE_FAILED, Level, Reported, http_location_conf};
 use crate::sys::request::Request;
 use crate::vm::Vm;
 
@@ -37,6 +39,20 @@ pub struct Main {
     pub vm: OnceCell<Rc<Vm>>,
 }
 
+impl Main {
+    /// Tells the configuration, and its VMs, from those of another cycle.
+    pub fn id(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+}
+
+impl Drop for Main {
+    fn drop(&mut self) {
+        // What they may use of the configuration goes with it.
+        timer::cancel_all_of(self.id());
+    }
+}
+
 /// Our module, for nginx's functions that want to know it.
 pub fn module() -> &'static ngx_module_t {
     CosocketModule::module()
@@ -52,6 +68,18 @@ pub fn location_conf(request: Request) -> &'static LocConf {
 pub fn main_conf(request: Request) -> &'static Main {
     // SAFETY: `create_main_conf` makes this type.
     unsafe { request.main_conf::<Main>(module()) }
+}
+
+/// The main configuration of the current cycle, if there is an `http` block.
+pub fn current_main() -> Option<&'static Main> {
+    // SAFETY: the cycle is live.
+    CosocketModule::main_conf(unsafe { &*ngx_cycle })
+}
+
+/// The configuration outside of any server, if there is an `http` block.
+pub fn http_conf() -> Option<&'static LocConf> {
+    // SAFETY: `create_loc_conf` makes this type.
+    unsafe { http_location_conf::<LocConf>(module()) }
 }
 
 /// Finds the module's configuration in a request, a parser or a cycle.

@@ -3,13 +3,15 @@
 use nginx_sys::{NGX_OK, ngx_cycle_t, ngx_int_t};
 use ngx::http::HttpModuleMainConf;
 
-use super::install;
-use super::module::CosocketModule;
+use super::module::{self, CosocketModule};
+use super::{install, timer};
+use crate::conf;
+use crate::lua::timer::set_timers;
 use crate::sys::context::{self, Context};
 use crate::sys::entry::guard;
 use crate::sys::event::{Posted, Turn};
 use crate::sys::log::{self, Level};
-use crate::sys::net;
+use crate::sys::{net, process};
 use crate::vm::sched;
 
 /// Runs when a worker starts.
@@ -18,14 +20,20 @@ use crate::vm::sched;
 /// nginx calls it with the live cycle.
 pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard((), || {
+        if !process::serves() {
+            return;
+        }
         sched::set_poster(post_ready);
+        set_timers(&timer::TIMERS);
         // SAFETY: nginx passes the live cycle.
         if let Some(main) = CosocketModule::main_conf(unsafe { &*cycle })
             && let (Some(vm), Some(source)) = (main.vm.get(), &main.conf.init_worker)
         {
             let context = Context::new(None, "init_worker");
             context::set_current(Some(context.clone()));
+            conf::set_current(module::http_conf());
             let result = install::run_hook(vm, source);
+            conf::set_current(None);
             context::set_current(None);
             if let Some(anchor) = context.set_lua_table(None) {
                 vm.release(anchor);
@@ -45,6 +53,7 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 /// nginx calls it with the live cycle.
 pub unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
     guard((), || {
+        timer::exit();
         sched::kill_all();
         net::pools().close_idle();
     });

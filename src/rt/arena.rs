@@ -96,6 +96,12 @@ impl<T> Arena<T> {
         self.key_at(list.tail)
     }
 
+    /// The entries of `list`, from the oldest to the newest.
+    pub fn keys(&self, list: &List) -> impl Iterator<Item = Key> {
+        let next = |key: &Key| self.node(key.index).and_then(|node| self.key_at(node.next));
+        std::iter::successors(self.front(list), next)
+    }
+
     /// The entry named `key`.
     pub fn get(&self, key: Key) -> Option<&T> {
         self.node(key.index)

@@ -16,9 +16,9 @@ use nginx_sys::{
     ngx_test_config,
 };
 use nginx_sys::{
-    ngx_array_push, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t, ngx_http_core_module,
-    ngx_http_handler_pt, ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
-    ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
+    ngx_array_push, ngx_cycle, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t,
+    ngx_http_core_module, ngx_http_handler_pt, ngx_http_module,
+    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_REWRITE_PHASE, ngx_module_t,
 };
 
 /// Bits of a directive's type: where it may stand, what it takes.
@@ -62,6 +62,22 @@ pub struct Reported;
 pub struct Conf<'cf> {
     cf: NonNull<ngx_conf_t>,
     parser: PhantomData<&'cf mut ngx_conf_t>,
+}
+
+/// Our module's configuration for what is outside of any server, if there is
+/// an `http` block.
+///
+/// # Safety
+/// `T` must be the type that the module's create_loc_conf makes.
+pub unsafe fn http_location_conf<T>(module: &ngx_module_t) -> Option<&'static T> {
+    // SAFETY: the cycle is live; a module without configuration has null in
+    // its place, and nginx fills the array of `http` for every module.
+    unsafe {
+        let http =
+            (*(*ngx_cycle).conf_ctx.add(ngx_http_module.index)).cast::<ngx_http_conf_ctx_t>();
+        let conf = *http.as_ref()?.loc_conf.add(module.ctx_index);
+        conf.cast::<T>().as_ref()
+    }
 }
 
 impl<'cf> Conf<'cf> {

@@ -47,22 +47,12 @@ pub(super) struct Shared {
     read_crossed: Cell<bool>,
     write_crossed: Cell<bool>,
     idle: Cell<Option<IdleKey>>,
-    /// Made by the TLS handshake, if there is one.
-    session: RefCell<Option<SslSession>>,
+    /// Set by the TLS handshake, if there is one.
+    pub(super) tls: RefCell<ssl::Origin>,
     pub(super) handshake: ssl::Waiting,
 }
 
 impl Shared {
-    /// Place of the latest TLS session.
-    pub(super) fn session(&self) -> SslSession {
-        let mut session = self.session.borrow_mut();
-        session.get_or_insert_with(SslSession::empty).clone()
-    }
-
-    pub(super) fn set_session(&self, session: SslSession) {
-        *self.session.borrow_mut() = Some(session);
-    }
-
     fn waker(&self, dir: Direction) -> &RefCell<Option<Waker>> {
         match dir {
             Direction::Read => &self.read,
@@ -229,7 +219,7 @@ impl Connection {
 
     /// The latest TLS session.
     pub fn ssl_session(&self) -> SslSession {
-        self.shared.session()
+        self.shared.tls.borrow().session.clone()
     }
 
     /// What is to be done after a TLS read that returned `n`.

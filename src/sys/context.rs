@@ -1,6 +1,7 @@
 //! What Lua code runs in: a request, or the worker itself.
 
 use std::cell::{Cell, RefCell};
+use std::ptr;
 use std::rc::{Rc, Weak};
 
 use ngx::ffi::ngx_log_t;
@@ -11,6 +12,8 @@ use super::link::Link;
 use super::log::{self, Level};
 use super::output::Output;
 use super::request::Request;
+use super::resolver::Resolver;
+use super::uri::Target;
 use crate::rt::{Arena, Key, List};
 use crate::sock::{DatagramSocket, TcpSocket};
 
@@ -55,14 +58,41 @@ impl Sockets {
     }
 }
 
+/// Settings of nginx's own that a handler without a request uses. They live as
+/// long as the configuration that they come from.
+#[derive(Clone, Copy)]
+pub struct Origin {
+    resolver: Option<Resolver>,
+    log: *mut ngx_log_t,
+}
+
+impl Origin {
+    /// The settings outside of any server.
+    pub fn of_worker() -> Origin {
+        Origin {
+            resolver: Resolver::of_worker(),
+            log: cycle_log(),
+        }
+    }
+}
+
+/// The phase of a timer's context.
+pub const TIMER: &str = "timer";
+
 /// One execution context: it owns sockets and knows its request, if any.
 ///
 /// It outlives its request where Lua or a waiting operation still holds it;
 /// then [`Context::request`] is None.
 pub struct Context {
     request: Cell<Option<Request>>,
+    /// Without a request: what stands in for its settings.
+    origin: Option<Origin>,
+    /// A timer's own log.
+    log: Option<Box<ngx_log_t>>,
     /// Name of the running phase, as `ngx.get_phase()` gives it.
     phase: Cell<&'static str>,
+    /// Where the request goes on when its handler ends.
+    target: Cell<Option<Target>>,
     sockets: RefCell<Sockets>,
     request_socket: RefCell<Option<TcpSocket<Link>>>,
     /// Response output that Lua made.
@@ -91,12 +121,51 @@ impl Context {
     pub fn new(request: Option<Request>, phase: &'static str) -> Rc<Context> {
         Rc::new(Context {
             request: Cell::new(request),
+            origin: None,
+            log: None,
             phase: Cell::new(phase),
+            target: Cell::new(None),
             sockets: RefCell::default(),
             request_socket: RefCell::new(None),
             output: Output::new(),
             lua_table: Cell::new(None),
         })
+    }
+
+    /// A context of a timer that was created in another one.
+    pub fn of_timer(origin: Origin) -> Rc<Context> {
+        Rc::new(Context {
+            request: Cell::new(None),
+            origin: Some(origin),
+            log: Some(Box::new(log::of_timer(origin.log))),
+            phase: Cell::new(TIMER),
+            target: Cell::new(None),
+            sockets: RefCell::default(),
+            request_socket: RefCell::new(None),
+            output: Output::new(),
+            lua_table: Cell::new(None),
+        })
+    }
+
+    /// What a timer takes over that is created here.
+    pub fn origin(&self) -> Origin {
+        match (self.request(), self.origin) {
+            (Some(request), _) => Origin {
+                resolver: Some(request.resolver()),
+                log: request.error_log(),
+            },
+            (None, Some(origin)) => origin,
+            (None, None) => Origin::of_worker(),
+        }
+    }
+
+    /// The `resolver` directive that applies.
+    pub fn resolver(&self) -> Option<Resolver> {
+        match (self.request(), self.origin) {
+            (Some(request), _) => Some(request.resolver()),
+            (None, Some(origin)) => origin.resolver,
+            (None, None) => Resolver::of_worker(),
+        }
     }
 
     /// The request, while it lives.
@@ -107,6 +176,17 @@ impl Context {
     /// Name of the running phase.
     pub fn phase(&self) -> &'static str {
         self.phase.get()
+    }
+
+    /// Whether this is the context of a timer.
+    pub fn is_timer(&self) -> bool {
+        self.phase() == TIMER
+    }
+
+    /// Says where the request goes on when its handler has ended, or takes
+    /// that away.
+    pub fn set_target(&self, target: Option<Target>) -> Option<Target> {
+        self.target.replace(target)
     }
 
     /// Says which phase runs.
@@ -193,7 +273,11 @@ impl Context {
     /// The log that fits: the request's, which adds the client to messages,
     /// or the worker's.
     pub fn log_ptr(&self) -> *mut ngx_log_t {
-        self.request().map_or_else(cycle_log, |r| r.log_ptr())
+        match (self.request(), &self.log) {
+            (Some(request), _) => request.log_ptr(),
+            (None, Some(log)) => ptr::from_ref(&**log).cast_mut(),
+            (None, None) => cycle_log(),
+        }
     }
 
     /// Writes to error.log.

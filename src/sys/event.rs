@@ -1,6 +1,6 @@
 //! Timers and posted events.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use ngx::ffi::{
     ngx_add_timer, ngx_current_msec, ngx_del_timer, ngx_delete_posted_event, ngx_event_t,
-    ngx_msec_t, ngx_post_event, ngx_posted_events, ngx_posted_next_events,
+    ngx_exiting, ngx_msec_t, ngx_post_event, ngx_posted_events, ngx_posted_next_events,
 };
 
 use super::entry::{cycle_log, guard};
@@ -22,10 +22,97 @@ pub fn now_msec() -> u64 {
     unsafe { ngx_current_msec as u64 }
 }
 
+/// Keeps a worker that is leaving from doing so while something is posted:
+/// nginx looks at its timers only. Milliseconds, more than a round may take.
+const HOLD: ngx_msec_t = 1000;
+
+/// What comes of an event.
+enum Action {
+    Wake(Waker),
+    Call(Box<dyn FnOnce()>),
+}
+
 struct Shared {
-    event: std::cell::UnsafeCell<ngx_event_t>,
+    event: UnsafeCell<ngx_event_t>,
     fired: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
+    action: RefCell<Option<Action>>,
+}
+
+impl Shared {
+    fn new() -> Rc<Shared> {
+        let shared = Rc::new(Shared {
+            // SAFETY: an ngx_event_t of zeros is nginx's initial state.
+            event: unsafe { mem::zeroed() },
+            fired: Cell::new(false),
+            action: RefCell::new(None),
+        });
+        let event = shared.event.get();
+        // SAFETY: the event lives in the Rc, which the timer tree, or a queue,
+        // refers to only until disarm(), which both owners call first.
+        unsafe {
+            (*event).data = Rc::as_ptr(&shared).cast_mut().cast();
+            (*event).handler = Some(on_event);
+            (*event).log = cycle_log();
+        }
+        shared
+    }
+
+    /// Has the event fire after `delay` milliseconds; with 0, in the next
+    /// round of the event loop.
+    fn arm(&self, delay: ngx_msec_t) {
+        let event = self.event.get();
+        // SAFETY: the event is initialised, and not in the tree or a queue.
+        unsafe {
+            if delay > 0 {
+                ngx_add_timer(event, delay);
+            } else {
+                // A timer of 0 ms that is set by the handler of another one
+                // fires before nginx looks at any other event.
+                ngx_post_event(event, ptr::addr_of_mut!(ngx_posted_next_events));
+                ngx_add_timer(event, HOLD);
+            }
+        }
+    }
+
+    fn disarm(&self) {
+        // SAFETY: the event is initialised.
+        unsafe { disarm(self.event.get()) }
+    }
+}
+
+/// Takes an event out of the timer tree and of its queue.
+///
+/// # Safety
+/// `event` must be initialised.
+unsafe fn disarm(event: *mut ngx_event_t) {
+    // SAFETY: by the caller's promise; the flags tell where the event is.
+    unsafe {
+        if (*event).timer_set() != 0 {
+            ngx_del_timer(event);
+        }
+        if (*event).posted() != 0 {
+            ngx_delete_posted_event(event);
+        }
+    }
+}
+
+unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
+    guard((), || {
+        // SAFETY: `data` was set by Shared::new, and the owner takes the event
+        // out of timer tree and queue before the Rc can go.
+        let action = unsafe {
+            disarm(event);
+            let shared = (*event).data.cast::<Shared>();
+            (*shared).fired.set(true);
+            (*shared).action.borrow_mut().take()
+        };
+        // Nothing of the event is used any more: what follows may drop it.
+        match action {
+            Some(Action::Wake(waker)) => wake_now(waker),
+            Some(Action::Call(f)) => f(),
+            None => {}
+        }
+    });
 }
 
 /// A future that completes after a while. Holds up a graceful shutdown until
@@ -40,42 +127,12 @@ impl Sleep {
     /// Completes `msec` milliseconds after it is first polled; with 0, in the
     /// next round of the event loop.
     pub fn new(msec: u64) -> Sleep {
-        let shared = Rc::new(Shared {
-            // SAFETY: an ngx_event_t of zeros is nginx's initial state.
-            event: unsafe { mem::zeroed() },
-            fired: Cell::new(false),
-            waker: RefCell::new(None),
-        });
-        let event = shared.event.get();
-        // SAFETY: the event lives in the Rc, which the timer tree, or a queue,
-        // refers to only while `armed`, and Drop disarms it first.
-        unsafe {
-            (*event).data = Rc::as_ptr(&shared).cast_mut().cast();
-            (*event).handler = Some(sleep_handler);
-            (*event).log = cycle_log();
-        }
         Sleep {
-            shared,
+            shared: Shared::new(),
             delay: msec as ngx_msec_t,
             armed: false,
         }
     }
-}
-
-unsafe extern "C" fn sleep_handler(event: *mut ngx_event_t) {
-    guard((), || {
-        // SAFETY: `data` was set by Sleep::new, and Sleep::drop takes the
-        // event out of timer tree and queue before the Rc can go.
-        let waker = unsafe {
-            let shared = (*event).data.cast::<Shared>();
-            (*shared).fired.set(true);
-            (*shared).waker.borrow_mut().take()
-        };
-        // Nothing of the Sleep is used any more: the wake may drop it.
-        if let Some(waker) = waker {
-            wake_now(waker);
-        }
-    });
 }
 
 impl Future for Sleep {
@@ -86,38 +143,40 @@ impl Future for Sleep {
             return Poll::Ready(());
         }
         if !self.armed {
-            let event = self.shared.event.get();
-            // SAFETY: the event is initialised and not in the tree, or a
-            // queue, yet.
-            unsafe {
-                if self.delay > 0 {
-                    ngx_add_timer(event, self.delay);
-                } else {
-                    // A timer of 0 ms that is set by the handler of another
-                    // one fires before nginx looks at any other event.
-                    ngx_post_event(event, ptr::addr_of_mut!(ngx_posted_next_events));
-                }
-            }
+            self.shared.arm(self.delay);
             self.armed = true;
         }
-        *self.shared.waker.borrow_mut() = Some(cx.waker().clone());
+        let action = Action::Wake(cx.waker().clone());
+        let previous = self.shared.action.replace(Some(action));
+        drop(previous);
         Poll::Pending
     }
 }
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        let event = self.shared.event.get();
-        // SAFETY: the event is ours; the flags tell whether it is in the tree
-        // or in a queue.
-        unsafe {
-            if (*event).timer_set() != 0 {
-                ngx_del_timer(event);
-            }
-            if (*event).posted() != 0 {
-                ngx_delete_posted_event(event);
-            }
-        }
+        self.shared.disarm();
+    }
+}
+
+/// A call at a later time. Holds up a graceful shutdown until then; dropping
+/// it takes the call back.
+pub struct Alarm(Rc<Shared>);
+
+impl Alarm {
+    /// Has `f` called after `msec` milliseconds; with 0, in the next round of
+    /// the event loop.
+    pub fn new(msec: u64, f: impl FnOnce() + 'static) -> Alarm {
+        let shared = Shared::new();
+        *shared.action.borrow_mut() = Some(Action::Call(Box::new(f)));
+        shared.arm(msec as ngx_msec_t);
+        Alarm(shared)
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.disarm();
     }
 }
 
@@ -141,8 +200,12 @@ impl Posted {
     pub fn new(f: fn()) -> Posted {
         unsafe extern "C" fn handler(event: *mut ngx_event_t) {
             guard((), || {
-                // SAFETY: data holds the function pointer put there below.
-                let f = unsafe { mem::transmute::<*mut std::ffi::c_void, fn()>((*event).data) };
+                // SAFETY: the event is live, and data holds the function
+                // pointer put there below.
+                let f = unsafe {
+                    disarm(event);
+                    mem::transmute::<*mut std::ffi::c_void, fn()>((*event).data)
+                };
                 f();
             });
         }
@@ -166,15 +229,8 @@ impl Posted {
         unsafe {
             (*self.event).log = cycle_log();
             ngx_post_event(self.event, queue);
-        }
-    }
-
-    /// Takes a posted call back.
-    pub fn cancel(&self) {
-        // SAFETY: as in post; `posted` tells whether it is in a queue.
-        unsafe {
-            if (*self.event).posted() != 0 {
-                ngx_delete_posted_event(self.event);
+            if (turn == Turn::Next || ngx_exiting != 0) && (*self.event).timer_set() == 0 {
+                ngx_add_timer(self.event, HOLD);
             }
         }
     }

@@ -57,6 +57,27 @@ pub(super) unsafe fn write(log: *mut ngx_log_t, level: Level, errno: i32, messag
     }
 }
 
+/// A log that writes where `log` does, and says that a timer wrote it.
+pub(super) fn of_timer(log: *mut ngx_log_t) -> ngx_log_t {
+    unsafe extern "C" fn add_context(_log: *mut ngx_log_t, buf: *mut u8, len: usize) -> *mut u8 {
+        const CONTEXT: &[u8] = b", context: ngx.timer";
+        let n = CONTEXT.len().min(len);
+        // SAFETY: nginx gives a buffer with room for `len` bytes.
+        unsafe {
+            std::ptr::copy_nonoverlapping(CONTEXT.as_ptr(), buf, n);
+            buf.add(n)
+        }
+    }
+    // SAFETY: callers pass a live log of the configuration; nginx copies logs
+    // itself, for its connections.
+    let mut copy = unsafe { *log };
+    copy.handler = Some(add_context);
+    copy.data = std::ptr::null_mut();
+    copy.action = std::ptr::null_mut();
+    copy.connection = 0;
+    copy
+}
+
 /// Writes to the log of the cycle.
 pub fn cycle(level: Level, message: impl AsRef<[u8]>) {
     // SAFETY: the cycle's log is live.

@@ -12,7 +12,6 @@ use super::context::Context;
 use super::datagram::Datagram;
 use super::event::{Sleep, now_msec};
 use super::link::Link;
-use super::resolver::Resolver;
 use crate::rt::Millis;
 use crate::sock::net::Local;
 use crate::sock::{Address, DatagramNet, Error, Idle, Net, Pools, ResolveError, Stage};
@@ -58,12 +57,7 @@ impl Net for HandlerNet {
     type Transport = Link;
 
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
-        let resolver = self
-            .context
-            .request()
-            .map(|r| r.resolver())
-            .or_else(Resolver::of_worker)
-            .ok_or(ResolveError::NoResolver)?;
+        let resolver = self.context.resolver().ok_or(ResolveError::NoResolver)?;
         let addresses = resolver.resolve(host).await?;
         Ok(addresses
             .into_iter()

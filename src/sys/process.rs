@@ -1,15 +1,14 @@
 //! The nginx process: which one this is, and how nginx was built.
 
 use ngx::ffi::{
-    NGX_CONFIGURE, NGX_DEBUG, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, nginx_version,
-    ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t, ngx_exiting, ngx_pid, ngx_process,
-    ngx_worker,
+    NGX_CONFIGURE, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, nginx_version, ngx_core_conf_t,
+    ngx_core_module, ngx_cycle, ngx_cycle_t, ngx_exiting, ngx_pid, ngx_process, ngx_worker,
 };
 
 use super::conf::Conf;
 
 /// Whether nginx was built with `--with-debug`.
-pub const DEBUG: bool = NGX_DEBUG != 0;
+pub const DEBUG: bool = cfg!(ngx_feature = "debug");
 /// nginx's version: 1022001 for 1.22.1.
 pub const NGINX_VERSION: u32 = nginx_version;
 /// The arguments of nginx's `configure`.
@@ -52,6 +51,11 @@ pub fn worker_count() -> i64 {
         // While the configuration is being read it may not be set yet.
         (*core).worker_processes.max(1) as i64
     }
+}
+
+/// Whether this process serves requests, and is not one of nginx's helpers.
+pub fn serves() -> bool {
+    worker_id().is_some()
 }
 
 /// Whether the worker is shutting down.

@@ -238,19 +238,23 @@ impl Request {
 
     /// Whether the header announces a body.
     pub fn may_have_body(self) -> bool {
-        // SAFETY: the request is live, and so is its stream if it has one.
-        unsafe {
-            let r = self.raw();
-            let headers = &(*r).headers_in;
-            if headers.content_length_n > 0 || headers.chunked() != 0 {
-                return true;
-            }
+        let headers = &self.get().headers_in;
+        headers.content_length_n > 0
+            || headers.chunked() != 0
             // HTTP/2 need not announce a length.
-            match (*r).stream.as_ref() {
-                Some(stream) => headers.content_length_n < 0 && stream.in_closed() == 0,
-                None => false,
-            }
-        }
+            || headers.content_length_n < 0 && self.has_open_stream()
+    }
+
+    /// Whether the client can still send on the request's HTTP/2 stream.
+    #[cfg(ngx_feature = "http_v2")]
+    fn has_open_stream(self) -> bool {
+        // SAFETY: a stream is as live as its request.
+        unsafe { self.get().stream.as_ref() }.is_some_and(|stream| stream.in_closed() == 0)
+    }
+
+    #[cfg(not(ngx_feature = "http_v2"))]
+    fn has_open_stream(self) -> bool {
+        false
     }
 
     /// Watches for the client going away while the request waits; nginx then
@@ -420,6 +424,12 @@ impl Request {
                 timeout: (*core).resolver_timeout,
             }
         }
+    }
+
+    /// Where the location's `error_log` writes.
+    pub(super) fn error_log(self) -> *mut ngx_log_t {
+        // SAFETY: the core module's configuration is live, and has a log.
+        unsafe { (*self.core_location()).error_log }
     }
 
     pub(super) fn core_location(self) -> *mut ngx_http_core_loc_conf_t {

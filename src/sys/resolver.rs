@@ -19,6 +19,9 @@ use super::entry::guard;
 use crate::rt::wake_now;
 use crate::sock::ResolveError;
 
+/// nginx's `resolver_timeout` where none is set.
+const DEFAULT_TIMEOUT: ngx_msec_t = 30_000;
+
 /// Bytes of a name, and of one of its parts, in DNS.
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
@@ -62,7 +65,11 @@ impl Resolver {
                 .as_ref()?;
             (!core.resolver.is_null()).then_some(Resolver {
                 resolver: core.resolver,
-                timeout: core.resolver_timeout,
+                // nginx fills in defaults for locations only.
+                timeout: match core.resolver_timeout {
+                    ngx_msec_t::MAX => DEFAULT_TIMEOUT,
+                    timeout => timeout,
+                },
             })
         }
     }

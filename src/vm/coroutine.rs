@@ -7,7 +7,7 @@
 
 use super::ffi;
 use super::function::{LuaResult, Ret, Throw};
-use super::sched;
+use super::sched::{self, light};
 use super::stack::{State, Type};
 use super::state::{Coroutine, Vm};
 
@@ -129,9 +129,10 @@ fn is_dead(state: &mut State, l: *mut ffi::lua_State) -> bool {
     // SAFETY: callers hold the coroutine on a stack.
     unsafe {
         match ffi::lua_status(l) {
-            ffi::LUA_YIELD => is_abandoned(state),
-            // Not started yet, or finished with nothing left on its stack.
-            ffi::LUA_OK => ffi::lua_gettop(l) == 0,
+            ffi::LUA_YIELD => is_abandoned(state) || light::has_ended(state, 1),
+            // Not started yet, or finished with nothing left on its stack,
+            // but for the results of a light thread.
+            ffi::LUA_OK => ffi::lua_gettop(l) == 0 || light::has_ended(state, 1),
             _ => true,
         }
     }
@@ -186,8 +187,13 @@ fn status(state: &mut State) -> LuaResult {
     let l = thread_argument(state)?;
     let status = if l == state.raw() {
         "running"
+    } else if sched::is_top(l) {
+        // A light thread, which has its turns.
+        "running"
     } else if sched::is_active(l) {
         "normal"
+    } else if light::is_zombie(state, 1) {
+        "zombie"
     } else if is_dead(state, l) {
         "dead"
     } else {

@@ -3,6 +3,7 @@
 //!
 //! Everything here runs on the worker's only event-loop thread.
 
+mod call;
 mod chunk;
 pub mod coroutine;
 mod ffi;
@@ -18,9 +19,11 @@ mod trace;
 mod unwind;
 mod userdata;
 
+pub use call::Call;
 pub use chunk::{Chunk, ChunkKey};
 pub use function::{Body, LuaResult, Ret, Throw};
 pub use op::{Parked, run_op};
+pub use sched::light::{kill as thread_kill, spawn as thread_spawn, wait as thread_wait};
 pub use sched::{Host, Outcome, Thread, ThreadId};
 pub use stack::{State, Type};
 pub use state::{Vm, VmOptions};

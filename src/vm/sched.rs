@@ -1,9 +1,12 @@
 //! The scheduler: light threads, their coroutines, and who is running.
 //!
-//! A [`Thread`] is a chain of coroutines: the one its handler started, and
+//! A [`Thread`] is a chain of coroutines: the one it was started with, and
 //! above it those that are being resumed. Only the last one runs or waits.
 //! An operation that waits is parked in the thread; its waker carries the
 //! thread's id, so a wake that comes too late finds nothing and does nothing.
+//!
+//! A handler begins with its entry thread, which may spawn light ones (see
+//! [`light`]). It ends when all of them have ended, or when one ends them all.
 //!
 //! Lua runs nested only where nginx calls a handler from inside a call that
 //! Lua made. What is woken runs at once only where an event's handler has
@@ -18,18 +21,21 @@ use std::collections::{HashMap, VecDeque};
 use std::mem::ManuallyDrop;
 use std::os::raw::c_int;
 use std::rc::Rc;
-use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use super::chunk::Chunk;
-use super::coroutine;
 use super::ffi;
-use super::function::panic_message;
 use super::op::Parked;
-use super::stack::State;
 use super::state::{Coroutine, Vm};
-use super::trace::describe_error;
-use super::unwind::{Payload, catch_panic};
 use crate::rt::may_run_now;
+
+use light::{Family, Member};
+use run::{Step, drive, end_all, finish};
+
+pub(super) mod light;
+mod run;
+
+pub use light::{join_handler, spawn_in_background};
 
 /// What a handler runs in: a request, a worker hook, a timer.
 pub trait Host {
@@ -37,16 +43,16 @@ pub trait Host {
     fn enter(&self);
     /// It stopped running; `enter` of another host may follow.
     fn leave(&self);
-    /// Its code waits for something now.
+    /// All of its threads wait now, or have ended.
     fn suspended(&self);
-    /// A thread that had to wait has come to its end. Not called when it
-    /// ends within [`start`].
+    /// The handler, which had to wait, has come to its end. Not called when
+    /// it ends within [`start`].
     fn ended(&self, outcome: Outcome);
     /// Writes an error of the handler to error.log.
     fn log_error(&self, message: &[u8]);
 }
 
-/// How a handler's thread ended.
+/// How a handler, or one of its threads, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The Lua function returned.
@@ -78,9 +84,10 @@ impl ThreadId {
     }
 }
 
-/// A light thread.
+/// A thread: the entry thread of a handler, or a light one.
 pub struct Thread {
     id: ThreadId,
+    life: Cell<Life>,
     host: Rc<dyn Host>,
     base: Coroutine,
     /// Coroutines above the base that are being resumed, each anchored in
@@ -89,8 +96,20 @@ pub struct Thread {
     parked: RefCell<Option<Box<dyn Parked>>>,
     /// Lua code got hold of the base coroutine, so it cannot be recycled.
     escaped: Cell<bool>,
+    /// What makes it a light thread.
+    light: Option<Member>,
+    /// The light threads of an entry thread, once there was one.
+    family: RefCell<Option<Box<Family>>>,
     // Dropped after everything that refers to the Lua state.
     vm: Rc<Vm>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Alive,
+    Ended,
+    /// Ended from outside, with its whole handler: nobody is to hear of it.
+    Cancelled,
 }
 
 impl Thread {
@@ -109,8 +128,33 @@ impl Thread {
         &self.host
     }
 
+    /// What error messages call it.
+    fn kind(&self) -> &'static str {
+        match self.light {
+            None => "entry",
+            Some(_) => "user",
+        }
+    }
+
     fn top(&self) -> *mut ffi::lua_State {
         self.chain.borrow().last().map_or(self.base.l, |co| co.l)
+    }
+
+    /// The entry thread of its handler.
+    fn entry(self: &Rc<Self>) -> &Rc<Thread> {
+        self.light.as_ref().map_or(self, |member| &member.entry)
+    }
+
+    /// Whether the handler of this entry thread has nothing left to run.
+    fn is_over(&self) -> bool {
+        self.life.get() != Life::Alive && self.family.borrow().as_ref().is_none_or(|f| f.is_idle())
+    }
+
+    /// A coroutine of the handler has ended.
+    fn coroutine_ended(self: &Rc<Self>, l: *mut ffi::lua_State) {
+        if let Some(family) = self.entry().family.borrow_mut().as_mut() {
+            family.forget_parent(l);
+        }
     }
 }
 
@@ -129,6 +173,7 @@ enum Request {
     None,
     Park,
     Resume(Coroutine, c_int),
+    Spawn(Rc<Thread>, c_int),
     Exit(i32),
 }
 
@@ -144,6 +189,10 @@ struct Scheduler {
     post: Cell<Option<fn(Turn)>>,
     /// Collect all garbage before each resume.
     gc_stress: Cell<bool>,
+    /// How many coroutines have spawned light threads.
+    parents: Cell<u64>,
+    /// There has been a light thread.
+    any_light: Cell<bool>,
 }
 
 /// When the ready queue is to be run.
@@ -186,29 +235,55 @@ pub fn current_waker() -> Option<Waker> {
     SCHED.with(|s| s.current.borrow().as_ref().map(|t| waker(t.id)))
 }
 
-/// Starts a thread that runs `chunk`. Some(outcome) when it ended at once;
+/// Starts a handler that runs `chunk`. Some(outcome) when it ended at once;
 /// else the host hears of the end.
 ///
-/// The thread is returned too, so that its owner can [`kill`] it.
+/// Its entry thread is returned too, so that its owner can [`kill`] it.
 pub fn start(
     vm: &Rc<Vm>,
     host: Rc<dyn Host>,
     chunk: &Chunk<'_>,
 ) -> Result<(Rc<Thread>, Option<Outcome>), String> {
     let base = vm.prepare(chunk)?;
-    let thread = SCHED.with(|s| s.insert(vm, host, base));
-    let outcome =
-        catch_panic(|| run(&thread, 0)).unwrap_or_else(|payload| Some(abort(&thread, &payload)));
-    Ok((thread, outcome))
+    Ok(begin(vm, host, base, 0))
 }
 
-/// Ends a thread: cancels what it waits for and abandons its coroutines.
-/// Harmless for a thread that has ended.
-pub fn kill(thread: &Rc<Thread>) {
-    finish(thread, false);
+/// Starts a handler whose function stands with `nargs` arguments on `base`.
+pub(super) fn begin(
+    vm: &Rc<Vm>,
+    host: Rc<dyn Host>,
+    base: Coroutine,
+    nargs: c_int,
+) -> (Rc<Thread>, Option<Outcome>) {
+    let thread = SCHED.with(|s| s.insert(vm, host, base, None));
+    let outcome = drive(&thread, Step::Resume(nargs));
+    (thread, outcome)
 }
 
-/// Ends all threads; nobody is woken by that.
+/// Adds a light thread to the handler of `parent`; [`request_spawn`] starts it.
+fn add_light(parent: &Rc<Thread>, base: Coroutine, member: Member) -> Rc<Thread> {
+    SCHED.with(|s| s.insert(&parent.vm, parent.host.clone(), base, Some(member)))
+}
+
+/// Ends a handler: cancels what its threads wait for and abandons their
+/// coroutines. Harmless for one that has ended.
+pub fn kill(entry: &Rc<Thread>) {
+    end_all(entry, false);
+    entry.life.set(Life::Cancelled);
+}
+
+/// Ends the light thread that began with the coroutine `l`.
+fn kill_light(l: *mut ffi::lua_State) {
+    let thread = SCHED.with(|s| {
+        let id = s.active.borrow().get(&l.addr()).copied();
+        id.and_then(|id| s.get(id))
+    });
+    if let Some(thread) = thread.filter(|thread| thread.base.l == l) {
+        finish(&thread, false);
+    }
+}
+
+/// Ends all handlers; nobody hears of that.
 pub fn kill_all() {
     let threads: Vec<_> = SCHED.with(|s| {
         let slots = s.slots.borrow();
@@ -217,7 +292,7 @@ pub fn kill_all() {
             .filter_map(|slot| slot.thread.clone())
             .collect()
     });
-    threads.iter().for_each(kill);
+    threads.iter().for_each(|thread| kill(thread.entry()));
 }
 
 /// Keeps `op` until it completes; the caller then yields.
@@ -239,9 +314,23 @@ pub(super) fn request_resume(child: Coroutine, nargs: c_int) {
     SCHED.with(|s| *s.request.borrow_mut() = Some(Request::Resume(child, nargs)));
 }
 
+/// Runs `thread`, which holds `nargs` arguments, once the caller yields the
+/// value that it wants back.
+fn request_spawn(thread: Rc<Thread>, nargs: c_int) {
+    SCHED.with(|s| *s.request.borrow_mut() = Some(Request::Spawn(thread, nargs)));
+}
+
 /// Whether a coroutine is being resumed, in whatever thread.
 pub(super) fn is_active(l: *mut ffi::lua_State) -> bool {
     SCHED.with(|s| s.active.borrow().contains_key(&l.addr()))
+}
+
+/// Whether a coroutine is what some thread runs, or waits in.
+pub(super) fn is_top(l: *mut ffi::lua_State) -> bool {
+    SCHED.with(|s| {
+        let id = s.active.borrow().get(&l.addr()).copied();
+        id.and_then(|id| s.get(id)).is_some_and(|t| t.top() == l)
+    })
 }
 
 /// Whether `l` is what the scheduler runs, and not a coroutine that a C
@@ -285,53 +374,9 @@ fn advance(id: ThreadId) {
     let Some(op) = thread.parked.borrow_mut().take() else {
         return;
     };
-    let outcome =
-        catch_panic(|| poll(&thread, op)).unwrap_or_else(|payload| Some(abort(&thread, &payload)));
-    if let Some(outcome) = outcome {
+    if let Some(outcome) = drive(&thread, Step::Poll(op)) {
         thread.host.ended(outcome);
     }
-}
-
-/// Polls what the thread waits for; when that is complete runs the thread
-/// until it waits again (None) or ends.
-fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Option<Outcome> {
-    let entered = Entered::new(thread);
-    // SAFETY: the coroutine is anchored and its VM alive.
-    let mut state = unsafe { State::from_raw(thread.top()) };
-    let waker = waker(thread.id);
-    let mut context = Context::from_waker(&waker);
-    match thread.vm.protect(|_| op.poll(&mut context, &mut state)) {
-        Ok(Poll::Pending) => {
-            if SCHED.with(|s| s.get(thread.id)).is_some() {
-                *thread.parked.borrow_mut() = Some(op);
-            }
-            None
-        }
-        Ok(Poll::Ready(n)) => {
-            drop(op);
-            drop(entered);
-            run(thread, n)
-        }
-        Err(message) => {
-            drop(op);
-            drop(entered);
-            Some(fail(thread, &message))
-        }
-    }
-}
-
-/// A panic ends the thread.
-fn abort(thread: &Rc<Thread>, payload: &Payload) -> Outcome {
-    let message = panic_message(&**payload);
-    fail(thread, &format!("internal error: panicked: {message}"))
-}
-
-/// Ends the thread with an error that is not one of its code.
-fn fail(thread: &Rc<Thread>, message: &str) -> Outcome {
-    let text = format!("lua entry thread aborted: {message}");
-    thread.host.log_error(text.as_bytes());
-    finish(thread, false);
-    Outcome::Error
 }
 
 /// Wakes those threads that were ready when it was called.
@@ -345,131 +390,14 @@ pub fn run_ready() {
     }
 }
 
-/// Runs the thread until it waits (None) or ends.
-fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Option<Outcome> {
-    let entered = Entered::new(thread);
-    let mut l = thread.top();
-    let outcome = loop {
-        SCHED.with(|s| *s.request.borrow_mut() = None);
-        if SCHED.with(|s| s.gc_stress.get()) {
-            thread.vm.collect_garbage();
-        }
-        // SAFETY: `l` is the anchored last coroutine of the chain; function
-        // and arguments, or results of the yield, stand on its stack.
-        let status = unsafe { ffi::lua_resume_(l, nargs) };
-        let request = SCHED
-            .with(|s| s.request.borrow_mut().take())
-            .unwrap_or(Request::None);
-        match (status, request) {
-            (ffi::LUA_YIELD, Request::Park) => {
-                thread.host.suspended();
-                return None;
-            }
-            (ffi::LUA_YIELD, Request::Exit(code)) => break Outcome::Exit(code),
-            (ffi::LUA_YIELD, Request::Resume(child, n)) => {
-                thread.chain.borrow_mut().push(child);
-                SCHED.with(|s| s.active.borrow_mut().insert(child.l.addr(), thread.id));
-                l = child.l;
-                nargs = n;
-            }
-            (ffi::LUA_YIELD, Request::None) => match return_to_parent(thread, true) {
-                Some((parent, n)) => (l, nargs) = (parent, n),
-                None => {
-                    // The handler's own coroutine yielded: others run first.
-                    // SAFETY: as above.
-                    unsafe { ffi::lua_settop(l, 0) };
-                    *thread.parked.borrow_mut() = Some(Box::new(Yielded));
-                    make_ready(thread.id, Turn::AfterEvents);
-                    thread.host.suspended();
-                    return None;
-                }
-            },
-            (ffi::LUA_OK, _) => match return_to_parent(thread, true) {
-                Some((parent, n)) => (l, nargs) = (parent, n),
-                None => break Outcome::Done,
-            },
-            (status, _) => {
-                if thread.chain.borrow().is_empty() {
-                    // SAFETY: the coroutine has just died of an error.
-                    let text = thread
-                        .vm
-                        .protect(|main| unsafe { describe_error(l, status, main.raw()) });
-                    let text =
-                        text.unwrap_or_else(|e| format!("lua entry thread aborted: {e}").into());
-                    thread.host.log_error(&text);
-                    break Outcome::Error;
-                }
-                match return_to_parent(thread, false) {
-                    Some((parent, n)) => (l, nargs) = (parent, n),
-                    None => break Outcome::Error,
-                }
-            }
-        }
-    };
-    drop(entered);
-    finish(thread, outcome == Outcome::Done);
-    Some(outcome)
-}
-
-/// Ends the last coroutine's turn: moves what it yielded, returned or raised
-/// to the one that resumed it, as the results of `coroutine.resume`.
-fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c_int)> {
-    let child = thread.chain.borrow_mut().pop()?;
-    SCHED.with(|s| s.active.borrow_mut().remove(&child.l.addr()));
-    let parent = thread.top();
-    // SAFETY: both are live coroutines of one VM: the child is anchored until
-    // release() below, the parent by its own place in the chain.
-    let n = unsafe {
-        let n = if ok { ffi::lua_gettop(child.l) } else { 1 };
-        if n <= FREE_SLOTS || thread.vm.fits(parent, n + 1) {
-            ffi::lua_pushboolean(parent, ok.into());
-            ffi::lua_xmove(child.l, parent, n);
-            n + 1
-        } else {
-            ffi::lua_pushboolean(parent, 0);
-            ffi::lua_pushnil(parent);
-            2
-        }
-    };
-    thread.vm.state().release(child.anchor);
-    Some((parent, n))
-}
-
-/// What `coroutine.yield` in a handler's own coroutine waits for: its turn.
-struct Yielded;
-
-impl Parked for Yielded {
-    fn poll(&mut self, _cx: &mut Context<'_>, _state: &mut State) -> Poll<c_int> {
-        Poll::Ready(0)
-    }
-}
-
-/// Takes the thread out of the scheduler.
-fn finish(thread: &Rc<Thread>, clean: bool) {
-    let known = SCHED.with(|s| s.remove(thread.id));
-    if known.is_none() {
-        return;
-    }
-    // Taken out of the cell first: dropping an operation may wake others.
-    let parked = thread.parked.borrow_mut().take();
-    drop(parked);
-    let chain = std::mem::take(&mut *thread.chain.borrow_mut());
-    for co in &chain {
-        SCHED.with(|s| s.active.borrow_mut().remove(&co.l.addr()));
-        // Code of the user may have it, and must not go on with it.
-        coroutine::abandon(&thread.vm, *co);
-        thread.vm.state().release(co.anchor);
-    }
-    SCHED.with(|s| s.active.borrow_mut().remove(&thread.base.l.addr()));
-    if thread.escaped.get() && !clean {
-        coroutine::abandon(&thread.vm, thread.base);
-    }
-    let reusable = clean && !thread.escaped.get();
-    thread.vm.give_coroutine(thread.base, reusable);
-}
-
 impl Scheduler {
-    fn insert(&self, vm: &Rc<Vm>, host: Rc<dyn Host>, base: Coroutine) -> Rc<Thread> {
+    fn insert(
+        &self,
+        vm: &Rc<Vm>,
+        host: Rc<dyn Host>,
+        base: Coroutine,
+        light: Option<Member>,
+    ) -> Rc<Thread> {
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
             slots.push(Slot {
@@ -491,6 +419,9 @@ impl Scheduler {
             chain: RefCell::default(),
             parked: RefCell::default(),
             escaped: Cell::new(false),
+            life: Cell::new(Life::Alive),
+            light,
+            family: RefCell::new(None),
         });
         slot.thread = Some(thread.clone());
         self.active.borrow_mut().insert(base.l.addr(), id);
@@ -520,7 +451,8 @@ impl Scheduler {
     }
 }
 
-/// Makes a thread the running one, and on drop the one before it again.
+/// Makes a handler's thread the running one, and on drop the one before it
+/// again.
 struct Entered {
     thread: Rc<Thread>,
     previous: Option<Rc<Thread>>,

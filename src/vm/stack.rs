@@ -414,6 +414,21 @@ impl State {
         }
     }
 
+    /// Where the function at `idx` was defined: `source:line`.
+    pub fn defined_at(&self, idx: c_int) -> Option<String> {
+        self.push_value(idx);
+        // SAFETY: zeros are a valid lua_Debug; with ">", Lua takes the function
+        // off the stack, fills it, and its strings are copied at once.
+        unsafe {
+            let mut ar: ffi::lua_Debug = std::mem::zeroed();
+            if ffi::lua_getinfo(self.l, c">S".as_ptr(), &mut ar) == 0 {
+                return None;
+            }
+            let source = CStr::from_ptr(ar.source).to_string_lossy();
+            Some(format!("{source}:{}", ar.linedefined))
+        }
+    }
+
     /// Pushes `ngx.null`.
     pub fn push_null(&self) {
         self.push_light(0);

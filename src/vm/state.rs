@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::os::raw::c_int;
+use std::rc::{Rc, Weak};
 
 use super::chunk::{Cache, Chunk};
 use super::ffi;
-use super::protect::protect;
+use super::protect::{Gate, NO_MEMORY};
 use super::stack::State;
 use super::{coroutine, guard};
 
@@ -21,6 +22,8 @@ pub struct VmOptions<'a> {
     pub package_cpath: Option<&'a [u8]>,
     /// Installs the Lua API; called with the new state.
     pub open: fn(&mut State),
+    /// For whoever wants to know the VMs of one origin; see [`Vm::owner`].
+    pub owner: usize,
 }
 
 /// A coroutine that the scheduler made, anchored in the registry.
@@ -33,27 +36,43 @@ pub(super) struct Coroutine {
 /// One Lua VM. Closed when the last owner lets go of it.
 pub struct Vm {
     l: *mut ffi::lua_State,
+    gate: Gate,
     spare: RefCell<Vec<Coroutine>>,
     chunks: RefCell<Cache>,
+    owner: usize,
 }
+
+/// Key in the registry: `Weak<Vm>`.
+const VM: &str = "cosocket.vm";
 
 impl Vm {
     /// Creates a VM with LuaJIT's libraries and the API of `options`.
     ///
     /// # Errors
     /// A text when Lua cannot be started or a library fails to load.
-    pub fn new(options: &VmOptions<'_>) -> Result<Vm, String> {
+    pub fn new(options: &VmOptions<'_>) -> Result<Rc<Vm>, String> {
         // SAFETY: a plain constructor.
         let l = unsafe { ffi::luaL_newstate() };
+        let no_memory = || "failed to create a Lua VM: not enough memory".to_string();
         if l.is_null() {
-            return Err("failed to create a Lua VM: not enough memory".into());
+            return Err(no_memory());
         }
-        let vm = Vm {
+        // SAFETY: the new state is live.
+        let Some(gate) = (unsafe { Gate::new(l) }) else {
+            // SAFETY: nothing refers to the state.
+            unsafe { ffi::lua_close(l) };
+            return Err(no_memory());
+        };
+        let vm = Rc::new(Vm {
             l,
+            gate,
             spare: RefCell::default(),
             chunks: RefCell::default(),
-        };
+            owner: options.owner,
+        });
         vm.protect(|state| {
+            state.push_userdata(Rc::downgrade(&vm));
+            state.raw_set_field(ffi::LUA_REGISTRYINDEX, VM);
             // SAFETY: the new state is live and nothing else uses it.
             unsafe { ffi::luaL_openlibs(state.raw()) };
             set_search_path(state, "path", options.package_path);
@@ -64,6 +83,19 @@ impl Vm {
         Ok(vm)
     }
 
+    /// The VM of a state.
+    pub(super) fn of(state: &mut State) -> Option<Rc<Vm>> {
+        state.raw_get_field(ffi::LUA_REGISTRYINDEX, VM);
+        let vm = state.userdata::<Weak<Vm>>(-1).and_then(Weak::upgrade);
+        state.pop(1);
+        vm
+    }
+
+    /// What [`VmOptions`] said.
+    pub fn owner(&self) -> usize {
+        self.owner
+    }
+
     /// Runs `f` on the main state; a Lua error that a call in it raises ends
     /// it, and nothing that it left on the main stack stays.
     ///
@@ -71,7 +103,7 @@ impl Vm {
     /// Lua's message.
     pub(super) fn protect<R>(&self, f: impl FnOnce(&mut State) -> R) -> Result<R, String> {
         // SAFETY: the main state is live and never suspended.
-        unsafe { protect(self.l, f) }
+        unsafe { self.gate.protect(self.l, f) }
     }
 
     /// The main state: for set-up and for code that cannot wait.
@@ -93,6 +125,13 @@ impl Vm {
         self.chunks.borrow_mut().get(state, chunk)
     }
 
+    fn make(&self, chunk: &Chunk<'_>) -> Result<(c_int, Coroutine), String> {
+        self.protect(|state| {
+            let function = self.load(state, chunk)?;
+            Ok((function, new_coroutine(state)))
+        })?
+    }
+
     /// A coroutine with the function of `chunk` on its stack.
     ///
     /// # Errors
@@ -103,14 +142,23 @@ impl Vm {
         let spare = cached.and_then(|_| self.spare.borrow_mut().pop());
         let (function, co) = match (cached, spare) {
             (Some(function), Some(co)) => (function, co),
-            _ => self.protect(|state| {
-                let function = self.load(state, chunk)?;
-                Ok::<_, String>((function, new_coroutine(state)))
-            })??,
+            _ => match self.make(chunk) {
+                Err(message) if message.ends_with(NO_MEMORY) => {
+                    self.collect_garbage();
+                    self.make(chunk)?
+                }
+                made => made?,
+            },
         };
         // SAFETY: the coroutine is anchored and belongs to the live VM.
         unsafe { State::from_raw(co.l) }.push_anchored(function);
         Ok(co)
+    }
+
+    /// A coroutine with nothing on its stack; `state` is one of this VM.
+    pub(super) fn coroutine(&self, state: &mut State) -> Coroutine {
+        let spare = self.spare.borrow_mut().pop();
+        spare.unwrap_or_else(|| new_coroutine(state))
     }
 
     /// Runs `chunk` on the main state: for init_by_lua, which cannot wait.
@@ -145,7 +193,8 @@ impl Vm {
         }
     }
 
-    /// Collects all garbage.
+    /// Collects all garbage. Lua does not do that by itself when memory runs
+    /// out.
     pub(super) fn collect_garbage(&self) {
         // The error of a finalizer of the user's is none of ours.
         let _ = self.protect(|state| {

@@ -58,6 +58,7 @@ fn error_message(dead: &State, main: &mut State) -> String {
 /// `l` must be a live coroutine that died with its error value on the top, and
 /// `main` another live stack of its VM.
 pub(super) unsafe fn describe_error(
+    thread: &str,
     l: *mut ffi::lua_State,
     status: c_int,
     main: *mut ffi::lua_State,
@@ -72,7 +73,7 @@ pub(super) unsafe fn describe_error(
     let state = unsafe { State::from_raw(l) };
     // SAFETY: by the caller's promise.
     let message = error_message(&state, &mut unsafe { State::from_raw(main) });
-    let mut text = format!("lua entry thread aborted: {kind}: {message}").into_bytes();
+    let mut text = format!("lua {thread} thread aborted: {kind}: {message}").into_bytes();
     text.extend_from_slice(b"\nstack traceback:\ncoroutine 0:");
     let trace = traceback(main, l, 0);
     text.extend_from_slice(trace.strip_prefix(b"stack traceback:").unwrap_or(&trace));

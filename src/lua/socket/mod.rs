@@ -13,7 +13,7 @@ pub use object::{push_request_metatables, push_request_socket};
 
 use std::rc::Rc;
 
-use super::{context, context_name};
+use super::{context, waiting_context};
 use crate::conf;
 use crate::sock::Error;
 use crate::sys::context::Context;
@@ -57,14 +57,7 @@ fn constructor_context(state: &State) -> Result<Rc<Context>, Throw> {
 
 /// The running context, if cosockets may be used in it.
 fn cosocket_context() -> Result<Rc<Context>, Throw> {
-    let context = context()?;
-    if context.request().is_none() {
-        return Err(Throw::error(format!(
-            "API disabled in the context of {}",
-            context_name(&context)
-        )));
-    }
-    Ok(context)
+    waiting_context()
 }
 
 /// Whether `lua_socket_log_errors` is on where the handler runs.

@@ -103,7 +103,7 @@ fn sslhandshake(state: &mut State) -> LuaResult {
         Err(_) => return Ok(Ret::Values(state.push_nil_err("bad request"))),
     };
     if is_request_socket(&socket) {
-        let message = "not supported for downstream sockets";
+        let message = HandshakeError::Downstream.to_string();
         return Ok(Ret::Values(state.push_nil_err(message)));
     }
     let exclusive = match socket.exclusive() {
@@ -173,7 +173,8 @@ impl Shaking {
             HandshakeError::Failed
             | HandshakeError::Refused(_)
             | HandshakeError::UnreadData
-            | HandshakeError::Closed => return,
+            | HandshakeError::Closed
+            | HandshakeError::Downstream => return,
         };
         if self.log_errors {
             self.context.log(Level::Error, line);

@@ -10,14 +10,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_LOG_ERR, NGX_OK, NGX_SSL_CLIENT, SSL_ctrl, SSL_session_reused, SSL_set_session,
-    ngx_add_timer, ngx_connection_t, ngx_create_pool, ngx_int_t, ngx_msec_t,
-    ngx_ssl_create_connection, ngx_ssl_error, ngx_ssl_get_session, ngx_ssl_handshake, ngx_uint_t,
+    NGX_AGAIN, NGX_LOG_ERR, NGX_OK, NGX_SSL_CLIENT, SSL_certs_clear, SSL_check_private_key,
+    SSL_ctrl, SSL_session_reused, SSL_set_session, ngx_add_timer, ngx_connection_t,
+    ngx_create_pool, ngx_int_t, ngx_msec_t, ngx_ssl_create_connection, ngx_ssl_error,
+    ngx_ssl_get_session, ngx_ssl_handshake, ngx_uint_t,
 };
 
 use super::context::SslContext;
 use super::io::allow_partial_writes;
-use super::session::SslSession;
+use super::session::{Origin, SslSession};
 use super::verify::{Judge, address, verify};
 use super::x509::{Certificates, PrivateKey, TrustedStore};
 use crate::rt::{Millis, wake_now};
@@ -71,6 +72,8 @@ pub enum HandshakeError {
     Timeout,
     /// The connection is gone.
     Closed,
+    /// It is the client's connection.
+    Downstream,
 }
 
 impl std::fmt::Display for HandshakeError {
@@ -83,6 +86,7 @@ impl std::fmt::Display for HandshakeError {
             HandshakeError::UnreadData => f.write_str("unread data in buffer"),
             HandshakeError::Timeout => f.write_str("timeout"),
             HandshakeError::Closed => f.write_str("closed"),
+            HandshakeError::Downstream => f.write_str("not supported for downstream sockets"),
         }
     }
 }
@@ -113,7 +117,7 @@ impl Handshake {
         let (begun, options) = (&mut self.begun, &self.options);
         let stepped = self.socket.with_transport(|link| {
             let Some(connection) = link.outgoing() else {
-                return Err(HandshakeError::Closed);
+                return Err(HandshakeError::Downstream);
             };
             // SAFETY: the connection is live while the closure runs.
             unsafe {
@@ -138,8 +142,7 @@ impl Handshake {
                 }
                 disarm((*c).read);
                 connection.take_events();
-                let resumed = note_judge(c, options);
-                Ok(Poll::Ready(verified(c, options, !resumed)?))
+                Ok(Poll::Ready(verified(c, options, !is_resumed(c))?))
             }
         });
         match stepped {
@@ -195,7 +198,11 @@ unsafe fn begin(
         }
         let ssl = (*(*c).ssl).connection;
         (*(*c).ssl).save_session = Some(on_session);
-        shared(c).set_session(SslSession::empty());
+        shared(c).tls.replace(Origin::new(
+            &options.context,
+            options.session.as_ref(),
+            options.trusted_store.is_none(),
+        ));
         allow_partial_writes(ssl);
         let check = |accepted: bool, call| if accepted { Ok(()) } else { Err(call) };
         let offer = || {
@@ -210,8 +217,11 @@ unsafe fn begin(
                 check(SSL_set_session(ssl, session.raw()) != 0, c"SSL_set_session")?;
             }
             if let Some((certificates, key)) = &options.client_cert {
+                // Nothing of the location's goes with it.
+                SSL_certs_clear(ssl);
                 check(certificates.apply(ssl), c"SSL_use_certificate")?;
                 check(key.apply(ssl), c"SSL_use_PrivateKey")?;
+                check(SSL_check_private_key(ssl) != 0, c"SSL_check_private_key")?;
             }
             if let Some(store) = &options.trusted_store {
                 check(store.apply(ssl), c"SSL_set1_verify_cert_store")?;
@@ -295,23 +305,26 @@ unsafe fn resumed(
     }
 }
 
-/// Notes whose trusted certificates a handshake held the peer's against: a
-/// resumed session brings the verdict of the handshake it comes from. Returns
-/// whether this is the case.
+/// Whether the handshake resumed the session that was offered.
 ///
 /// # Safety
-/// `c` must be live and its handshake just done.
-unsafe fn note_judge(c: *mut ngx_connection_t, options: &HandshakeOptions) -> bool {
+/// `c` must be live and its handshake done.
+unsafe fn is_resumed(c: *mut ngx_connection_t) -> bool {
     // SAFETY: by the caller's promise.
-    let resumed = unsafe { SSL_session_reused((*(*c).ssl).connection) != 0 };
-    let judge = match &options.session {
-        Some(session) if resumed => session.judge(),
-        _ if options.trusted_store.is_some() => None,
-        _ => Some(options.context.clone()),
-    };
-    // SAFETY: as above.
-    unsafe { shared(c).session().set_judge(judge) }
-    resumed
+    unsafe { SSL_session_reused((*(*c).ssl).connection) != 0 }
+}
+
+/// Puts the session of `c` into its place.
+///
+/// # Safety
+/// `c` must be live and have TLS.
+unsafe fn keep_session(c: *mut ngx_connection_t) {
+    // SAFETY: by the caller's promise; the call gives us a reference.
+    unsafe {
+        let origin = shared(c).tls.borrow();
+        let judge = origin.judge(is_resumed(c));
+        origin.session.replace(ngx_ssl_get_session(c), judge);
+    }
 }
 
 /// The one place that decides whether a connection may be used: however the
@@ -327,11 +340,11 @@ unsafe fn verified(
 ) -> Result<SslSession, HandshakeError> {
     // SAFETY: by the caller's promise.
     unsafe {
-        let session = shared(c).session();
         if options.verify {
             let (context, store) = (&options.context, options.trusted_store.as_ref());
-            let same = |judge| Rc::ptr_eq(&judge, context);
-            let judge = if fresh || store.is_none() && session.judge().is_some_and(same) {
+            let judge = shared(c).tls.borrow().judge(is_resumed(c));
+            let same = judge.is_some_and(|judge| Rc::ptr_eq(&judge, context));
+            let judge = if fresh || store.is_none() && same {
                 Judge::Handshake
             } else {
                 Judge::Again(context, store)
@@ -339,8 +352,9 @@ unsafe fn verified(
             let name = options.server_name.as_deref();
             verify((*(*c).ssl).connection, judge, name)?;
         }
+        let session = shared(c).tls.borrow().session.clone();
         if session.is_empty() {
-            session.replace(ngx_ssl_get_session(c));
+            keep_session(c);
         }
         Ok(session)
     }
@@ -390,11 +404,8 @@ unsafe extern "C" fn on_handshake(c: *mut ngx_connection_t) {
 /// nginx's callback for a new session: with TLS 1.3, a ticket has arrived.
 unsafe extern "C" fn on_session(c: *mut ngx_connection_t) {
     guard((), || {
-        // SAFETY: nginx passes our live connection; the call gives us a
-        // reference to the session.
-        unsafe {
-            shared(c).session().replace(ngx_ssl_get_session(c));
-        }
+        // SAFETY: nginx passes our live connection.
+        unsafe { keep_session(c) }
     });
 }
 

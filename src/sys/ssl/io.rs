@@ -68,6 +68,11 @@ pub unsafe fn close(c: *mut ngx_connection_t, farewell: bool) {
         if (*c).ssl.is_null() {
             return;
         }
+        if (*(*c).ssl).handshaked() != 0 && (*(*c).read).ready() != 0 {
+            // With unread tickets the kernel would reset the connection, and
+            // the peer lose what was sent last.
+            is_quiet(c);
+        }
         (*(*c).ssl).set_no_wait_shutdown(1);
         if !farewell {
             (*(*c).ssl).set_no_send_shutdown(1);

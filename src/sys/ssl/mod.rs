@@ -14,3 +14,4 @@ pub use x509::{Certificates, PrivateKey, TrustedStore, cert_pem_to_der, key_pem_
 
 pub(super) use handshake::Waiting;
 pub(super) use io::{allow_partial_writes, close, has_pending, is_quiet, uncross};
+pub(super) use session::Origin;

@@ -1,60 +1,55 @@
 //! TLS sessions that a later handshake can resume.
 
-use std::cell::{Cell, RefCell};
-use std::ptr;
+use std::cell::RefCell;
+use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use ngx::ffi::{SSL_SESSION, SSL_SESSION_free, SSL_SESSION_is_resumable};
 
 use super::context::SslContext;
 
-/// A session. With TLS 1.3 it changes when a ticket arrives, so this is the
-/// place that holds the latest one.
+/// A place for a session: the latest one of the connections it was made by or
+/// offered on. With TLS 1.3 tickets arrive after the handshake, and each is good
+/// for one connection.
 #[derive(Clone)]
 pub struct SslSession(Rc<Slot>);
 
-struct Slot {
-    session: Cell<*mut SSL_SESSION>,
-    /// Whose trusted certificates the peer's were held against.
-    judge: RefCell<Option<Rc<SslContext>>>,
+#[derive(Default)]
+struct Slot(RefCell<Option<Judged>>);
+
+/// A session and whose trusted certificates the peer's were held against.
+struct Judged {
+    session: NonNull<SSL_SESSION>,
+    judge: Option<Rc<SslContext>>,
 }
 
-impl Drop for Slot {
+impl Drop for Judged {
     fn drop(&mut self) {
-        // SAFETY: the slot owns one reference; null is accepted.
-        unsafe { SSL_SESSION_free(self.session.get()) }
+        // SAFETY: it owns one reference.
+        unsafe { SSL_SESSION_free(self.session.as_ptr()) }
     }
 }
 
 impl SslSession {
-    /// A place that holds no session yet.
-    pub(in crate::sys) fn empty() -> SslSession {
-        SslSession(Rc::new(Slot {
-            session: Cell::new(ptr::null_mut()),
-            judge: RefCell::default(),
-        }))
-    }
-
-    /// Puts in a newer session, whose reference it takes over.
-    pub(super) fn replace(&self, session: *mut SSL_SESSION) {
-        let old = self.0.session.replace(session);
-        // SAFETY: the slot owned one reference to it.
-        unsafe { SSL_SESSION_free(old) }
-    }
-
-    pub(super) fn raw(&self) -> *mut SSL_SESSION {
-        self.0.session.get()
-    }
-
-    /// Says whose trusted certificates the peer's were held against: those of
-    /// `context`, or others.
-    pub(super) fn set_judge(&self, context: Option<Rc<SslContext>>) {
-        let old = self.0.judge.replace(context);
+    /// Puts in a newer session, whose reference it takes over. `judge`: the
+    /// context that verified the peer with its own trusted certificates, if
+    /// one did.
+    pub(super) fn replace(&self, session: *mut SSL_SESSION, judge: Option<Rc<SslContext>>) {
+        let judged = NonNull::new(session).map(|session| Judged { session, judge });
+        let old = self.0.0.replace(judged);
         drop(old);
     }
 
+    /// Null where there is none.
+    pub(super) fn raw(&self) -> *mut SSL_SESSION {
+        let judged = self.0.0.borrow();
+        judged
+            .as_ref()
+            .map_or(ptr::null_mut(), |j| j.session.as_ptr())
+    }
+
     pub(super) fn judge(&self) -> Option<Rc<SslContext>> {
-        self.0.judge.borrow().clone()
+        self.0.0.borrow().as_ref().and_then(|j| j.judge.clone())
     }
 
     /// Whether a handshake can resume it.
@@ -67,5 +62,50 @@ impl SslSession {
     /// Whether there is a session at all.
     pub fn is_empty(&self) -> bool {
         self.raw().is_null()
+    }
+}
+
+/// Where the TLS of a connection comes from.
+pub struct Origin {
+    /// The place for its sessions.
+    pub session: SslSession,
+    /// Who verified the peer if the session that was offered is resumed.
+    pub(super) resumed: Option<Rc<SslContext>>,
+    /// Who did if it is not.
+    pub(super) fresh: Option<Rc<SslContext>>,
+}
+
+impl Default for Origin {
+    fn default() -> Origin {
+        Origin {
+            session: SslSession(Rc::default()),
+            resumed: None,
+            fresh: None,
+        }
+    }
+}
+
+impl Origin {
+    /// Of a connection that will be made under `context`, with a session that
+    /// may be resumed. `own_trust`: the context's certificates are trusted, no
+    /// others.
+    pub(super) fn new(
+        context: &Rc<SslContext>,
+        session: Option<&SslSession>,
+        own_trust: bool,
+    ) -> Origin {
+        Origin {
+            session: session
+                .cloned()
+                .unwrap_or_else(|| SslSession(Rc::default())),
+            resumed: session.and_then(SslSession::judge),
+            fresh: own_trust.then(|| context.clone()),
+        }
+    }
+
+    /// Who verified the peer.
+    pub(super) fn judge(&self, resumed: bool) -> Option<Rc<SslContext>> {
+        let judge = if resumed { &self.resumed } else { &self.fresh };
+        judge.clone()
     }
 }

@@ -6,14 +6,25 @@ local t = { port = tonumber(os.getenv("TEST_NGINX_PUPPET_PORT")) }
 
 local escapes = { ["\n"] = "\\n", ["\r"] = "\\r", ["\0"] = "\\0", ['"'] = '\\"', ["\\"] = "\\\\" }
 
-local function quote(value)
+local quote
+
+-- A value as Lua source, about: strings in quotes, the keys of tables in order.
+function quote(value)
+    if type(value) == "table" then
+        local fields = {}
+        for key, field in pairs(value) do
+            fields[#fields + 1] = tostring(key) .. "=" .. quote(field)
+        end
+        table.sort(fields)
+        return "{" .. table.concat(fields, " ") .. "}"
+    end
     if type(value) ~= "string" then
         return tostring(value)
     end
     return '"' .. value:gsub('[%z\n\r"\\]', escapes) .. '"'
 end
 
--- Says all values in one line, strings in quotes.
+-- Says all values in one line.
 function t.show(...)
     local text = {}
     for i = 1, select("#", ...) do

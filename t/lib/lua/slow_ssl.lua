@@ -10,15 +10,20 @@ ffi.cdef [[
     int poll(void *, unsigned long, int);
 ]]
 
-local callback
+local callback, last
 
--- Called by OpenSSL between the steps of a handshake.
+-- Called by OpenSSL between the steps of a handshake; twice where it turns from
+-- writing to reading.
 local function wait_for_answer(ssl, where)
     local state = ffi.string(ffi.C.SSL_state_string_long(ssl))
-    if where == 0x1001 and (state:find("write client hello") or state:find("write finished")) then
+    local again = state == last
+    last = state
+    if not again and where == 0x1001
+        and (state:find("write client hello") or state:find("write finished"))
+    then
         local pollfd = ffi.new("struct { int fd; short events, revents; }[1]")
         pollfd[0].fd, pollfd[0].events = ffi.C.SSL_get_fd(ssl), 1
-        ffi.C.poll(pollfd, 1, 2000)
+        ffi.C.poll(pollfd, 1, 1000)
     end
 end
 

@@ -15,7 +15,7 @@ package Test::Nginx::CA;
 #   future     a.test, from 2099                        revoked    a.test, in crl.pem
 #   stranger   a.test, signed by other                  cn         CN = a.test, no other name
 #   under      a.test, signed by sub, signed by root    deep       ... by sub2 by sub by root
-#   client     for clients only
+#   client     for clients only                         guest      the same, signed by sub
 #
 # crl.pem is root's list of revoked certificates; ocsp.der and ocsp-revoked.der are
 # OCSP answers for good and for revoked.
@@ -167,6 +167,7 @@ sub _make {
     _signed( 'under', by => 'sub',    chain => ['sub'] );
     _signed( 'deep',  by => 'sub2',   chain => [ 'sub2', 'sub' ] );
     _signed( 'client', as => 'client' );
+    _signed( 'guest',  as => 'client', by => 'sub', chain => ['sub'] );
 
     _openssl( qw( ca -config config -name root -revoke revoked.pem ) );
     _openssl( qw( ca -config config -name root -gencrl -out crl.pem ) );

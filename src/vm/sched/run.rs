@@ -1,0 +1,315 @@
+//! Running threads: from one wait to the next, and to their end.
+
+use std::collections::VecDeque;
+use std::os::raw::c_int;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Thread, ThreadId, Turn};
+use super::{make_ready, waker};
+use crate::vm::coroutine;
+use crate::vm::ffi;
+use crate::vm::function::panic_message;
+use crate::vm::op::Parked;
+use crate::vm::protect::NO_MEMORY;
+use crate::vm::stack::State;
+use crate::vm::trace::describe_error;
+use crate::vm::unwind::catch_panic;
+
+/// What a thread is to do next.
+pub(super) enum Step {
+    /// Go on with this many values that stand on its stack.
+    Resume(c_int),
+    /// See whether what it waits for is complete.
+    Poll(Box<dyn Parked>),
+}
+
+/// Why a thread stopped.
+enum Stop {
+    /// It waits as before.
+    Unchanged,
+    /// It waits, or was killed.
+    Waits,
+    /// It has started another thread, which goes first.
+    Spawned(Rc<Thread>, c_int),
+    Ended(Outcome),
+}
+
+/// Lets a thread go on, and then those of its handler that may go on because
+/// of that, until all of them wait (None) or the handler has ended.
+pub(super) fn drive(thread: &Rc<Thread>, step: Step) -> Option<Outcome> {
+    let entered = Entered::new(thread);
+    let outcome = catch_panic(|| run_threads(thread, step)).unwrap_or_else(|payload| {
+        let message = panic_message(&*payload);
+        Some(fail(
+            thread,
+            &format!("internal error: panicked: {message}"),
+        ))
+    });
+    drop(entered);
+    if let Some(outcome) = outcome {
+        end_all(thread.entry(), outcome == Outcome::Done);
+    }
+    outcome
+}
+
+fn run_threads(first: &Rc<Thread>, step: Step) -> Option<Outcome> {
+    let entry = first.entry();
+    let mut changed = false;
+    // Those that have spawned others, and go on when these have had their turn.
+    let mut spawners: VecDeque<Rc<Thread>> = VecDeque::new();
+    let mut next = Some((first.clone(), step));
+    loop {
+        let (thread, step) = match next.take() {
+            Some(next) => next,
+            None => match spawners.pop_front() {
+                Some(spawner) => (spawner, Step::Resume(1)),
+                None => break,
+            },
+        };
+        if thread.life.get() != Life::Alive {
+            continue;
+        }
+        switch_to(&thread);
+        let stop = match step {
+            Step::Resume(nargs) => run(&thread, nargs),
+            Step::Poll(op) => poll(&thread, op),
+        };
+        changed |= !matches!(stop, Stop::Unchanged);
+        match stop {
+            Stop::Unchanged | Stop::Waits => {}
+            Stop::Spawned(child, nargs) => {
+                spawners.push_back(thread);
+                next = Some((child, Step::Resume(nargs)));
+            }
+            Stop::Ended(outcome) => match (outcome, &thread.light) {
+                (Outcome::Done, None) => finish(&thread, true),
+                (Outcome::Exit(_), _) | (Outcome::Error, None) => return Some(outcome),
+                (_, Some(member)) => {
+                    let waiter = member.light.ended(outcome == Outcome::Done);
+                    finish(&thread, false);
+                    next = waiter.and_then(waiting_thread);
+                }
+            },
+        }
+    }
+    match entry.life.get() {
+        Life::Cancelled => None,
+        _ if entry.is_over() => Some(Outcome::Done),
+        _ => {
+            if changed {
+                entry.host.suspended();
+            }
+            None
+        }
+    }
+}
+
+/// Makes another thread of the running handler the running one.
+fn switch_to(thread: &Rc<Thread>) {
+    let previous = SCHED.with(|s| s.current.replace(Some(thread.clone())));
+    drop(previous);
+}
+
+/// The thread that waits for one that has just ended.
+fn waiting_thread(id: ThreadId) -> Option<(Rc<Thread>, Step)> {
+    let thread = SCHED.with(|s| s.get(id))?;
+    let op = thread.parked.borrow_mut().take()?;
+    Some((thread, Step::Poll(op)))
+}
+
+/// Polls what the thread waits for; when that is complete runs the thread
+/// until it stops again.
+fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Stop {
+    // SAFETY: the coroutine is anchored and its VM alive.
+    let mut state = unsafe { State::from_raw(thread.top()) };
+    let waker = waker(thread.id);
+    let mut context = Context::from_waker(&waker);
+    match thread.vm.protect(|_| op.poll(&mut context, &mut state)) {
+        Ok(Poll::Pending) => {
+            if thread.life.get() == Life::Alive {
+                *thread.parked.borrow_mut() = Some(op);
+            }
+            Stop::Unchanged
+        }
+        Ok(Poll::Ready(n)) => {
+            drop(op);
+            run(thread, n)
+        }
+        Err(message) => {
+            drop(op);
+            Stop::Ended(fail(thread, &message))
+        }
+    }
+}
+
+/// Reports an error that is not one of the thread's code.
+fn fail(thread: &Rc<Thread>, message: &str) -> Outcome {
+    let text = format!("lua {} thread aborted: {message}", thread.kind());
+    thread.host.log_error(text.as_bytes());
+    if message.ends_with(NO_MEMORY) {
+        thread.vm.collect_garbage();
+    }
+    Outcome::Error
+}
+
+/// Runs the thread until it stops.
+fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
+    let mut l = thread.top();
+    loop {
+        SCHED.with(|s| *s.request.borrow_mut() = None);
+        if SCHED.with(|s| s.gc_stress.get()) {
+            thread.vm.collect_garbage();
+        }
+        // SAFETY: `l` is the anchored last coroutine of the chain; function
+        // and arguments, or results of the yield, stand on its stack.
+        let status = unsafe { ffi::lua_resume_(l, nargs) };
+        let request = SCHED
+            .with(|s| s.request.borrow_mut().take())
+            .unwrap_or(Request::None);
+        if thread.life.get() != Life::Alive {
+            discard(thread, request);
+            return Stop::Waits;
+        }
+        match (status, request) {
+            (ffi::LUA_YIELD, Request::Park) => return Stop::Waits,
+            (ffi::LUA_YIELD, Request::Exit(code)) => return Stop::Ended(Outcome::Exit(code)),
+            (ffi::LUA_YIELD, Request::Spawn(child, n)) => return Stop::Spawned(child, n),
+            (ffi::LUA_YIELD, Request::Resume(child, n)) => {
+                thread.chain.borrow_mut().push(child);
+                SCHED.with(|s| s.active.borrow_mut().insert(child.l.addr(), thread.id));
+                l = child.l;
+                nargs = n;
+            }
+            (ffi::LUA_YIELD, Request::None) => match return_to_parent(thread, true) {
+                Some((parent, n)) => (l, nargs) = (parent, n),
+                None => {
+                    // The thread's own coroutine yielded: others run first.
+                    // SAFETY: as above.
+                    unsafe { ffi::lua_settop(l, 0) };
+                    *thread.parked.borrow_mut() = Some(Box::new(Yielded));
+                    make_ready(thread.id, Turn::AfterEvents);
+                    return Stop::Waits;
+                }
+            },
+            (ffi::LUA_OK, _) => {
+                thread.coroutine_ended(l);
+                match return_to_parent(thread, true) {
+                    Some((parent, n)) => (l, nargs) = (parent, n),
+                    None => return Stop::Ended(Outcome::Done),
+                }
+            }
+            (status, _) => {
+                thread.coroutine_ended(l);
+                if status == ffi::LUA_ERRMEM {
+                    // What follows needs some.
+                    thread.vm.collect_garbage();
+                }
+                if thread.chain.borrow().is_empty() {
+                    // SAFETY: the coroutine has just died of an error.
+                    let text = thread.vm.protect(|main| unsafe {
+                        describe_error(thread.kind(), l, status, main.raw())
+                    });
+                    let text = text.unwrap_or_else(|e| {
+                        format!("lua {} thread aborted: {e}", thread.kind()).into()
+                    });
+                    thread.host.log_error(&text);
+                    return Stop::Ended(Outcome::Error);
+                }
+                match return_to_parent(thread, false) {
+                    Some((parent, n)) => (l, nargs) = (parent, n),
+                    None => return Stop::Ended(Outcome::Error),
+                }
+            }
+        }
+    }
+}
+
+/// What a thread asked for that was killed while it ran.
+fn discard(thread: &Thread, request: Request) {
+    match request {
+        Request::Park => {
+            let parked = thread.parked.borrow_mut().take();
+            drop(parked);
+        }
+        Request::Resume(child, _) => thread.vm.release(child.anchor),
+        Request::Spawn(child, _) => finish(&child, false),
+        Request::Exit(_) | Request::None => {}
+    }
+}
+
+/// Ends the last coroutine's turn: moves what it yielded, returned or raised
+/// to the one that resumed it, as the results of `coroutine.resume`.
+fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c_int)> {
+    let child = thread.chain.borrow_mut().pop()?;
+    SCHED.with(|s| s.active.borrow_mut().remove(&child.l.addr()));
+    let parent = thread.top();
+    // SAFETY: both are live coroutines of one VM: the child is anchored until
+    // release() below, the parent by its own place in the chain.
+    let n = unsafe {
+        let n = if ok { ffi::lua_gettop(child.l) } else { 1 };
+        if n <= FREE_SLOTS || thread.vm.fits(parent, n + 1) {
+            ffi::lua_pushboolean(parent, ok.into());
+            ffi::lua_xmove(child.l, parent, n);
+            n + 1
+        } else {
+            ffi::lua_pushboolean(parent, 0);
+            ffi::lua_pushnil(parent);
+            2
+        }
+    };
+    thread.vm.state().release(child.anchor);
+    Some((parent, n))
+}
+
+/// What `coroutine.yield` in a handler's own coroutine waits for: its turn.
+struct Yielded;
+
+impl Parked for Yielded {
+    fn poll(&mut self, _cx: &mut Context<'_>, _state: &mut State) -> Poll<c_int> {
+        Poll::Ready(0)
+    }
+}
+
+/// Ends a handler with all of its threads.
+pub(super) fn end_all(entry: &Rc<Thread>, clean: bool) {
+    // Taken out first: to end them is to look here.
+    let family = entry.family.borrow_mut().take();
+    for light in family.into_iter().flat_map(|family| family.into_threads()) {
+        finish(&light, false);
+    }
+    finish(entry, clean);
+}
+
+/// Takes the thread out of the scheduler.
+pub(super) fn finish(thread: &Rc<Thread>, clean: bool) {
+    let known = SCHED.with(|s| s.remove(thread.id));
+    if known.is_none() {
+        return;
+    }
+    thread.life.set(Life::Ended);
+    // Taken out of the cell first: dropping an operation may wake others.
+    let parked = thread.parked.borrow_mut().take();
+    drop(parked);
+    let chain = std::mem::take(&mut *thread.chain.borrow_mut());
+    for co in &chain {
+        thread.coroutine_ended(co.l);
+        SCHED.with(|s| s.active.borrow_mut().remove(&co.l.addr()));
+        // Code of the user may have it, and must not go on with it.
+        coroutine::abandon(&thread.vm, *co);
+        thread.vm.state().release(co.anchor);
+    }
+    thread.coroutine_ended(thread.base.l);
+    SCHED.with(|s| s.active.borrow_mut().remove(&thread.base.l.addr()));
+    if let Some(member) = &thread.light {
+        member.leave(thread.id);
+        // Its results, if any, stay on its stack as long as Lua has it.
+        thread.vm.release(thread.base.anchor);
+        return;
+    }
+    if thread.escaped.get() && !clean {
+        coroutine::abandon(&thread.vm, thread.base);
+    }
+    let reusable = clean && !thread.escaped.get();
+    thread.vm.give_coroutine(thread.base, reusable);
+}
