@@ -126,6 +126,7 @@ done 10000000
             until not ok
             seen.sent = { t.about(took, 0.04), ok, err }
             seen.after = { sock:send("x") }
+            sock:settimeouts(1000, 40, 2000)
             seen.reads = { sock:receive(2) }
         }
     }
@@ -577,3 +578,134 @@ ngx.say(c.seen.grown < 4000 or c.seen.grown)
 --- response_body
 true
 --- timeout: 20
+
+
+
+=== TEST 14: full duplex: one light thread reads, another one sends
+--- config
+    location = /x {
+        content_by_lua_block {
+            local t = require "puppet"
+            local seen = require "client".seen
+            local sock = assert(ngx.req.socket(true))
+            sock:settimeouts(1000, 3000, 3000)
+            local reader = ngx.thread.spawn(function ()
+                return #assert(sock:receive(5000000))
+            end)
+            local writer = ngx.thread.spawn(function ()
+                return sock:send(("y"):rep(5000000))
+            end)
+            seen.busy = { select(2, sock:receive(1)), select(2, sock:send("x")), select(2, sock:close()) }
+            local _, read = ngx.thread.wait(reader)
+            local _, sent = ngx.thread.wait(writer)
+            seen.done = { read, sent }
+        }
+    }
+--- lua
+local sock = ngx.socket.tcp()
+assert(sock:connect("127.0.0.1", ngx.var.server_port))
+sock:settimeout(3000)
+assert(sock:send(post("/x")))
+-- Sends everything before it reads anything: the other end must do both.
+assert(sock:send(("x"):rep(5000000)))
+show(#assert(sock:receive(5000000)))
+show(sock:receive(1))
+show(unpack(c.seen.busy))
+show(unpack(c.seen.done))
+--- response_body
+5000000
+nil "closed" ""
+"socket busy reading" "socket busy writing" "attempt to close a request socket"
+5000000 5000000
+--- timeout: 20
+
+
+
+=== TEST 15: each direction has a time-out of its own
+--- config
+    location = /x {
+        content_by_lua_block {
+            local t = require "puppet"
+            local sock = assert(ngx.req.socket(true))
+            sock:settimeouts(1000, 400, 50)
+            local reader = ngx.thread.spawn(function ()
+                return t.about(t.timed(sock.receive, sock, 5), 0.05)
+            end)
+            sock:settimeouts(1000, 400, 3000)
+            local took, sent, err
+            repeat
+                took, sent, err = t.timed(sock.send, sock, ("y"):rep(10000000))
+            until not sent
+            local _, read = ngx.thread.wait(reader)
+            require "client".seen.all = { read, err, t.about(took, 0.4) }
+        }
+    }
+--- lua
+local sock = ngx.socket.tcp()
+assert(sock:connect("127.0.0.1", ngx.var.server_port))
+assert(sock:send(post("/x")))
+t.eventually(true, function() return c.seen.all ~= nil end)
+show(unpack(c.seen.all))
+--- response_body
+"about 0.05" "timeout" "about 0.4"
+--- error_log
+lua tcp socket read timed out
+lua tcp socket write timed out
+
+
+
+=== TEST 16: a light thread that waits is killed
+--- config
+    location = /raw {
+        content_by_lua_block {
+            local sock = assert(ngx.req.socket(true))
+            local reader = ngx.thread.spawn(function () sock:receive(5) end)
+            ngx.thread.kill(reader)
+            require "client".seen.raw = { sock:send("x") }
+        }
+    }
+    location = /body {
+        content_by_lua_block {
+            local sock = assert(ngx.req.socket())
+            local reader = ngx.thread.spawn(function () sock:receive(5) end)
+            ngx.thread.kill(reader)
+            ngx.say(sock:receive(1))
+            ngx.sleep(0.01)
+            ngx.say("done")
+        }
+    }
+--- lua
+c.raw(post("/raw"))
+show(unpack(c.seen.raw))
+talk(post("/body", "Content-Length: 5\r\n", "ab"), 0.02, "c")
+--- response_body
+nil "closed"
+200 close
+nilclosed
+done
+--- error_log
+attempt to
+--- no_error_log
+[alert]
+[crit]
+
+
+
+=== TEST 17: the body is being read in another light thread
+--- config
+    location = /x {
+        content_by_lua_block {
+            local reader = ngx.thread.spawn(ngx.req.read_body)
+            ngx.say((select(2, ngx.req.socket(true))))
+            ngx.say((select(2, ngx.req.socket())))
+            ngx.thread.wait(reader)
+            ngx.say(ngx.req.get_body_data())
+        }
+    }
+--- lua
+talk(post("/x", "Content-Length: 3\r\nConnection: close\r\n"), 0.02, "abc")
+--- response_body
+200 close
+pending request body reading in some other thread
+request body already exists
+abc

@@ -6,6 +6,7 @@ mod args;
 mod config;
 mod control;
 mod ctx;
+mod digest;
 mod fault;
 mod fields;
 mod header;
@@ -56,6 +57,7 @@ pub fn open(state: &mut State) {
     redirect::open(state);
     query::open(state);
     sql::open(state);
+    digest::open(state);
     req::open(state);
     var::open(state);
     fault::open(state);

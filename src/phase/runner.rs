@@ -224,6 +224,7 @@ fn conclude(
     phase: Phase,
     outcome: Outcome,
 ) -> isize {
+    handler.context.settle_request_socket();
     if let Some(target) = handler.context.set_target(None) {
         // The next location has a handler of its own.
         handler.end();
@@ -233,7 +234,6 @@ fn conclude(
     let answered = handler.context.header_is_final(request);
     let goes_on =
         !answered && phase != Phase::Content && matches!(outcome, Outcome::Done | Outcome::Exit(0));
-    handler.context.settle_request_socket();
     if goes_on {
         return phase.pass();
     }

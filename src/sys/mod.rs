@@ -7,6 +7,7 @@ pub mod conf;
 pub mod connection;
 pub mod context;
 pub mod datagram;
+pub mod digest;
 pub mod downstream;
 pub mod entry;
 pub mod event;

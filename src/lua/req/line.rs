@@ -1,4 +1,4 @@
-//! The request line: `ngx.req.get_method`, `ngx.req.set_uri` and the functions
+//! The request line: `ngx.req.get_method`, `ngx.req.http_version`, `ngx.req.set_uri` and the functions
 //! for arguments; `ngx.req.start_time`.
 
 use crate::lua::args::{self, take_args};
@@ -18,11 +18,26 @@ pub fn open(state: &mut State) {
     state.set_function("get_uri_args", get_uri_args);
     state.set_function("set_uri_args", set_uri_args);
     state.set_function("set_uri", set_uri);
+    state.set_function("http_version", http_version);
     state.set_function("start_time", |state| {
         let (_, request) = request()?;
         state.push_number(request.start_time());
         Ok(Ret::Values(1))
     });
+}
+
+/// `version = ngx.req.http_version()`; nil where nginx knows none.
+fn http_version(state: &mut State) -> LuaResult {
+    let (_, request) = request()?;
+    match request.http_version() {
+        9 => state.push_number(0.9),
+        1000 => state.push_number(1.0),
+        1001 => state.push_number(1.1),
+        2000 => state.push_number(2.0),
+        3000 => state.push_number(3.0),
+        _ => state.push_nil(),
+    }
+    Ok(Ret::Values(1))
 }
 
 /// `ngx.req.get_uri_args(max?, table?)`
