@@ -11,6 +11,7 @@ mod fields;
 mod header;
 mod log;
 mod output;
+mod process;
 pub mod re;
 mod req;
 mod scratch;
@@ -49,6 +50,7 @@ pub fn open(state: &mut State) {
     timer::open(state);
     header::open(state);
     uri::open(state);
+    process::open(state);
     re::open(state);
     req::open(state);
     var::open(state);
