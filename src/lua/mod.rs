@@ -12,6 +12,7 @@ mod fields;
 mod header;
 mod log;
 mod output;
+mod process;
 mod query;
 pub mod re;
 mod redirect;
@@ -53,6 +54,7 @@ pub fn open(state: &mut State) {
     timer::open(state);
     header::open(state);
     uri::open(state);
+    process::open(state);
     re::open(state);
     redirect::open(state);
     query::open(state);
