@@ -1,19 +1,26 @@
 //! The Lua API: one file a namespace. Thin: checks arguments, calls the layer
 //! below, pushes results or parks.
 
+mod abort;
 mod args;
 mod config;
 mod control;
 mod ctx;
+mod digest;
 mod fault;
 mod fields;
 mod header;
 mod log;
 mod output;
+mod process;
+mod query;
 pub mod re;
+mod redirect;
 mod req;
 mod scratch;
+mod semaphore;
 mod socket;
+mod sql;
 mod ssl;
 mod status;
 mod table;
@@ -28,16 +35,18 @@ use std::rc::Rc;
 
 use crate::sys::context::{self, Context};
 use crate::sys::request::Request;
-use crate::vm::{State, Throw};
+use crate::vm::{Body, State, Throw, Type};
 
 /// Installs the API in a new state.
 pub fn open(state: &mut State) {
     state.push_globals();
     state.new_table(0, 64);
+    abort::open(state);
     config::open(state);
     control::open(state);
     log::open(state);
     output::open(state);
+    semaphore::open(state);
     socket::open(state);
     ssl::open(state);
     thread::open(state);
@@ -45,13 +54,33 @@ pub fn open(state: &mut State) {
     timer::open(state);
     header::open(state);
     uri::open(state);
+    process::open(state);
     re::open(state);
+    redirect::open(state);
+    query::open(state);
+    sql::open(state);
+    digest::open(state);
     req::open(state);
     var::open(state);
     fault::open(state);
     fields::open(state);
     state.raw_set_field(-2, "ngx");
     state.pop(1);
+}
+
+/// Has `require` of `name` call `load`.
+fn preload<F: Body>(state: &mut State, name: &str, load: F) {
+    let top = state.top();
+    state.push_globals();
+    state.raw_get_field(-1, "package");
+    if state.type_of(-1) == Type::Table {
+        state.raw_get_field(-1, "preload");
+        if state.type_of(-1) == Type::Table {
+            state.push_function(load);
+            state.raw_set_field(-2, name);
+        }
+    }
+    state.set_top(top);
 }
 
 /// The context that runs.

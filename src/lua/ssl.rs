@@ -70,19 +70,9 @@ return function(...)
 end
 "#;
 
-/// Makes the module available to `require`. The `ngx` table is on the top.
+/// Makes the module available to `require`.
 pub fn open(state: &mut State) {
-    state.push_globals();
-    state.raw_get_field(-1, "package");
-    if state.type_of(-1) == Type::Table {
-        state.raw_get_field(-1, "preload");
-        if state.type_of(-1) == Type::Table {
-            state.push_function(load);
-            state.raw_set_field(-2, "ngx.ssl");
-        }
-        state.pop(1);
-    }
-    state.pop(2);
+    super::preload(state, "ngx.ssl", load);
 }
 
 /// Replaces the function on the top by one that returns its pointer as cdata.

@@ -6,8 +6,10 @@
 
 mod arena;
 mod deadline;
+mod semaphore;
 mod wake;
 
 pub use arena::{Arena, Key, List};
 pub use deadline::{Deadline, Millis};
+pub use semaphore::{Semaphore, Wait};
 pub use wake::{may_run_now, wake_now};

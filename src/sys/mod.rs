@@ -1,11 +1,13 @@
 //! Safe wrappers over nginx. Implements what `sock` asks of a backend.
 
+pub mod abort;
 pub mod address;
 pub mod body;
 pub mod conf;
 pub mod connection;
 pub mod context;
 pub mod datagram;
+pub mod digest;
 pub mod downstream;
 pub mod entry;
 pub mod event;
@@ -22,4 +24,6 @@ pub mod resolver;
 pub mod sockopt;
 pub mod ssl;
 pub mod text;
+pub mod time;
+pub mod uri;
 pub mod variable;

@@ -13,6 +13,7 @@ use ngx::ffi::{
     ngx_pnalloc, ngx_pool_t, ngx_post_event, ngx_posted_events, ngx_str_t,
 };
 
+use super::abort;
 use super::conf::ComplexValue;
 use super::entry::{guard, on_pool_destroyed};
 use super::log::{self, Level};
@@ -238,35 +239,54 @@ impl Request {
 
     /// Whether the header announces a body.
     pub fn may_have_body(self) -> bool {
-        // SAFETY: the request is live, and so is its stream if it has one.
-        unsafe {
-            let r = self.raw();
-            let headers = &(*r).headers_in;
-            if headers.content_length_n > 0 || headers.chunked() != 0 {
-                return true;
-            }
+        let headers = &self.get().headers_in;
+        headers.content_length_n > 0
+            || headers.chunked() != 0
             // HTTP/2 need not announce a length.
-            match (*r).stream.as_ref() {
-                Some(stream) => headers.content_length_n < 0 && stream.in_closed() == 0,
-                None => false,
-            }
-        }
+            || headers.content_length_n < 0 && self.has_open_stream()
+    }
+
+    /// Whether the client can still send on the request's HTTP/2 stream.
+    #[cfg(ngx_feature = "http_v2")]
+    fn has_open_stream(self) -> bool {
+        // SAFETY: a stream is as live as its request.
+        unsafe { self.get().stream.as_ref() }.is_some_and(|stream| stream.in_closed() == 0)
+    }
+
+    #[cfg(not(ngx_feature = "http_v2"))]
+    fn has_open_stream(self) -> bool {
+        false
+    }
+
+    /// Whether there is a [`abort::ClientGone`] for the request.
+    pub fn is_awaited(self) -> bool {
+        abort::is_awaited(self)
     }
 
     /// Watches for the client going away while the request waits; nginx then
-    /// ends the request with 499. Does nothing while the body is being read:
-    /// that notices, too.
+    /// ends the request with 499, unless somebody [awaits](abort::ClientGone)
+    /// that. Does nothing while the body is being read: that notices, too.
     pub fn watch_client(self) {
-        let nobody: unsafe extern "C" fn(*mut ngx_http_request_t) = ngx_http_block_reading;
+        type Handler = unsafe extern "C" fn(*mut ngx_http_request_t);
+        let nobody: Handler = ngx_http_block_reading;
+        let nginx: Handler = ngx_http_test_reading;
+        let watch = if abort::is_awaited(self) {
+            abort::on_readable
+        } else {
+            nginx
+        };
         // SAFETY: the request and its connection are live; the handlers are
         // nginx's own.
         unsafe {
             let r = self.raw();
-            if (*r)
-                .read_event_handler
-                .is_some_and(|handler| fn_addr_eq(handler, nobody))
-            {
-                (*r).read_event_handler = Some(ngx_http_test_reading);
+            let is_free = |handler| {
+                fn_addr_eq(handler, nobody)
+                    || fn_addr_eq(handler, nginx) && !fn_addr_eq(watch, nginx)
+                    || fn_addr_eq(handler, abort::on_readable as Handler)
+                        && fn_addr_eq(watch, nginx)
+            };
+            if (*r).read_event_handler.is_some_and(is_free) {
+                (*r).read_event_handler = Some(watch);
                 let event = (*(*r).connection).read;
                 if (*event).pending_eof() != 0 {
                     // It has gone already; there will be no other event.
@@ -279,6 +299,9 @@ impl Request {
     /// Ends the request with 499 if the client has gone away and left nothing
     /// to read. The request may be gone afterwards.
     pub(super) fn test_client(self) {
+        if abort::tell(self) {
+            return;
+        }
         // SAFETY: the request and its connection are live; nothing of them
         // is used after nginx's function.
         unsafe {
