@@ -119,6 +119,40 @@ A port that cannot be:
 END
 like(get('/run/timeout'), qr{try 1: receive returned nil, timeout\n.*received HTTP/1\.1 200 OK\n$}s, 'timeout');
 
+# ---- an upload: the count is live, in the response and for those who watch
+
+like(get('/run/upload'), qr/^Nothing to count: no body\.\nIn a shell: curl -T some\.file /, 'upload: no body');
+SKIP: {
+    skip 'no curl', 3 if !`curl -V`;
+    open my $watch, '-|', "curl -sN '$base/run/upload?watch=abc'" or die $!;
+    my $said = `head -c 9000000 /dev/zero | curl -sT - '$base/run/upload?name=abc'`;
+    like($said, qr{^4\d{6} bytes \.\.\.\n8\d{6} bytes \.\.\.\n9000000 bytes in \d+ pieces\n$}, 'upload: 9 MB');
+    my @counts = <$watch>;
+    close $watch;
+    is($counts[-1], "9000000\n", 'upload: the last count is the size');
+    cmp_ok(scalar @counts, '>', 1, 'upload: the count is live');
+}
+
+# ---- a WebSocket echo
+
+like(get('/run/websocket'), qr/^This one speaks WebSocket/, 'websocket: no handshake');
+my $ws = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 5) or die $@;
+my $frame = sub {
+    my ($kind, $text) = @_;
+    my $mask = "\x11\x22\x33\x44";
+    my $size = length $text < 126 ? pack('C', 128 + length $text) : pack('Cn', 254, length $text);
+    return pack('C', 128 + $kind) . $size . $mask . ($text ^ substr($mask x length $text, 0, length $text));
+};
+syswrite $ws, "GET /run/websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    . "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    . $frame->(1, 'hello') . $frame->(9, 'ping') . $frame->(2, 'x' x 60_000) . $frame->(8, "\x03\xe8");
+my $answer = do { local $/; <$ws> };
+like($answer, qr{^HTTP/1\.1 101 Switching Protocols\r\n.*Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=\r\n}s,
+    'websocket: the handshake');
+$answer =~ s/^.*?\r\n\r\n//s;
+is($answer, "\x81\x05HELLO" . "\x8a\x04ping" . pack('CCn', 0x82, 126, 60_000) . 'X' x 60_000 . "\x88\x02\x03\xe8",
+    'websocket: text, ping, binary, close');
+
 unlike(slurp($log), qr/\[(?:error|alert|emerg)\]|panic/, 'the error log is quiet') or diag slurp($log);
 
 # ---- the port is taken, and the end

@@ -134,7 +134,7 @@ done 10000000
 local sock = ngx.socket.tcp()
 assert(sock:connect("127.0.0.1", ngx.var.server_port))
 assert(sock:send(post("/x", "", "ab")))
-ngx.sleep(0.1)
+t.eventually(true, function() return c.seen.after ~= nil end)
 assert(sock:send("cdef"))
 t.eventually(true, function() return c.seen.reads ~= nil end)
 show(unpack(c.seen.read, 1, 3))

@@ -306,7 +306,7 @@ impl Request {
         // is used after nginx's function.
         unsafe {
             let c = (*self.raw()).connection;
-            if (*self.raw()).stream.is_null() && (*c).ssl.is_null() {
+            if self.http_version() < 2000 && (*c).ssl.is_null() {
                 let mut byte = 0u8;
                 if libc::recv((*c).fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK) > 0 {
                     return;

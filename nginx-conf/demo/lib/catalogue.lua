@@ -1,6 +1,6 @@
 -- The examples in the order in which the pages list them: the name is that of
 -- the file in demo/examples and of the path below /run and /example. `text` is
--- HTML.
+-- HTML; `page` the file of demo/html that lets one try it, if it is not run.html.
 return {
     {
         name = "hello",
@@ -59,5 +59,23 @@ libraries check for.</p>]],
         short = "A read timeout, and going on after it.",
         text = [[<p>Connecting, sending and reading each have a timeout. After a read timeout the
 connection stays open, so waiting again is possible.</p>]],
+    },
+    {
+        name = "upload",
+        page = "upload",
+        title = "An upload, as it arrives",
+        short = "The request body as a stream, with a live count.",
+        text = [[<p><code>ngx.req.socket()</code> reads the request body piece by piece, whether it has a
+length, comes in chunks or over HTTP/2. nginx takes in no more than Lua has read: an upload of any size
+passes through in a few kilobytes, and this reader, which dawdles on purpose, holds the client back.</p>]],
+    },
+    {
+        name = "websocket",
+        page = "websocket",
+        title = "A WebSocket echo",
+        short = "The client's connection, raw, in both directions.",
+        text = [[<p><code>ngx.req.socket(true)</code> hands over the whole connection. What comes and goes on
+it is up to Lua: here the frames of WebSocket. Real programs leave these to a library such as
+lua-resty-websocket, which runs as it is.</p>]],
     },
 }

@@ -67,16 +67,17 @@ function M.example(name)
     local function link(to, format)
         return to and fill(format, to) or "<span></span>"
     end
+    local play = read("html/" .. (example.page or "run") .. ".html")
     send({
         title = example.title .. " - ngx-cosocket",
         body = fill(read("html/example.html"), {
-            name = name,
             number = at,
             count = #catalogue,
             title = example.title,
             text = example.text,
             source = highlight.lua(read("examples/" .. name .. ".lua")),
-            address = address(),
+            name = name,
+            play = fill(play, { name = name, address = address() }),
             back = link(catalogue[at - 1], '<a href="/example/{{name}}">&larr; {{title}}</a>'),
             onward = link(catalogue[at + 1], '<a href="/example/{{name}}">{{title}} &rarr;</a>'),
         }),
