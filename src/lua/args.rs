@@ -1,9 +1,9 @@
-//! Query arguments as a Lua table.
+//! Query arguments: from text to a Lua table, and back.
 
 use std::os::raw::c_int;
 
 use super::scratch::with_scratch;
-use super::uri::unescape;
+use super::uri::{append_escaped, append_line_safe, unescape};
 use crate::vm::{State, Throw, Type};
 
 /// How many arguments are taken unless Lua says otherwise.
@@ -88,6 +88,83 @@ fn add(state: &mut State, table: c_int) {
             state.raw_set(table);
         }
     }
+}
+
+/// Appends the arguments in the table at `idx` to `text`.
+///
+/// # Errors
+/// Keys and values that cannot be arguments.
+pub fn encode(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), Throw> {
+    let start = text.len();
+    let mut key = Vec::new();
+    state.push_nil();
+    while state.next(idx) {
+        if state.type_of(-2) != Type::String {
+            return Err(Throw::error(
+                "attempt to use a non-string key in the \"args\" option table",
+            ));
+        }
+        key.clear();
+        append_escaped(state.bytes(-2).unwrap_or_default(), &mut key);
+        if state.type_of(-1) == Type::Table {
+            for i in 1..=c_int::try_from(state.len(-1)).unwrap_or(c_int::MAX) {
+                state.raw_geti(-1, i);
+                encode_one(state, &key, start, text)?;
+                state.pop(1);
+            }
+        } else {
+            encode_one(state, &key, start, text)?;
+        }
+        state.pop(1);
+    }
+    Ok(())
+}
+
+/// Appends the arguments in a text or table to `text`. Bytes of a text that
+/// cannot be in a request line are percent-encoded.
+///
+/// # Errors
+/// As [`encode`], and other types.
+pub fn take_args(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), Throw> {
+    match state.type_of(idx) {
+        Type::Table => encode(state, idx, text),
+        Type::String | Type::Number => {
+            append_line_safe(state.bytes(idx).unwrap_or_default(), text);
+            Ok(())
+        }
+        _ => Err(Throw::argument(
+            idx,
+            format!(
+                "string, number, or table expected, but got {}",
+                state.type_name(idx)
+            ),
+        )),
+    }
+}
+
+/// Appends an argument with the value on the top; text before `start` is
+/// none of the arguments.
+fn encode_one(state: &State, key: &[u8], start: usize, text: &mut Vec<u8>) -> Result<(), Throw> {
+    let value = match state.type_of(-1) {
+        Type::String | Type::Number => state.bytes(-1),
+        Type::Boolean if state.to_bool(-1) => None,
+        Type::Boolean => return Ok(()),
+        _ => {
+            return Err(Throw::error(format!(
+                "attempt to use {} as query arg value",
+                state.type_name(-1)
+            )));
+        }
+    };
+    if text.len() > start {
+        text.push(b'&');
+    }
+    text.extend_from_slice(key);
+    if let Some(value) = value {
+        text.push(b'=');
+        append_escaped(value, text);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

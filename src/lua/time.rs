@@ -1,11 +1,14 @@
-//! `ngx.sleep`, `ngx.now`, `ngx.time`, `ngx.update_time`.
+//! `ngx.sleep`, and the clock: `ngx.now`, `ngx.today`, `ngx.http_time` and
+//! their like.
 
 use std::future::Future;
 use std::os::raw::c_int;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::text::wrong_type;
 use crate::sys::event::{Sleep, now_seconds, update_time};
+use crate::sys::time::{self, Date};
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, run_op};
 
 /// Adds to the `ngx` table on the top.
@@ -23,6 +26,60 @@ pub fn open(state: &mut State) {
         update_time();
         Ok(Ret::Values(0))
     });
+    state.set_function("today", |state| {
+        let Date {
+            year, month, day, ..
+        } = time::local();
+        state.push_bytes(format!("{year:04}-{month:02}-{day:02}"));
+        Ok(Ret::Values(1))
+    });
+    state.set_function("localtime", |state| push_date(state, &time::local()));
+    state.set_function("utctime", |state| push_date(state, &time::utc()));
+    state.set_function("http_time", |state| {
+        let seconds = seconds_argument(state)?;
+        state.push_bytes(time::http_time(seconds));
+        Ok(Ret::Values(1))
+    });
+    state.set_function("cookie_time", |state| {
+        let seconds = seconds_argument(state)?;
+        state.push_bytes(time::cookie_time(seconds));
+        Ok(Ret::Values(1))
+    });
+    state.set_function("parse_http_time", parse_http_time);
+}
+
+/// `yyyy-mm-dd hh:mm:ss`
+fn push_date(state: &State, date: &Date) -> LuaResult {
+    state.push_bytes(format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+        date.year, date.month, date.day, date.hour, date.minute, date.second
+    ));
+    Ok(Ret::Values(1))
+}
+
+fn seconds_argument(state: &State) -> Result<i64, Throw> {
+    if state.top() != 1 {
+        return Err(Throw::error("expecting one argument"));
+    }
+    match state.number(1) {
+        Some(seconds) => Ok(seconds as i64),
+        None => Err(wrong_type(state, 1, "number", 1)),
+    }
+}
+
+/// `seconds = ngx.parse_http_time(text)`, nil for other text.
+fn parse_http_time(state: &mut State) -> LuaResult {
+    if state.top() != 1 {
+        return Err(Throw::error("expecting one argument"));
+    }
+    let Some(text) = state.bytes(1) else {
+        return Err(wrong_type(state, 1, "string", 1));
+    };
+    match time::parse_http_time(text) {
+        Some(seconds) => state.push_int(seconds),
+        None => state.push_nil(),
+    }
+    Ok(Ret::Values(1))
 }
 
 /// `ngx.sleep(seconds)`

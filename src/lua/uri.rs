@@ -80,6 +80,21 @@ fn escape_uri(state: &mut State) -> LuaResult {
     convert(state, |text, to| escape(text, &KINDS[kind], to))
 }
 
+/// Appends `text` as a component of a URI.
+pub fn append_escaped(text: &[u8], to: &mut Vec<u8>) {
+    if !escape(text, &COMPONENT, to) {
+        to.extend_from_slice(text);
+    }
+}
+
+/// Appends `text`, encoding what would end a request line or split it.
+pub fn append_line_safe(text: &[u8], to: &mut Vec<u8>) {
+    const BREAKS_LINES: EscapeSet = control_and(b" \x7f", 0x100);
+    if !escape(text, &BREAKS_LINES, to) {
+        to.extend_from_slice(text);
+    }
+}
+
 /// `ngx.unescape_uri(str)`
 fn unescape_uri(state: &mut State) -> LuaResult {
     convert(state, unescape)

@@ -92,7 +92,7 @@ impl RequestHandler {
     }
 
     /// The request ends: whatever still waits is cancelled.
-    fn end(&self) {
+    pub(super) fn end(&self) {
         let entry = self.entry.borrow_mut().take();
         if let Some(thread) = entry {
             sched::kill(&thread);

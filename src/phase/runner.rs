@@ -17,6 +17,9 @@ const OK: isize = NGX_OK as isize;
 const DECLINED: isize = NGX_DECLINED as isize;
 const DONE: isize = NGX_DONE as isize;
 const ERROR: isize = NGX_ERROR as isize;
+/// The request goes on elsewhere (`ngx.exec`): there is nothing to tell nginx,
+/// but a count of the request to give back.
+const REDIRECTED: isize = isize::MIN;
 const HTTP_CONTINUE: isize = 100;
 const HTTP_OK: isize = 200;
 const HTTP_SPECIAL_RESPONSE: isize = 300;
@@ -83,12 +86,15 @@ fn enter_phase(request: Request, phase: Phase) -> isize {
         Some(Some(rc)) => rc,
         _ => begin(request, phase, conf, source),
     };
-    if rc == DONE && phase == Phase::Content {
+    match rc {
         // nginx gives up one count of the request for the content handler's
         // DONE; what ends the request later gives up another one.
-        request.hold();
+        DONE if phase == Phase::Content => request.hold(),
+        REDIRECTED if phase != Phase::Content => request.finalize(DONE),
+        REDIRECTED => {}
+        rc => return rc,
     }
-    rc
+    DONE
 }
 
 /// Runs the phase's code, after reading the body where that is asked for.
@@ -197,7 +203,10 @@ pub(super) fn ended(handler: &Rc<RequestHandler>, request: Request, outcome: Out
 /// Tells nginx, from an event, what came of a phase that waited.
 fn go_on(handler: &Rc<RequestHandler>, request: Request, phase: Phase, rc: isize) {
     let client = request.client();
-    if phase == Phase::Content {
+    if rc == REDIRECTED {
+        handler.progress.set(Progress::Idle);
+        request.finalize(DONE);
+    } else if phase == Phase::Content {
         handler.progress.set(Progress::Idle);
         request.finalize(rc);
     } else {
@@ -215,6 +224,13 @@ fn conclude(
     phase: Phase,
     outcome: Outcome,
 ) -> isize {
+    handler.context.settle_request_socket();
+    if let Some(target) = handler.context.set_target(None) {
+        // The next location has a handler of its own.
+        handler.end();
+        request.redirect(&target);
+        return REDIRECTED;
+    }
     let answered = handler.context.header_is_final(request);
     let goes_on =
         !answered && phase != Phase::Content && matches!(outcome, Outcome::Done | Outcome::Exit(0));
@@ -222,7 +238,7 @@ fn conclude(
         return phase.pass();
     }
     // nginx is about to take the client's connection over.
-    handler.context.finish_request_socket();
+    handler.context.close_request_socket();
     match outcome {
         Outcome::Error if answered => break_off(handler, request),
         Outcome::Error => HTTP_INTERNAL_SERVER_ERROR,

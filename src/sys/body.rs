@@ -11,7 +11,6 @@ use ngx::ffi::{
     ngx_int_t,
 };
 
-use super::downstream::is_streamed;
 use super::entry::guard;
 use super::request::Request;
 
@@ -147,10 +146,7 @@ impl Request {
         // memory the bytes from pos to last lie.
         unsafe {
             let body = (*self.raw()).request_body;
-            if body.is_null()
-                || is_streamed(body)
-                || READING.with_borrow(|all| all.contains_key(&self.raw()))
-            {
+            if body.is_null() || READING.with_borrow(|all| all.contains_key(&self.raw())) {
                 return None;
             }
             let first = (*body).bufs;

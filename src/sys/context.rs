@@ -13,6 +13,7 @@ use super::log::{self, Level};
 use super::output::Output;
 use super::request::Request;
 use super::resolver::Resolver;
+use super::uri::Target;
 use crate::rt::{Arena, Key, List};
 use crate::sock::{DatagramSocket, TcpSocket};
 
@@ -90,6 +91,8 @@ pub struct Context {
     log: Option<Box<ngx_log_t>>,
     /// Name of the running phase, as `ngx.get_phase()` gives it.
     phase: Cell<&'static str>,
+    /// Where the request goes on when its handler ends.
+    target: Cell<Option<Target>>,
     sockets: RefCell<Sockets>,
     request_socket: RefCell<Option<TcpSocket<Link>>>,
     /// Response output that Lua made.
@@ -121,6 +124,7 @@ impl Context {
             origin: None,
             log: None,
             phase: Cell::new(phase),
+            target: Cell::new(None),
             sockets: RefCell::default(),
             request_socket: RefCell::new(None),
             output: Output::new(),
@@ -135,6 +139,7 @@ impl Context {
             origin: Some(origin),
             log: Some(Box::new(log::of_timer(origin.log))),
             phase: Cell::new(TIMER),
+            target: Cell::new(None),
             sockets: RefCell::default(),
             request_socket: RefCell::new(None),
             output: Output::new(),
@@ -176,6 +181,12 @@ impl Context {
     /// Whether this is the context of a timer.
     pub fn is_timer(&self) -> bool {
         self.phase() == TIMER
+    }
+
+    /// Says where the request goes on when its handler has ended, or takes
+    /// that away.
+    pub fn set_target(&self, target: Option<Target>) -> Option<Target> {
+        self.target.replace(target)
     }
 
     /// Says which phase runs.
@@ -220,17 +231,17 @@ impl Context {
         drop(previous);
     }
 
-    /// Closes the request socket before the response is completed.
-    pub fn finish_request_socket(&self) {
+    /// Has the request look as what is left of its body demands: a handler
+    /// has ended, and nginx goes on.
+    pub fn settle_request_socket(&self) {
         let socket = self.request_socket.borrow().clone();
         if let Some(socket) = socket {
-            socket.with_transport(Link::finish);
+            socket.with_transport(Link::settle);
         }
-        self.close_request_socket();
     }
 
     /// Closes the request socket: the client's connection is nginx's again.
-    fn close_request_socket(&self) {
+    pub fn close_request_socket(&self) {
         let socket = self.request_socket.take();
         if let Some(socket) = socket {
             socket.abandon();

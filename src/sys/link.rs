@@ -27,10 +27,10 @@ impl Link {
         }
     }
 
-    /// The handler that used the stream has ended.
-    pub(super) fn finish(&mut self) {
+    /// The handler that used the stream has ended; another one may come.
+    pub(super) fn settle(&mut self) {
         if let Link::Downstream(downstream) = self {
-            downstream.finish();
+            downstream.settle();
         }
     }
 

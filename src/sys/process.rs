@@ -10,7 +10,7 @@ use ngx::ffi::{
 use super::conf::Conf;
 
 /// Whether nginx was built with `--with-debug`.
-pub const DEBUG: bool = NGX_DEBUG != 0;
+pub const DEBUG: bool = cfg!(ngx_feature = "debug");
 /// nginx's version: 1022001 for 1.22.1.
 pub const NGINX_VERSION: u32 = nginx_version;
 /// The arguments of nginx's `configure`.

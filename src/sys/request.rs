@@ -239,19 +239,23 @@ impl Request {
 
     /// Whether the header announces a body.
     pub fn may_have_body(self) -> bool {
-        // SAFETY: the request is live, and so is its stream if it has one.
-        unsafe {
-            let r = self.raw();
-            let headers = &(*r).headers_in;
-            if headers.content_length_n > 0 || headers.chunked() != 0 {
-                return true;
-            }
+        let headers = &self.get().headers_in;
+        headers.content_length_n > 0
+            || headers.chunked() != 0
             // HTTP/2 need not announce a length.
-            match (*r).stream.as_ref() {
-                Some(stream) => headers.content_length_n < 0 && stream.in_closed() == 0,
-                None => false,
-            }
-        }
+            || headers.content_length_n < 0 && self.has_open_stream()
+    }
+
+    /// Whether the client can still send on the request's HTTP/2 stream.
+    #[cfg(ngx_feature = "http_v2")]
+    fn has_open_stream(self) -> bool {
+        // SAFETY: a stream is as live as its request.
+        unsafe { self.get().stream.as_ref() }.is_some_and(|stream| stream.in_closed() == 0)
+    }
+
+    #[cfg(not(ngx_feature = "http_v2"))]
+    fn has_open_stream(self) -> bool {
+        false
     }
 
     /// Whether there is a [`abort::ClientGone`] for the request.

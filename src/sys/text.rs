@@ -38,6 +38,13 @@ impl Deref for ShortText {
     }
 }
 
+/// nginx's `ngx_hash_key`.
+pub fn hash_key(text: &[u8]) -> usize {
+    text.iter().fold(0, |hash: usize, &b| {
+        hash.wrapping_mul(31).wrapping_add(usize::from(b))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::ShortText;

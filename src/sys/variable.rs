@@ -7,7 +7,7 @@ use ngx::ffi::{
 };
 
 use super::request::Request;
-use super::text::ShortText;
+use super::text::{ShortText, hash_key};
 
 /// Why a variable could not be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,25 @@ impl Request {
         Ok(())
     }
 
+    /// Has the values of variables computed again when they are asked for.
+    /// Values that were set stay.
+    pub(super) fn forget_variables(self, which: impl Fn(&[u8]) -> bool) {
+        // SAFETY: the request and the configuration are live; each variable
+        // of the list has its place in the request's array.
+        unsafe {
+            let list = (*self.core_main())
+                .variables
+                .as_slice::<ngx_http_variable_t>();
+            for (i, v) in list.iter().enumerate() {
+                if v.get_handler.is_some() && which(v.name.as_bytes()) {
+                    let value = &mut *(*self.raw()).variables.add(i);
+                    value.set_valid(0);
+                    value.set_not_found(0);
+                }
+            }
+        }
+    }
+
     /// Group `n` of the regular expression that matched last, as `$1` means
     /// it; 0 is the whole match.
     #[cfg(ngx_feature = "pcre")]
@@ -154,7 +173,7 @@ impl Request {
         let found = unsafe {
             ngx_hash_find(
                 &raw mut (*self.core_main()).variables_hash,
-                hash(name),
+                hash_key(name),
                 name.as_ptr().cast_mut(),
                 name.len(),
             )
@@ -185,13 +204,6 @@ fn empty_value() -> ngx_http_variable_value_t {
 
 fn lowercase(name: &[u8]) -> ShortText {
     ShortText::mapped(name, |b| b.to_ascii_lowercase())
-}
-
-/// nginx's `ngx_hash_key`.
-fn hash(name: &[u8]) -> usize {
-    name.iter().fold(0, |hash: usize, &b| {
-        hash.wrapping_mul(31).wrapping_add(usize::from(b))
-    })
 }
 
 fn borrowed(text: &[u8]) -> ngx_str_t {

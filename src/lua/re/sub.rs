@@ -133,20 +133,10 @@ fn call_for_each(
     let mut copied = 0;
     let mut count = 0;
     while count < max {
-        let subject = state.bytes(SUBJECT).unwrap_or_default();
-        let found = regex.find(subject, start);
-        let Some(found) = found.map_err(|e| search_error(state, &e))? else {
+        // The function may search, too: nothing of the match outlives this.
+        let Some(behind) = push_call(state, regex, &mut start, copied, to)? else {
             break;
         };
-        let (from, behind) = found.whole();
-        copy(subject, copied, from, to);
-        start = regex.next_start(subject, start, &found);
-        state.push_value(REPLACEMENT);
-        push_table(state, regex);
-        let table = state.top();
-        fill(state, SUBJECT, table, regex, &found);
-        // The function may search, too.
-        drop(found);
         state.call(1, 1)?;
         if !matches!(state.type_of(-1), Type::String | Type::Number) {
             return Err(Failure::Throw(Throw::argument(
@@ -165,6 +155,30 @@ fn call_for_each(
     let subject = state.bytes(SUBJECT).unwrap_or_default();
     copy(subject, copied, subject.len(), to);
     Ok(count)
+}
+
+/// Pushes the function and the next match from `start` on, and appends what
+/// lies before that. Returns where the match ends; None where there is none.
+fn push_call(
+    state: &mut State,
+    regex: &Regex,
+    start: &mut usize,
+    copied: usize,
+    to: &mut Vec<u8>,
+) -> Result<Option<usize>, Failure> {
+    let subject = state.bytes(SUBJECT).unwrap_or_default();
+    let found = regex.find(subject, *start);
+    let Some(found) = found.map_err(|e| search_error(state, &e))? else {
+        return Ok(None);
+    };
+    let (from, behind) = found.whole();
+    copy(subject, copied, from, to);
+    *start = regex.next_start(subject, *start, &found);
+    state.push_value(REPLACEMENT);
+    push_table(state, regex);
+    let table = state.top();
+    fill(state, SUBJECT, table, regex, &found);
+    Ok(Some(behind))
 }
 
 fn search_error(state: &State, error: &crate::sys::regex::RegexError) -> Failure {

@@ -1,15 +1,18 @@
-//! `ngx.req.get_headers`.
+//! `ngx.req.get_headers`, `ngx.req.set_header`, `ngx.req.clear_header`.
 
 use std::os::raw::c_int;
 
 use crate::lua::request;
-use crate::lua::text::wrong_type;
-use crate::sys::headers::lookup_key;
+use crate::lua::text::{make_text, wrong_type};
+use crate::sys::headers::{HeaderError, HeaderName, lookup_key};
 use crate::sys::text::ShortText;
-use crate::vm::{LuaResult, Ret, State, Type};
+use crate::vm::{LuaResult, Ret, State, Throw, Type};
 
 /// How many lines are returned unless the caller says otherwise.
 const DEFAULT_MAX: usize = 100;
+
+const NAME: c_int = 1;
+const VALUE: c_int = 2;
 
 /// Adds to the `ngx.req` table on the top.
 pub fn open(state: &mut State) {
@@ -18,6 +21,64 @@ pub fn open(state: &mut State) {
     state.set_function("__index", find);
     state.push_closure(get_headers, 1);
     state.raw_set_field(-2, "get_headers");
+    state.set_function("set_header", |state| {
+        if state.top() != 2 {
+            return Err(Throw::error(format!(
+                "expecting two arguments, but got {}",
+                state.top()
+            )));
+        }
+        set_header(state)
+    });
+    state.set_function("clear_header", |state| {
+        if state.top() != 1 {
+            return Err(Throw::error(format!(
+                "expecting one argument, but got {}",
+                state.top()
+            )));
+        }
+        state.push_nil();
+        set_header(state)
+    });
+}
+
+/// Sets header 1 to value 2: a text, an array of them, or nil for none.
+fn set_header(state: &mut State) -> LuaResult {
+    let (_, request) = request()?;
+    let mut values = Vec::new();
+    match state.type_of(VALUE) {
+        Type::Nil => {}
+        Type::Table => {
+            for i in 1..=c_int::try_from(state.len(VALUE)).unwrap_or(c_int::MAX) {
+                state.raw_geti(VALUE, i);
+                values.push(take_value(state, "array of strings")?);
+                state.pop(1);
+            }
+        }
+        _ => {
+            state.push_value(VALUE);
+            values.push(take_value(state, "string, number, boolean, table or nil")?);
+            state.pop(1);
+        }
+    }
+    let name = state
+        .bytes(NAME)
+        .ok_or_else(|| wrong_type(state, NAME, "string", NAME))?;
+    match request.set_header(&HeaderName::new(name, || false), &values) {
+        Ok(()) => Ok(Ret::Values(0)),
+        Err(HeaderError::Memory) => Err(Throw::error("no memory")),
+        Err(HeaderError::NotALength) => Err(Throw::error(
+            "invalid value of the request header Content-Length",
+        )),
+    }
+}
+
+/// The text of the value on the top.
+fn take_value(state: &mut State, expected: &str) -> Result<Vec<u8>, Throw> {
+    if !make_text(state, -1)? {
+        return Err(wrong_type(state, VALUE, expected, -1));
+    }
+    Ok(state.bytes(-1).unwrap_or_default().to_vec())
 }
 
 /// `headers, err = ngx.req.get_headers(max?, raw?)`

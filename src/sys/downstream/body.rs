@@ -4,13 +4,13 @@
 //! chunks and HTTP/2, and takes in more only when Lua has taken what came
 //! before.
 
+use std::cell::Cell;
 use std::io;
-use std::ptr::fn_addr_eq;
+use std::ptr;
 
 use ngx::ffi::{
     NGX_AGAIN, NGX_HTTP_BAD_REQUEST, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, NGX_HTTP_SPECIAL_RESPONSE,
-    ngx_chain_t, ngx_http_read_unbuffered_request_body, ngx_http_request_body_t,
-    ngx_http_request_t, ngx_int_t,
+    ngx_chain_t, ngx_http_read_unbuffered_request_body, ngx_http_request_t, ngx_int_t, off_t,
 };
 
 use super::{Broken, Downstream, Kind, Unavailable, take};
@@ -18,29 +18,39 @@ use crate::sock::Direction;
 use crate::sys::connection::disarm;
 use crate::sys::request::Request;
 
+/// Where the reading stands.
+pub(super) struct Body {
+    /// What nginx has read and Lua has not taken.
+    rest: Cell<*mut ngx_chain_t>,
+    /// nginx has not seen the end yet.
+    unfinished: Cell<bool>,
+    /// There will be no more, and this is why.
+    broken: Cell<Option<Broken>>,
+    /// What the request says about its length, while [`Downstream::hide_body`]
+    /// has it say something else.
+    hidden_length: Cell<Option<off_t>>,
+}
+
+impl Default for Body {
+    fn default() -> Body {
+        Body {
+            rest: Cell::new(ptr::null_mut()),
+            unfinished: Cell::new(false),
+            broken: Cell::new(None),
+            hidden_length: Cell::new(None),
+        }
+    }
+}
+
 /// nginx has looked at what came with the header; reading goes on as Lua asks.
 unsafe extern "C" fn on_begun(_r: *mut ngx_http_request_t) {}
 
-/// Whether `body` is one that a socket reads, or has read: what is in its
-/// buffers is not the whole.
-///
-/// # Safety
-/// `body` must be live.
-pub(in crate::sys) unsafe fn is_streamed(body: *const ngx_http_request_body_t) -> bool {
-    let ours: unsafe extern "C" fn(*mut ngx_http_request_t) = on_begun;
-    // SAFETY: by the caller's promise.
-    unsafe { (*body).post_handler }.is_some_and(|handler| fn_addr_eq(handler, ours))
-}
-
 /// What nginx's status for a body that it cannot read means.
-///
-/// # Safety
-/// The request must be live.
-unsafe fn broken(request: Request, rc: ngx_int_t) -> Option<Broken> {
+fn broken(request: Request, rc: ngx_int_t) -> Option<Broken> {
     if rc >= 0 && rc < NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t || rc == NGX_AGAIN as ngx_int_t {
         return None;
     }
-    // SAFETY: by the caller's promise.
+    // SAFETY: the request is live.
     let gone = unsafe { (*(*request.raw()).connection).error() != 0 };
     Some(match u32::try_from(rc) {
         _ if gone => Broken::ClientAborted,
@@ -75,21 +85,35 @@ impl Downstream {
                 return Err(Unavailable::Broken(broken));
             }
         }
-        Ok(Downstream::open(request, Kind::Body))
+        let socket = Downstream::open(request, Kind::Body);
+        socket.absorb();
+        Ok(socket)
+    }
+
+    /// Takes over what nginx has read: other handlers find an empty body.
+    fn absorb(&self) {
+        let r = self.request.raw();
+        let body = &self.shared.body;
+        // SAFETY: the request and its body structure are live.
+        unsafe {
+            let bufs = ptr::replace(&raw mut (*(*r).request_body).bufs, ptr::null_mut());
+            body.rest.set(bufs);
+            body.unfinished.set((*r).reading_body() != 0);
+        }
     }
 
     /// Copies what nginx has read of the body.
-    fn take_body(&mut self, buf: &mut [u8]) -> usize {
+    fn take_body(&self, buf: &mut [u8]) -> usize {
+        let rest = &self.shared.body.rest;
         let mut taken = 0;
-        // SAFETY: the body structure and its chain live in the request's
-        // pool; pos to last is what a buffer holds.
+        // SAFETY: the chain lives in the request's pool; pos to last is what
+        // a buffer holds.
         unsafe {
-            let body = (*self.request.raw()).request_body;
-            while taken < buf.len() && !(*body).bufs.is_null() {
-                let link: *mut ngx_chain_t = (*body).bufs;
+            while taken < buf.len() && !rest.get().is_null() {
+                let link: *mut ngx_chain_t = rest.get();
                 taken += take(&mut buf[taken..], (*link).buf);
                 if (*(*link).buf).pos == (*(*link).buf).last {
-                    (*body).bufs = (*link).next;
+                    rest.set((*link).next);
                     (*link).next = (*(self.request.pool())).chain;
                     (*(self.request.pool())).chain = link;
                 }
@@ -98,22 +122,17 @@ impl Downstream {
         taken
     }
 
-    /// Whether nginx has not seen the body's end yet.
-    fn is_unfinished(&self) -> bool {
-        // SAFETY: the request is live.
-        unsafe { (*self.request.raw()).reading_body() != 0 }
-    }
-
     pub(super) fn recv_body(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             let taken = self.take_body(buf);
             if taken > 0 {
                 return Ok(taken);
             }
-            if let Some(broken) = self.shared.broken.get() {
+            let body = &self.shared.body;
+            if let Some(broken) = body.broken.get() {
                 return Err(broken.into());
             }
-            if !self.is_unfinished() {
+            if !body.unfinished.get() {
                 // Of no more interest here; but whether the client goes away
                 // may be.
                 if self.request.reads_by(self.shared.handler) {
@@ -121,7 +140,7 @@ impl Downstream {
                 }
                 return Ok(0);
             }
-            if self.read_on() == More::Later {
+            if !self.read_on() {
                 self.shared.readable.set(false);
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -129,53 +148,63 @@ impl Downstream {
     }
 
     /// Has nginx read what there is, once all that it has read was taken.
-    fn read_on(&mut self) -> More {
+    /// False where only an event can bring news.
+    fn read_on(&self) -> bool {
         let r = self.request.raw();
+        let body = &self.shared.body;
         // SAFETY: the request is live. The timer that nginx sets is for a
         // reader that does nothing else; waiting has a timer of its own.
-        unsafe {
-            let rc = ngx_http_read_unbuffered_request_body(r);
-            disarm(self.event(Direction::Read));
-            // It shows after what came before it.
-            let broken = broken(self.request, rc);
-            self.shared.broken.set(broken);
-            let nothing = (*(*r).request_body).bufs.is_null();
-            if nothing && broken.is_none() && rc == NGX_AGAIN as ngx_int_t {
-                More::Later
-            } else {
-                More::Maybe
+        let rc = unsafe {
+            if let Some(length) = body.hidden_length.take() {
+                (*r).headers_in.content_length_n = length;
+                (*r).set_reading_body(1);
             }
-        }
+            ngx_http_read_unbuffered_request_body(r)
+        };
+        disarm(self.event(Direction::Read));
+        self.absorb();
+        // It shows after what came before it.
+        body.broken.set(broken(self.request, rc));
+        body.broken.get().is_some() || !body.rest.get().is_null() || rc != NGX_AGAIN as ngx_int_t
     }
 
-    /// The connection can serve another request if the body is at its end,
-    /// even if Lua has not asked for that; otherwise it is closed.
-    pub(super) fn finish_body(&mut self) {
+    /// Whoever has the request next finds an empty body. The client's
+    /// connection can serve another request if the body is at its end, even
+    /// if Lua has not asked for that.
+    pub(super) fn settle_body(&self) {
+        let r = self.request.raw();
+        let body = &self.shared.body;
         // SAFETY: the request is live.
-        let (is_stream, nothing_left, failed) = unsafe {
-            let r = self.request.raw();
+        let (is_stream, failed) = unsafe {
             (
                 !(*r).stream.is_null(),
-                (*(*r).request_body).bufs.is_null(),
-                (*(*r).connection).error() != 0,
+                (*(*r).connection).error() != 0 || body.broken.get().is_some(),
             )
         };
-        if is_stream || failed || !self.is_unfinished() {
-            return;
-        }
-        if nothing_left && self.request.reads_by(self.shared.handler) {
+        let settled = !body.unfinished.get() || failed || is_stream;
+        if !settled && body.rest.get().is_null() && self.request.reads_by(self.shared.handler) {
             // What is missing may be the last chunk's mark only.
             self.read_on();
         }
-        if self.is_unfinished() {
+        self.hide_body();
+    }
+
+    /// Has the request say that its body is empty.
+    pub(super) fn hide_body(&self) {
+        let r = self.request.raw();
+        let body = &self.shared.body;
+        if body.unfinished.get() {
             self.request.close_after_response();
         }
+        // SAFETY: the request is live.
+        unsafe {
+            if body.hidden_length.get().is_none() && body.unfinished.get() {
+                // nginx's reading needs it, should Lua go on.
+                body.hidden_length
+                    .set(Some((*r).headers_in.content_length_n));
+            }
+            (*r).headers_in.content_length_n = 0;
+            (*r).set_reading_body(0);
+        }
     }
-}
-
-/// What there may be after nginx has read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum More {
-    Maybe,
-    Later,
 }

@@ -18,8 +18,7 @@ use ngx::ffi::{
     ngx_post_event, ngx_posted_events,
 };
 
-pub(super) use body::is_streamed;
-
+use self::body::Body;
 use super::connection::disarm;
 use super::event::now_msec;
 use super::request::Request;
@@ -106,10 +105,9 @@ struct Shared {
     kind: Kind,
     read: Half,
     write: Half,
+    body: Body,
     /// There may be more of the body.
     readable: Cell<bool>,
-    /// There will be no more of the body, and this is why.
-    broken: Cell<Option<Broken>>,
     /// A client that goes away while nobody reads ends the request.
     watched: Cell<bool>,
     /// The read handler that reports to this socket.
@@ -164,7 +162,7 @@ impl Downstream {
             read: Half::default(),
             write: Half::default(),
             readable: Cell::new(true),
-            broken: Cell::new(None),
+            body: Body::default(),
             watched: Cell::new(false),
             handler: request.read_handler(),
         });
@@ -181,11 +179,10 @@ impl Downstream {
         event(self.request, dir)
     }
 
-    /// The handler that used the socket has ended: what can be known about
-    /// the rest of the body is settled before the response is completed.
-    pub fn finish(&mut self) {
+    /// The handler that used the socket has ended; another one may come.
+    pub fn settle(&self) {
         if self.shared.kind == Kind::Body {
-            self.finish_body();
+            self.settle_body();
         }
     }
 }
@@ -427,6 +424,9 @@ impl Drop for Downstream {
             is_ours
         });
         if is_ours {
+            if self.shared.kind == Kind::Body {
+                self.hide_body();
+            }
             give_back(self.request, &self.shared);
         }
     }

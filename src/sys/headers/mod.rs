@@ -1,6 +1,7 @@
 //! Headers: the lists in which nginx keeps them, and the response's, which
 //! Lua can change.
 
+mod input;
 mod name;
 mod request;
 mod response;

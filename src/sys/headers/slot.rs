@@ -115,7 +115,7 @@ impl Slot {
 /// # Safety
 /// Both must be live with the request whose pool is `pool`.
 #[cfg(not(nginx_1_23))]
-unsafe fn push(array: *mut ngx_array_t, line: Line, pool: *mut ngx_pool_t) -> bool {
+pub(super) unsafe fn push(array: *mut ngx_array_t, line: Line, pool: *mut ngx_pool_t) -> bool {
     const FIRST_SIZE: usize = 2;
     // SAFETY: the caller's promise; what nginx allocates is checked.
     unsafe {

@@ -109,6 +109,9 @@ impl Settings {
 /// A client's `SSL_CTX`.
 pub struct SslContext {
     ssl: Box<ngx_ssl_t>,
+    /// nginx's function to free it. A pointer, since settings are tested
+    /// without nginx at hand.
+    free: unsafe extern "C" fn(*mut c_void),
     // The SSL_CTX refers to it.
     _key_log: Option<Box<KeyLog>>,
 }
@@ -170,6 +173,7 @@ impl SslContext {
         }
         let context = SslContext {
             ssl,
+            free: ngx_ssl_cleanup_ctx,
             _key_log: key_log,
         };
         // SAFETY: the SSL_CTX is live.
@@ -275,7 +279,7 @@ impl SslContext {
 impl Drop for SslContext {
     fn drop(&mut self) {
         // SAFETY: frees the SSL_CTX; connections keep their own reference.
-        unsafe { ngx_ssl_cleanup_ctx(ptr::from_mut(&mut *self.ssl).cast()) }
+        unsafe { (self.free)(ptr::from_mut(&mut *self.ssl).cast()) }
     }
 }
 
