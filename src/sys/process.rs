@@ -1,7 +1,7 @@
 //! The nginx process: which one this is, and how nginx was built.
 
 use ngx::ffi::{
-    NGX_CONFIGURE, NGX_DEBUG, NGX_PROCESS_HELPER, NGX_PROCESS_MASTER, NGX_PROCESS_SIGNALLER,
+    NGX_CONFIGURE, NGX_PROCESS_HELPER, NGX_PROCESS_MASTER, NGX_PROCESS_SIGNALLER,
     NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, nginx_version, ngx_core_conf_t, ngx_core_module,
     ngx_cycle, ngx_cycle_t, ngx_exiting, ngx_parent, ngx_pid, ngx_process, ngx_process_slot,
     ngx_processes, ngx_quit, ngx_worker,
