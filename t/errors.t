@@ -2,7 +2,7 @@
 use Test::Nginx::Socket::Lua;
 
 repeat_each(1);
-plan tests => repeat_each() * 75;
+plan tests => repeat_each() * 77;
 no_long_string();
 run_tests();
 
@@ -121,12 +121,13 @@ qr/failed to load inlined Lua code: content_by_lua\(nginx\.conf:\d+\):2: unexpec
 
 
 
-=== TEST 7: a file with a syntax error, a file that is missing, a name with variables
+=== TEST 7: a file with a syntax error, a file that is missing or none, a name with variables
 --- config
     location /syntax { content_by_lua_file html/bad.lua; }
     location /missing { content_by_lua_file html/missing.lua; }
     location /var/ { content_by_lua_file html/$arg_name.lua; }
     location /rewrite { rewrite_by_lua_file html/missing.lua; }
+    location /directory { content_by_lua_file html; }
 --- user_files
 >>> bad.lua
 local x = 
@@ -138,11 +139,11 @@ ngx.say("good ", ...)
 
 error("broken")
 --- request eval
-["GET /syntax", "GET /missing", "GET /var/?name=good", "GET /var/?name=broken", "GET /var/?name=no", "GET /rewrite", "GET /var/?name=good"]
+["GET /syntax", "GET /missing", "GET /var/?name=good", "GET /var/?name=broken", "GET /var/?name=no", "GET /rewrite", "GET /directory", "GET /var/?name=good"]
 --- error_code eval
-[500, 500, 200, 500, 500, 500, 200]
+[500, 404, 200, 500, 404, 404, 503, 200]
 --- response_body_like eval
-["500", "500", '\Agood \n\z', "500", "500", "500", '\Agood \n\z']
+["500", "404", '\Agood \n\z', "500", "404", "404", "503", '\Agood \n\z']
 --- error_log eval
 [
     qr{failed to load external Lua file ".*/html/bad\.lua": .*bad\.lua:2: unexpected symbol near '='},
@@ -217,9 +218,10 @@ GET /t
 
 
 
-=== TEST 12: no warning in init_by_lua, or for rawset
+=== TEST 12: no warning in init_by_lua, init_worker_by_lua, or for rawset
 --- http_config
     init_by_lua_block { foo = 1 }
+    init_worker_by_lua_block { worker = 5 }
 --- config
     location /t {
         content_by_lua_block {
@@ -228,13 +230,13 @@ GET /t
             local env = setmetatable({}, { __index = _G })
             setfenv(1, env)
             baz = 4
-            ngx.say(foo, bar, baz, tostring(_G.baz))
+            ngx.say(foo, bar, baz, tostring(_G.baz), worker)
         }
     }
 --- request
 GET /t
 --- response_body
-234nil
+234nil5
 --- no_error_log
 writing a global
 --- no_check_leak

@@ -1,6 +1,7 @@
 //! Runs a request's Lua code in nginx's phases: one table of phases, one
 //! runner.
 
+use std::io::ErrorKind;
 use std::rc::Rc;
 
 use ngx::ffi::{NGX_DECLINED, NGX_DONE, NGX_ERROR, NGX_OK};
@@ -23,7 +24,9 @@ const REDIRECTED: isize = isize::MIN;
 const HTTP_CONTINUE: isize = 100;
 const HTTP_OK: isize = 200;
 const HTTP_SPECIAL_RESPONSE: isize = 300;
+const HTTP_NOT_FOUND: isize = 404;
 const HTTP_INTERNAL_SERVER_ERROR: isize = 500;
+const HTTP_SERVICE_UNAVAILABLE: isize = 503;
 
 /// A phase of request processing that can run Lua.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,9 +172,14 @@ fn run(handler: &Rc<RequestHandler>, request: Request, phase: Phase, source: &Lu
     };
     let (thread, outcome) = match started {
         Ok(started) => started,
-        Err(message) => {
-            request.log(Level::Error, message);
-            return HTTP_INTERNAL_SERVER_ERROR;
+        Err(error) => {
+            request.log(Level::Error, error.text);
+            // As OpenResty: a file that is not there is not found.
+            return match error.unreadable {
+                Some(ErrorKind::NotFound) => HTTP_NOT_FOUND,
+                Some(_) => HTTP_SERVICE_UNAVAILABLE,
+                None => HTTP_INTERNAL_SERVER_ERROR,
+            };
         }
     };
     if let Some(outcome) = outcome {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
+use std::io;
 use std::os::raw::c_char;
 
 use super::ffi;
@@ -24,6 +25,24 @@ pub enum ChunkKey<'a> {
     File(&'a str),
 }
 
+/// Why a chunk could not be loaded.
+#[derive(Debug)]
+pub struct LoadError {
+    /// The whole text for error.log, as OpenResty words it.
+    pub text: String,
+    /// The file could not be read: why.
+    pub unreadable: Option<io::ErrorKind>,
+}
+
+impl From<String> for LoadError {
+    fn from(text: String) -> Self {
+        LoadError {
+            text,
+            unreadable: None,
+        }
+    }
+}
+
 /// Compiled chunks by key, as anchors in the Lua registry.
 #[derive(Default)]
 pub(super) struct Cache {
@@ -43,8 +62,8 @@ impl Cache {
     /// Anchor of the compiled chunk; compiles on the first call.
     ///
     /// # Errors
-    /// The whole text for error.log, as OpenResty words it.
-    pub(super) fn get(&mut self, state: &mut State, chunk: &Chunk<'_>) -> Result<i32, String> {
+    /// What is wrong with the file or the code in it.
+    pub(super) fn get(&mut self, state: &mut State, chunk: &Chunk<'_>) -> Result<i32, LoadError> {
         if let Some(anchor) = self.find(chunk) {
             return Ok(anchor);
         }
@@ -61,7 +80,10 @@ impl Cache {
             }
             ChunkKey::File(path) => {
                 let describe = |e| format!("failed to load external Lua file \"{path}\": {e}");
-                let code = read_file(path).map_err(describe)?;
+                let code = read_file(path).map_err(|(kind, e)| LoadError {
+                    text: describe(e),
+                    unreadable: Some(kind),
+                })?;
                 let anchor = load(state, &code, chunk.name).map_err(describe)?;
                 self.files.insert(path.into(), anchor);
                 Ok(anchor)
@@ -72,11 +94,11 @@ impl Cache {
 
 /// Reads a Lua file, without a leading `#!` line as `lua` itself does; the
 /// line break stays so that line numbers are right.
-fn read_file(path: &str) -> Result<Vec<u8>, String> {
+fn read_file(path: &str) -> Result<Vec<u8>, (io::ErrorKind, String)> {
     let mut code = std::fs::read(path).map_err(|e| {
         let text = e.to_string();
         let text = text.split(" (os error").next().unwrap_or_default();
-        format!("cannot open {path}: {text}")
+        (e.kind(), format!("cannot open {path}: {text}"))
     })?;
     if code.starts_with(b"#") {
         let end = memchr::memchr(b'\n', &code).unwrap_or(code.len());

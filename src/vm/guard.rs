@@ -4,7 +4,8 @@
 use super::stack::State;
 
 /// Argument: the global table. Writes go through, with a warning in
-/// error.log that says where. Same text as OpenResty's.
+/// error.log that says where. Same text as OpenResty's, and like there none
+/// while a worker starts: no request runs yet.
 const SOURCE: &str = r#"
 local globals = ...
 local rawset, tostring, traceback = rawset, tostring, debug.traceback
@@ -12,7 +13,7 @@ local mt = getmetatable(globals) or {}
 mt.__newindex = function(table, key, value)
     rawset(table, key, value)
     local ngx = ngx
-    if ngx and ngx.log then
+    if ngx and ngx.log and ngx.get_phase() ~= "init_worker" then
         ngx.log(ngx.WARN, "writing a global Lua variable ('", tostring(key),
             "') which may lead to race conditions between concurrent requests,",
             " so prefer the use of 'local' variables", traceback("", 2))

@@ -20,7 +20,7 @@ mod unwind;
 mod userdata;
 
 pub use call::Call;
-pub use chunk::{Chunk, ChunkKey};
+pub use chunk::{Chunk, ChunkKey, LoadError};
 pub use function::{Body, LuaResult, Ret, Throw};
 pub use op::{Parked, run_op};
 pub use sched::light::{kill as thread_kill, spawn as thread_spawn, wait as thread_wait};

@@ -23,7 +23,7 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, LoadError};
 use super::ffi;
 use super::op::Parked;
 use super::state::{Coroutine, Vm};
@@ -239,11 +239,14 @@ pub fn current_waker() -> Option<Waker> {
 /// else the host hears of the end.
 ///
 /// Its entry thread is returned too, so that its owner can [`kill`] it.
+///
+/// # Errors
+/// What is wrong with the file or the code in it.
 pub fn start(
     vm: &Rc<Vm>,
     host: Rc<dyn Host>,
     chunk: &Chunk<'_>,
-) -> Result<(Rc<Thread>, Option<Outcome>), String> {
+) -> Result<(Rc<Thread>, Option<Outcome>), LoadError> {
     let base = vm.prepare(chunk)?;
     Ok(begin(vm, host, base, 0))
 }

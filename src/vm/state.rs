@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::os::raw::c_int;
 use std::rc::{Rc, Weak};
 
-use super::chunk::{Cache, Chunk};
+use super::chunk::{Cache, Chunk, LoadError};
 use super::ffi;
 use super::protect::{Gate, NO_MEMORY};
 use super::stack::State;
@@ -121,11 +121,11 @@ impl Vm {
     }
 
     /// Compiles `chunk`, or finds it in the cache; returns its anchor.
-    fn load(&self, state: &mut State, chunk: &Chunk<'_>) -> Result<c_int, String> {
+    fn load(&self, state: &mut State, chunk: &Chunk<'_>) -> Result<c_int, LoadError> {
         self.chunks.borrow_mut().get(state, chunk)
     }
 
-    fn make(&self, chunk: &Chunk<'_>) -> Result<(c_int, Coroutine), String> {
+    fn make(&self, chunk: &Chunk<'_>) -> Result<(c_int, Coroutine), LoadError> {
         self.protect(|state| {
             let function = self.load(state, chunk)?;
             Ok((function, new_coroutine(state)))
@@ -135,15 +135,15 @@ impl Vm {
     /// A coroutine with the function of `chunk` on its stack.
     ///
     /// # Errors
-    /// The whole text for error.log.
-    pub(super) fn prepare(&self, chunk: &Chunk<'_>) -> Result<Coroutine, String> {
+    /// What is wrong with the file or the code in it.
+    pub(super) fn prepare(&self, chunk: &Chunk<'_>) -> Result<Coroutine, LoadError> {
         // With both at hand nothing is allocated.
         let cached = self.chunks.borrow().find(chunk);
         let spare = cached.and_then(|_| self.spare.borrow_mut().pop());
         let (function, co) = match (cached, spare) {
             (Some(function), Some(co)) => (function, co),
             _ => match self.make(chunk) {
-                Err(message) if message.ends_with(NO_MEMORY) => {
+                Err(error) if error.text.ends_with(NO_MEMORY) => {
                     self.collect_garbage();
                     self.make(chunk)?
                 }
@@ -167,7 +167,7 @@ impl Vm {
     /// The message with a traceback.
     pub fn run_main(&self, chunk: &Chunk<'_>) -> Result<(), String> {
         self.protect(|state| {
-            let anchor = self.load(state, chunk)?;
+            let anchor = self.load(state, chunk).map_err(|e| e.text)?;
             state.push_anchored(anchor);
             protected_call(state, 0)
         })?
