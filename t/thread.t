@@ -428,6 +428,7 @@ show(#results, results[1], results[2], results[5001])
 
 
 === TEST 24: threads spawn threads, deeply
+--- skip_eval: 4: $ENV{NGX_COSOCKET_GC_STRESS}
 --- lua
 local function f(n)
     if n == 0 then return "bottom" end
