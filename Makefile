@@ -4,12 +4,13 @@
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run build install check unittest test bench clean deps deps-build headers \
+.PHONY: help run build install check unittest test soak bench clean deps deps-build headers \
         check-port check-mainline test-mainline
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PORT ?= 8080
 REDIS ?=
+SOAK ?= 600
 CARGO_FLAGS ?= $(if $(CI),--locked)
 
 # The module is built for the installed nginx, unless told otherwise. (No recipe
@@ -67,6 +68,9 @@ check-mainline: deps-build ## build for the newest nginx source on crates.io, to
 
 test-mainline: deps ## and run the .t suite with that nginx
 	@tools/mainline.sh test $(T)
+
+soak: deps build ## load that misbehaves, for SOAK=600 seconds; then a look at what it left
+	@python3 t/soak/soak.py --seconds $(SOAK)
 
 bench: ## (later)
 	@echo 'No benchmarks yet; they come with a later issue.'

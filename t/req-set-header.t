@@ -216,14 +216,14 @@ bad argument #1 to '?' (string expected, got table)
 === TEST 9: a subrequest's header is its own
 --- config
     location = /t {
-        default_type text/html;
-        add_after_body /after;
-        content_by_lua_block { ngx.say("main ", ngx.req.get_headers().foo) }
+        auth_request /sub;
+        content_by_lua_block { ngx.say("main ", ngx.req.get_headers().foo, " ", ngx.var.http_foo) }
     }
-    location = /after {
+    location = /sub {
         content_by_lua_block {
             ngx.req.set_header("Foo", "sub")
-            ngx.say("sub ", ngx.req.get_headers().foo)
+            ngx.req.set_header("Bar", "sub")
+            ngx.log(ngx.WARN, "subrequest: ", ngx.req.get_headers().foo)
         }
     }
 --- request
@@ -231,5 +231,6 @@ GET /t
 --- more_headers
 Foo: main
 --- response_body
-main main
-sub sub
+main main main
+--- error_log
+subrequest: sub

@@ -1,6 +1,8 @@
 //! `ngx.config` and `ngx.worker`.
 
-use crate::sys::process;
+use std::os::raw::c_int;
+
+use crate::sys::{context, process};
 use crate::vm::{Ret, State};
 
 /// The version of OpenResty's Lua module whose API this one offers: 0.10.28.
@@ -27,7 +29,7 @@ pub fn open(state: &mut State) {
     });
     state.raw_set_field(-2, "config");
 
-    state.new_table(0, 4);
+    state.new_table(0, 5);
     state.set_function("pid", |state| {
         state.push_int(process::pid());
         Ok(Ret::Values(1))
@@ -41,6 +43,20 @@ pub fn open(state: &mut State) {
     });
     state.set_function("count", |state| {
         state.push_int(process::worker_count());
+        Ok(Ret::Values(1))
+    });
+    state.set_function("pids", |state| {
+        // There are none yet while the configuration is being read.
+        if !process::serves() || context::current().is_none() {
+            state.push_nil();
+            return Ok(Ret::Values(1));
+        }
+        let pids = process::worker_pids();
+        state.new_table(pids.len() as c_int, 0);
+        for (idx, pid) in (1..).zip(pids) {
+            state.push_int(pid);
+            state.raw_seti(-2, idx);
+        }
         Ok(Ret::Values(1))
     });
     state.set_function("exiting", |state| {

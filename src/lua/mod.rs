@@ -1,6 +1,7 @@
 //! The Lua API: one file a namespace. Thin: checks arguments, calls the layer
 //! below, pushes results or parks.
 
+mod abort;
 mod args;
 mod config;
 mod control;
@@ -11,6 +12,7 @@ mod fields;
 mod header;
 mod log;
 mod output;
+mod process;
 mod query;
 pub mod re;
 mod redirect;
@@ -39,6 +41,7 @@ use crate::vm::{Body, State, Throw, Type};
 pub fn open(state: &mut State) {
     state.push_globals();
     state.new_table(0, 64);
+    abort::open(state);
     config::open(state);
     control::open(state);
     log::open(state);
@@ -51,6 +54,7 @@ pub fn open(state: &mut State) {
     timer::open(state);
     header::open(state);
     uri::open(state);
+    process::open(state);
     re::open(state);
     redirect::open(state);
     query::open(state);

@@ -9,6 +9,7 @@ use ngx::ffi::NGX_DONE;
 use super::module;
 use super::runner::{self, Phase};
 use crate::conf;
+use crate::sys::abort;
 use crate::sys::context::{self, Context};
 use crate::sys::downstream;
 use crate::sys::log::Level;
@@ -96,6 +97,9 @@ impl RequestHandler {
         if let Some(thread) = entry {
             sched::kill(&thread);
         }
+        if let Some(request) = self.context.request() {
+            abort::forget(request);
+        }
         self.context.end();
     }
 }
@@ -160,6 +164,7 @@ impl Host for RequestHandler {
             return;
         };
         this.set_entry(None);
+        abort::forget(request);
         runner::ended(&this, request, outcome);
     }
 

@@ -1,5 +1,6 @@
 //! Safe wrappers over nginx. Implements what `sock` asks of a backend.
 
+pub mod abort;
 pub mod address;
 pub mod body;
 pub mod conf;

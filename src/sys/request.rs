@@ -13,6 +13,7 @@ use ngx::ffi::{
     ngx_pnalloc, ngx_pool_t, ngx_post_event, ngx_posted_events, ngx_str_t,
 };
 
+use super::abort;
 use super::conf::ComplexValue;
 use super::entry::{guard, on_pool_destroyed};
 use super::log::{self, Level};
@@ -257,20 +258,35 @@ impl Request {
         false
     }
 
+    /// Whether there is a [`abort::ClientGone`] for the request.
+    pub fn is_awaited(self) -> bool {
+        abort::is_awaited(self)
+    }
+
     /// Watches for the client going away while the request waits; nginx then
-    /// ends the request with 499. Does nothing while the body is being read:
-    /// that notices, too.
+    /// ends the request with 499, unless somebody [awaits](abort::ClientGone)
+    /// that. Does nothing while the body is being read: that notices, too.
     pub fn watch_client(self) {
-        let nobody: unsafe extern "C" fn(*mut ngx_http_request_t) = ngx_http_block_reading;
+        type Handler = unsafe extern "C" fn(*mut ngx_http_request_t);
+        let nobody: Handler = ngx_http_block_reading;
+        let nginx: Handler = ngx_http_test_reading;
+        let watch = if abort::is_awaited(self) {
+            abort::on_readable
+        } else {
+            nginx
+        };
         // SAFETY: the request and its connection are live; the handlers are
         // nginx's own.
         unsafe {
             let r = self.raw();
-            if (*r)
-                .read_event_handler
-                .is_some_and(|handler| fn_addr_eq(handler, nobody))
-            {
-                (*r).read_event_handler = Some(ngx_http_test_reading);
+            let is_free = |handler| {
+                fn_addr_eq(handler, nobody)
+                    || fn_addr_eq(handler, nginx) && !fn_addr_eq(watch, nginx)
+                    || fn_addr_eq(handler, abort::on_readable as Handler)
+                        && fn_addr_eq(watch, nginx)
+            };
+            if (*r).read_event_handler.is_some_and(is_free) {
+                (*r).read_event_handler = Some(watch);
                 let event = (*(*r).connection).read;
                 if (*event).pending_eof() != 0 {
                     // It has gone already; there will be no other event.
@@ -283,6 +299,9 @@ impl Request {
     /// Ends the request with 499 if the client has gone away and left nothing
     /// to read. The request may be gone afterwards.
     pub(super) fn test_client(self) {
+        if abort::tell(self) {
+            return;
+        }
         // SAFETY: the request and its connection are live; nothing of them
         // is used after nginx's function.
         unsafe {

@@ -27,7 +27,8 @@ MODULE = os.environ.get("TEST_NGINX_LOAD_MODULES",
 PATHS = ["/hello", "/line", "/pool", "/backlog", "/unix", "/until", "/big", "/drip", "/sleep",
          "/error", "/exit", "/coroutines", "/refused", "/timeout", "/body", "/read_body",
          "/redirect", "/error_page", "/ssi", "/access", "/rewrite", "/fresh", "/leave", "/udp",
-         "/flush", "/head", "/gc", "/precondition", "/yield", "/resolve"]
+         "/flush", "/head", "/gc", "/precondition", "/yield", "/resolve", "/threads", "/kill", "/timer",
+         "/tls", "/socket", "/raw"]
 BENIGN = re.compile(r"\[(?:info|notice|warn)\]|signal 9 .SIGKILL.|exited on signal 9")
 BAD = re.compile(r"\[alert\]|\[emerg\]|panicked|foreign exception|Sanitizer|"
                  r"open socket|zero size buf|Invalid (?:read|write)|uninitialised|definitely lost")
@@ -45,6 +46,9 @@ class Nginx:
         os.chmod(self.dir, 0o755)
         self.port, self.h2 = free_port(), free_port()
         self.log = self.dir + "/error.log"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x",
+                        "-keyout", self.dir + "/key.pem", "-out", self.dir + "/cert.pem"],
+                       check=True, stderr=subprocess.DEVNULL)
         text = open(ROOT + "/t/soak/soak.conf").read()
         for name, value in {"MODULE": MODULE, "DIR": self.dir, "PORT": self.port,
                             "H2PORT": self.h2, "CLOSED": free_port()}.items():
@@ -154,7 +158,7 @@ class Client(threading.Thread):
         r = self.random
         self.path = r.choice(PATHS)
         method, body, extra = "GET", b"", ""
-        if self.path in ("/body", "/read_body") or r.random() < 0.1:
+        if self.path in ("/body", "/read_body", "/socket", "/kill") or r.random() < 0.1:
             method = "POST"
             body = b"b" * r.choice([0, 1, 100, 5000, 40000])
             extra = "Content-Length: %d\r\n" % len(body)
@@ -203,7 +207,8 @@ class Curl(threading.Thread):
     def run(self):
         base = "http://127.0.0.1:%d" % self.nginx.h2
         while time.time() < self.until:
-            paths = [base + self.random.choice(PATHS) for _ in range(8)]
+            paths = ["%s%s?%d" % (base, self.random.choice(PATHS), self.random.randrange(9))
+                     for _ in range(8)]
             limit = self.random.choice(["0.01", "0.05", "0.2", "5"])
             subprocess.run(["curl", "-s", "--http2-prior-knowledge", "--parallel", "-m", limit,
                             "-o", "/dev/null"] + paths,
