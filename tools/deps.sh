@@ -42,6 +42,7 @@ test_packages=(
 lua_packages=(
     lua-nginx-redis lua-nginx-memcached lua-nginx-dns lua-nginx-websocket
     lua-nginx-string lua-nginx-kafka lua-nginx-cookie lua-nginx-redis-connector
+    lua-resty-lrucache
 )
 
 program() { command -v "$1" >/dev/null; }
@@ -122,7 +123,7 @@ unpack() { # package[=version]...
     local package file tmp wanted=()
     mkdir -p "$DEBS/.done"
     for package; do
-        if [[ $package == lua-nginx-* ]] && ! known "$package"; then
+        if [[ $package == lua-*-* ]] && ! known "$package"; then
             say "this distribution has no $package; its tests will be skipped"
             touch "$DEBS/.done/$package"
         else
@@ -206,6 +207,9 @@ link_programs() {
     mkdir -p "$BUILD/lua"
     ln -sfn "$DEBS/usr/share/lua/5.1/nginx" "$BUILD/lua/nginx"
     ln -sfn "$DEBS/usr/share/lua/5.1/nginx" "$BUILD/lua/resty"
+    for target in "$DEBS"/usr/share/lua/5.1/resty/*; do
+        [[ ! -e $target ]] || ln -sfn "$target" "$DEBS/usr/share/lua/5.1/nginx/"
+    done
 }
 
 no_apt() {
@@ -244,7 +248,7 @@ plan_nginx
 unavailable() {
     local names name
     for names in "${missing[@]}" "${to_unpack[@]%%=*}"; do
-        [[ $names != lua-nginx-* ]] || continue
+        [[ $names != lua-*-* ]] || continue
         for name in ${names//|/ }; do
             if known "$name"; then continue 2; fi
         done

@@ -265,7 +265,7 @@ def main():
         after = nginx.descriptors()
         check(after <= descriptors + 8, "descriptors: %d, then %d" % (descriptors, after))
         grown = nginx.memory() - memory
-        check(grown < 8000, "memory: %d KB, then %+d" % (memory, grown))
+        check(args.valgrind or grown < 8000, "memory: %d KB, then %+d" % (memory, grown))
 
         def disturb():
             what = random.random()
