@@ -414,3 +414,65 @@ ngx.say(#data > 16000000, " ", data:match("\n5\n") and 5)
 --- response_body
 true 5
 --- timeout: 20
+
+
+
+=== TEST 10: ngx.on_abort, while nobody reads
+--- config
+    location = /x {
+        lua_check_client_abort on;
+        content_by_lua_block {
+            local seen = require("client").seen
+            ngx.on_abort(function () seen.aborted = true end)
+            local sock = assert(ngx.req.socket(ngx.var.arg_raw == "1"))
+            ngx.sleep(0.1)
+            seen.read = { sock:receive(5) }
+        }
+    }
+--- lua
+for raw = 0, 1 do
+    c.seen.aborted, c.seen.read = nil, nil
+    c.leave(post("/x?raw=" .. raw, "Content-Length: 9\r\n"), 0.02)
+    t.eventually(true, function() return c.seen.read ~= nil end)
+    show(c.seen.aborted, unpack(c.seen.read))
+end
+--- response_body
+true nil "client aborted" ""
+true nil "client aborted" ""
+--- error_log
+client prematurely closed connection
+
+
+
+=== TEST 11: ngx.exec, ngx.redirect with the socket open
+--- config
+    location = /exec {
+        lingering_timeout 50ms;
+        content_by_lua_block {
+            assert(ngx.req.socket()):receive(2)
+            ngx.exec("/next")
+        }
+    }
+    location = /next { content_by_lua_block { ngx.say("next ", (select(2, ngx.req.socket()))) ngx.sleep(0.02) ngx.say("end") } }
+    location = /redirect {
+        lingering_timeout 50ms;
+        content_by_lua_block {
+            assert(ngx.req.socket()):receive(2)
+            ngx.redirect("/next", 302)
+        }
+    }
+--- lua
+talk(post("/exec", "Content-Length: 50\r\n", "ab"), 0.02, "cd")
+talk(post("/exec", "Content-Length: 3\r\n", "abc"), post("/exec", "Content-Length: 3\r\nConnection: close\r\n", "abc"))
+ngx.say((c.raw(post("/redirect", "Content-Length: 50\r\n", "ab"), 0.02, "cd"):match("^[^\r]*")))
+--- response_body
+200 close
+next request body already exists
+end
+200 keep-alive
+next request body already exists
+end
+200 close
+next request body already exists
+end
+HTTP/1.1 302 Moved Temporarily
