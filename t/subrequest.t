@@ -2,7 +2,7 @@
 use Test::Nginx::Socket::Lua;
 
 repeat_each(2);
-plan tests => repeat_each() * 27;
+plan tests => repeat_each() * 31;
 no_long_string();
 run_tests();
 
@@ -192,3 +192,37 @@ GET /t.html
 --- no_error_log
 [alert]
 [crit]
+
+
+
+=== TEST 9: includes in what is written after a wait run while the page waits again
+--- config
+    ssi on;
+    default_type text/html;
+    location /flush {
+        content_by_lua_block {
+            ngx.sleep(0.001)
+            ngx.say('<!--#include virtual="/sub" -->')
+            ngx.flush(true)
+            ngx.say("end")
+        }
+    }
+    location /sleep {
+        content_by_lua_block {
+            ngx.sleep(0.001)
+            ngx.say('<!--#include virtual="/sub?mark" -->')
+            ngx.sleep(0.1)
+            ngx.say(package.loaded.mark and "in time" or "too late")
+            package.loaded.mark = nil
+        }
+    }
+    location /sub {
+        content_by_lua_block {
+            package.loaded.mark = ngx.var.args
+            ngx.print("sub")
+        }
+    }
+--- request eval
+["GET /flush", "GET /sleep"]
+--- response_body eval
+["sub\nend\n", "sub\nin time\n"]

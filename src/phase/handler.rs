@@ -154,6 +154,7 @@ impl Host for RequestHandler {
         let conf = module::location_conf(request);
         // A failure marks the connection and shows at the next write.
         let _ = self.context.output.push(request, output_options(conf));
+        request.wake_posted();
         if conf.check_client_abort() && !downstream::watch(request) {
             request.watch_client();
         }

@@ -188,6 +188,18 @@ impl Request {
         unsafe { ngx_http_core_run_phases(self.raw()) }
     }
 
+    /// Has nginx run what filters posted (the subrequests of an SSI page),
+    /// soon: it does so itself only after events of the client's own socket.
+    pub fn wake_posted(self) {
+        // SAFETY: the request, its main request and its connection are live;
+        // a closed connection takes its events off the queue.
+        unsafe {
+            if !(*self.get().main).posted_requests.is_null() {
+                ngx_post_event((*self.get().connection).write, &raw mut ngx_posted_events);
+            }
+        }
+    }
+
     /// The client's connection, for [`ClientConnection::run_posted`] after
     /// the request may be gone.
     pub fn client(self) -> ClientConnection {
