@@ -103,6 +103,9 @@ my $took = time - $before;
 is(scalar @answers, 10, 'many: ten answers');
 cmp_ok($took, '<', 3, "many: together in $took s, not five");
 
+is(join(' ', get('/run/parallel') =~ /^\d\.\d\d s  answered after (0\.\d) s$/mg), '0.2 0.4 0.6',
+    'parallel: the first to end is shown first');
+
 is(get('/run/refused'), <<'END', 'refused');
 A port where nobody listens:
     connect returned nil, connection refused

@@ -47,6 +47,13 @@ server for it; <code>make run REDIS=host:port</code> talks to a real Redis.</p>]
 answer takes half a second. If waiting blocked it, it could not even answer the first.</p>]],
     },
     {
+        name = "parallel",
+        title = "Fetching in parallel",
+        short = "One light thread for each question.",
+        text = [[<p><code>ngx.thread.spawn</code> runs a function beside the handler; each light thread
+waits on its own. <code>ngx.thread.wait</code> gives the result of whichever ends first.</p>]],
+    },
+    {
         name = "refused",
         title = "When connect fails",
         short = "Four ways not to get a connection, and what you are told.",
