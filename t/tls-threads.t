@@ -11,7 +11,7 @@ __DATA__
 
 === TEST 1: a handshake needs the socket to itself
 --- lua
-local sock = open("wait:0.2 tls:good wait:0.3 say:x%0A hold")
+local sock = open("wait:1 tls:good line say:x%0A hold")
 local thread = ngx.thread.spawn(function() return sock:sslhandshake(false) end)
 for _, name in ipairs { "receive", "close", "setkeepalive", "sslhandshake" } do
     show(name, sock[name](sock))
@@ -22,6 +22,7 @@ show(sock:connect("127.0.0.1", port))
 show(ngx.thread.wait(thread))
 thread = ngx.thread.spawn(function() return sock:receive() end)
 show(sock:sslhandshake())
+sock:send("go\n")
 show(ngx.thread.wait(thread))
 shook(sock:sslhandshake())
 --- response_body
