@@ -18,6 +18,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::mem::ManuallyDrop;
 use std::os::raw::c_int;
 use std::rc::Rc;
@@ -185,7 +186,7 @@ struct Scheduler {
     request: RefCell<Option<Request>>,
     ready: RefCell<VecDeque<ThreadId>>,
     /// Coroutines that are in some thread's chain, by address.
-    active: RefCell<HashMap<usize, ThreadId>>,
+    active: RefCell<HashMap<usize, ThreadId, BuildHasherDefault<AddressHasher>>>,
     post: Cell<Option<fn(Turn)>>,
     /// Collect all garbage before each resume.
     gc_stress: Cell<bool>,
@@ -193,6 +194,27 @@ struct Scheduler {
     parents: Cell<u64>,
     /// There has been a light thread.
     any_light: Cell<bool>,
+}
+
+/// Hashes addresses, which nobody chooses to make them collide.
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&b| self.write_usize(b.into()));
+    }
+
+    fn write_usize(&mut self, n: usize) {
+        // The low bits of an address are zero, those of the product's upper
+        // half are not.
+        let product = (self.0 ^ n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = product.rotate_left(32);
+    }
 }
 
 /// When the ready queue is to be run.
