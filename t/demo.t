@@ -88,6 +88,16 @@ is(get('/run/socket'), "connected\nsent 46 bytes\nreceived: HTTP/1.1 200 OK\nclo
 like(get('/run/http'),
     qr{status 200, 51 bytes.*Content-Length: 51.*The body: You reached the second server block: GET /any/path\n}s,
     'http');
+is(get('/run/https'), <<'END', 'https: verified; a wrong name is refused');
+secure.demo: You came over TLSv1.3, asking for secure.demo.
+other.demo: certificate host mismatch
+END
+is(get('/run/dns'), <<'END', 'dns');
+cosocket.demo has the address 192.0.2.10
+backend.demo has the address 127.0.0.1
+missing.demo: the name server answered with code 3
+END
+
 like(get('/run/redis'),
     qr{-> PONG\n.*-> OK\n.*-> hello from a cosocket\n.*-> 1\n.*\(no such key\)\n.*-> error: ERR unknown command}s,
     'redis');
@@ -165,9 +175,9 @@ isnt($?, 0, 'a second demo on the same port fails');
 like($second, qr/port $port on 127\.0\.0\.1 is taken by another program; choose one/, 'and says why');
 
 my $backend = do { opendir my $proc, '/proc' or die $!; join ' ', grep {
-    /^\d+$/ && slurp("/proc/$_/stat") =~ /\) \S $pid / && slurp("/proc/$_/cmdline") =~ /kv-backend/
+    /^\d+$/ && slurp("/proc/$_/stat") =~ /\) \S $pid / && slurp("/proc/$_/cmdline") =~ /demo.backend\.py/
 } readdir $proc };
-ok($backend, 'the small server runs as a child');
+ok($backend, 'the small servers run as a child');
 
 kill INT => $pid;
 $deadline = time + 10;

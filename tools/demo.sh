@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts the demo on 127.0.0.1:PORT and stops it, and the small server it needs,
+# Starts the demo on 127.0.0.1:PORT and stops it, and the small servers it needs,
 # when Ctrl-C is pressed or either of the two ends. `demo.sh --check-port PORT`
 # only says whether the port is free.
 #
@@ -38,7 +38,14 @@ stop() {
 trap stop EXIT
 trap 'stop; say "stopped"; exit 0' INT TERM HUP
 
-# ---- the key-value server: the user's Redis, or our own small one
+# ---- the servers that the examples talk to: the user's Redis, or our own small one
+
+# They end when their input does, so they cannot outlive this script.
+coproc BACKEND { exec python3 "$ROOT/nginx-conf/demo/backend.py"; }
+backend_pid=$BACKEND_PID
+redis_host=127.0.0.1
+read -r -t 10 redis_port dns_port tls_port <&"${BACKEND[0]}" ||
+    die 'the small servers of the demo did not start'
 
 if [[ -n ${REDIS:-} ]]; then
     [[ $REDIS =~ ^(.+):([0-9]+)$ ]] || die "REDIS=$REDIS is not host:port"
@@ -48,23 +55,25 @@ if [[ -n ${REDIS:-} ]]; then
         redis_host=$(getent ahostsv4 "$redis_host" | awk 'NR == 1 { print $1 }') || true
         [[ -n $redis_host ]] || die "REDIS=$REDIS: the host was not found"
     fi
-else
-    # It ends when its input does, so it cannot outlive this script.
-    coproc BACKEND { exec python3 "$ROOT/nginx-conf/demo/kv-backend.py"; }
-    backend_pid=$BACKEND_PID
-    redis_host=127.0.0.1
-    read -r -t 10 redis_port <&"${BACKEND[0]}" || die 'the key-value server of the demo did not start'
 fi
 
 # ---- the prefix
 
 mkdir -p "$prefix/tmp"
 mkdir -p "$prefix/modules"
+# A certificate for the HTTPS example, which trusts just this one.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 \
+    -subj /CN=secure.demo -addext subjectAltName=DNS:secure.demo \
+    -keyout "$prefix/secure.key" -out "$prefix/secure.pem" 2>/dev/null ||
+    die 'openssl could not make a certificate'
 ln -sfn "$MODULE" "$prefix/modules/ngx_http_cosocket_module.so"
 ln -sfn "$ROOT/nginx-conf/demo" "$prefix/demo"
 sed "s/127\.0\.0\.1:8080/127.0.0.1:$port/
      s/\(set \$redis_host \).*;/\1$redis_host;/
-     s/\(set \$redis_port \).*;/\1$redis_port;/" "$ROOT/nginx-conf/demo.conf" >"$prefix/demo.conf"
+     s/\(set \$redis_port \).*;/\1$redis_port;/
+     s/\(set \$dns_port \).*;/\1$dns_port;/
+     s/\(set \$tls_port \).*;/\1$tls_port;/
+     s/127\.0\.0\.1:8443/127.0.0.1:$tls_port/" "$ROOT/nginx-conf/demo.conf" >"$prefix/demo.conf"
 
 # Workers of a root nginx run as another user, who may not be able to read the
 # demo's files in root's home; it listens on loopback only, so let them be root.
@@ -87,7 +96,7 @@ fi
 status=0
 wait -n "$nginx_pid" ${backend_pid:+"$backend_pid"} || status=$?
 if [[ -n $backend_pid ]] && kill -0 "$nginx_pid" 2>/dev/null; then
-    die 'the key-value server of the demo ended'
+    die 'the small servers of the demo ended'
 fi
 nginx_pid=''
 ((status == 0)) || die "nginx ended with status $status"

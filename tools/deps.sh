@@ -24,6 +24,7 @@ build_packages=(
     'libssl-dev                            library libssl'
     'zlib1g-dev                            library zlib'
     'python3                               program python3'
+    'openssl                               program openssl'
 )
 test_packages=(
     'perl                     program prove'
@@ -35,7 +36,6 @@ test_packages=(
     'libwww-perl              perl_module LWP::UserAgent'
     'lua-cjson                lua_module cjson'
     'libio-socket-ssl-perl    perl_module IO::Socket::SSL'
-    'openssl                  program openssl'
     'curl                     program curl'
     'strace                   program strace'
 )

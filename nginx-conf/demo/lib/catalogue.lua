@@ -26,6 +26,21 @@ header, and <code>receive(n)</code> exactly <em>n</em> bytes. How the network cu
 never shows.</p>]],
     },
     {
+        name = "https",
+        title = "Speaking HTTPS",
+        short = "TLS with the certificate checked, and what a wrong one gives.",
+        text = [[<p><code>sslhandshake</code> turns a connection into TLS. The name goes to the server
+(SNI) and is what the certificate must be for; a failed check closes the connection.</p>]],
+    },
+    {
+        name = "dns",
+        title = "A DNS query by hand",
+        short = "UDP: a packet out, a packet in.",
+        text = [[<p><code>ngx.socket.udp</code> sends and receives datagrams, with a timeout, and without
+holding up the worker. (To connect to a host by name you need none of this: the <code>resolver</code>
+directive does it.)</p>]],
+    },
+    {
         name = "redis",
         title = "Speaking Redis",
         short = "A client for a key-value store, with a pipeline.",

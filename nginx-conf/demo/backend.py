@@ -1,16 +1,25 @@
 #!/usr/bin/env python3
-"""A small key-value server that speaks Redis' protocol, for the demo.
+"""Two small servers for the demo: a key-value store that speaks Redis' protocol,
+and a name server.
 
-It listens on 127.0.0.1 on a free port, prints that port as its first line, and
-ends when its standard input does: it cannot outlive the script that started it.
-Knows PING, ECHO, GET, SET, DEL and INCR; forgets everything when it ends.
+Both listen on 127.0.0.1 on free ports. The first line of output is the ports of
+the store (TCP) and of the name server (UDP), and one that nginx may listen on.
+They end when their standard input does: they cannot outlive the script that
+started them.
+
+The store knows PING, ECHO, GET, SET, DEL and INCR, and forgets everything when it
+ends. The name server knows the names in NAMES.
 """
 import asyncio
+import socket
+import struct
 import sys
 
 MAX_WORDS = 1024
 MAX_BULK = 1024 * 1024
 STORE = {}
+
+NAMES = {b"cosocket.demo": "192.0.2.10", b"backend.demo": "127.0.0.1"}
 
 
 class ReplyError(Exception):
@@ -105,9 +114,45 @@ async def serve(reader, writer):
         writer.close()
 
 
+class NameServer(asyncio.DatagramProtocol):
+    """Answers questions for addresses (RFC 1035), one a packet."""
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, query, peer):
+        labels, at = [], 12
+        try:
+            while query[at]:
+                labels.append(query[at + 1 : at + 1 + query[at]])
+                at += 1 + query[at]
+        except IndexError:
+            return  # not a question
+        question = query[12 : at + 5]
+        address = NAMES.get(b".".join(labels).lower())
+        # A response; code 3 says that there is no such name.
+        flags = 0x8180 if address else 0x8183
+        reply = query[:2] + struct.pack("!HHHHH", flags, 1, 1 if address else 0, 0, 0) + question
+        if address:
+            # The name is that of the question; type A, class IN, 60 s, 4 bytes.
+            reply += struct.pack("!HHHIH", 0xC00C, 1, 1, 60, 4) + socket.inet_aton(address)
+        self.transport.sendto(reply, peer)
+
+
+def free_port():
+    """A port that is free now; somebody else may still take it first."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 async def main():
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    names, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        NameServer, local_addr=("127.0.0.1", 0)
+    )
+    ports = [server.sockets[0].getsockname()[1], names.get_extra_info("sockname")[1], free_port()]
+    print(*ports, flush=True)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(
         sys.stdin, lambda: sys.stdin.buffer.read1(1024) or ended.set()
