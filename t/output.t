@@ -63,6 +63,7 @@ GET /t
             try("lost", { foo = "bar" })
             try("lost", { "a", { print } })
             try("lost", io.stdout)
+            try("lost", { [2 ^ 31 - 1] = "far away" })
             ngx.say("sent: ", ngx.headers_sent)
         }
     }

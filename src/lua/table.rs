@@ -71,9 +71,13 @@ fn flatten_level(
     Ok(())
 }
 
+/// More holes than this make a table no array: a single huge key must not keep
+/// the worker counting.
+const MAX_HOLES: c_int = 1 << 20;
+
 /// The largest key of a table whose keys are all positive whole numbers.
 fn array_length(state: &mut State, idx: c_int) -> Result<c_int, NotText> {
-    let mut length = 0;
+    let (mut length, mut count) = (0, 0);
     state.push_nil();
     while state.next(idx) {
         // The key must not be converted, so its type is asked first.
@@ -84,10 +88,14 @@ fn array_length(state: &mut State, idx: c_int) -> Result<c_int, NotText> {
         match key {
             Some(n) if n >= 1.0 && n.fract() == 0.0 && n <= f64::from(c_int::MAX) => {
                 length = length.max(n as c_int);
+                count += 1;
             }
             _ => return Err(NotText::NotArray),
         }
         state.pop(1);
+    }
+    if length - count > MAX_HOLES {
+        return Err(NotText::NotArray);
     }
     Ok(length)
 }
