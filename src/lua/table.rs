@@ -49,7 +49,7 @@ fn flatten_level(
         return Err(NotText::Type("table"));
     }
     let idx = state.abs(idx);
-    let length = array_length(state, idx)?;
+    let length = array_length(state, idx, strictness)?;
     for i in 1..=length {
         state.raw_geti(idx, i);
         match state.type_of(-1) {
@@ -76,7 +76,7 @@ fn flatten_level(
 const MAX_HOLES: c_int = 1 << 20;
 
 /// The largest key of a table whose keys are all positive whole numbers.
-fn array_length(state: &mut State, idx: c_int) -> Result<c_int, NotText> {
+fn array_length(state: &mut State, idx: c_int, strictness: Strictness) -> Result<c_int, NotText> {
     let (mut length, mut count) = (0, 0);
     state.push_nil();
     while state.next(idx) {
@@ -94,7 +94,8 @@ fn array_length(state: &mut State, idx: c_int) -> Result<c_int, NotText> {
         }
         state.pop(1);
     }
-    if length - count > MAX_HOLES {
+    // Strict callers stop at the first hole themselves.
+    if strictness == Strictness::Loose && length - count > MAX_HOLES {
         return Err(NotText::NotArray);
     }
     Ok(length)
