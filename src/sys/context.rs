@@ -76,6 +76,11 @@ impl Origin {
     }
 }
 
+struct Timer {
+    origin: Origin,
+    log: ngx_log_t,
+}
+
 /// The phase of a timer's context.
 pub const TIMER: &str = "timer";
 
@@ -85,10 +90,8 @@ pub const TIMER: &str = "timer";
 /// then [`Context::request`] is None.
 pub struct Context {
     request: Cell<Option<Request>>,
-    /// Without a request: what stands in for its settings.
-    origin: Option<Origin>,
-    /// A timer's own log.
-    log: Option<Box<ngx_log_t>>,
+    /// What a timer has instead of a request.
+    timer: Option<Box<Timer>>,
     /// Name of the running phase, as `ngx.get_phase()` gives it.
     phase: Cell<&'static str>,
     /// Where the request goes on when its handler ends.
@@ -119,10 +122,17 @@ pub fn set_current(context: Option<Rc<Context>>) {
 impl Context {
     /// A context of `request`, or of the worker.
     pub fn new(request: Option<Request>, phase: &'static str) -> Rc<Context> {
+        Context::with(request, None, phase)
+    }
+
+    fn with(
+        request: Option<Request>,
+        timer: Option<Box<Timer>>,
+        phase: &'static str,
+    ) -> Rc<Context> {
         Rc::new(Context {
             request: Cell::new(request),
-            origin: None,
-            log: None,
+            timer,
             phase: Cell::new(phase),
             target: Cell::new(None),
             sockets: RefCell::default(),
@@ -134,36 +144,27 @@ impl Context {
 
     /// A context of a timer that was created in another one.
     pub fn of_timer(origin: Origin) -> Rc<Context> {
-        Rc::new(Context {
-            request: Cell::new(None),
-            origin: Some(origin),
-            log: Some(Box::new(log::of_timer(origin.log))),
-            phase: Cell::new(TIMER),
-            target: Cell::new(None),
-            sockets: RefCell::default(),
-            request_socket: RefCell::new(None),
-            output: Output::new(),
-            lua_table: Cell::new(None),
-        })
+        let log = log::of_timer(origin.log);
+        Context::with(None, Some(Box::new(Timer { origin, log })), TIMER)
     }
 
     /// What a timer takes over that is created here.
     pub fn origin(&self) -> Origin {
-        match (self.request(), self.origin) {
+        match (self.request(), &self.timer) {
             (Some(request), _) => Origin {
                 resolver: Some(request.resolver()),
                 log: request.error_log(),
             },
-            (None, Some(origin)) => origin,
+            (None, Some(timer)) => timer.origin,
             (None, None) => Origin::of_worker(),
         }
     }
 
     /// The `resolver` directive that applies.
     pub fn resolver(&self) -> Option<Resolver> {
-        match (self.request(), self.origin) {
+        match (self.request(), &self.timer) {
             (Some(request), _) => Some(request.resolver()),
-            (None, Some(origin)) => origin.resolver,
+            (None, Some(timer)) => timer.origin.resolver,
             (None, None) => Resolver::of_worker(),
         }
     }
@@ -273,9 +274,9 @@ impl Context {
     /// The log that fits: the request's, which adds the client to messages,
     /// or the worker's.
     pub fn log_ptr(&self) -> *mut ngx_log_t {
-        match (self.request(), &self.log) {
+        match (self.request(), &self.timer) {
             (Some(request), _) => request.log_ptr(),
-            (None, Some(log)) => ptr::from_ref(&**log).cast_mut(),
+            (None, Some(timer)) => ptr::from_ref(&timer.log).cast_mut(),
             (None, None) => cycle_log(),
         }
     }

@@ -98,7 +98,7 @@ pub struct Thread {
     /// Lua code got hold of the base coroutine, so it cannot be recycled.
     escaped: Cell<bool>,
     /// What makes it a light thread.
-    light: Option<Member>,
+    light: Option<Box<Member>>,
     /// The light threads of an entry thread, once there was one.
     family: RefCell<Option<Box<Family>>>,
     // Dropped after everything that refers to the Lua state.
@@ -144,6 +144,11 @@ impl Thread {
     /// The entry thread of its handler.
     fn entry(self: &Rc<Self>) -> &Rc<Thread> {
         self.light.as_ref().map_or(self, |member| &member.entry)
+    }
+
+    /// Whether it is an entry thread that has spawned nobody, and lives.
+    fn is_alone(&self) -> bool {
+        self.light.is_none() && self.family.borrow().is_none() && self.life.get() == Life::Alive
     }
 
     /// Whether the handler of this entry thread has nothing left to run.
@@ -287,7 +292,10 @@ pub(super) fn begin(
 
 /// Adds a light thread to the handler of `parent`; [`request_spawn`] starts it.
 fn add_light(parent: &Rc<Thread>, base: Coroutine, member: Member) -> Rc<Thread> {
-    SCHED.with(|s| s.insert(&parent.vm, parent.host.clone(), base, Some(member)))
+    SCHED.with(|s| {
+        let member = Some(Box::new(member));
+        s.insert(&parent.vm, parent.host.clone(), base, member)
+    })
 }
 
 /// Ends a handler: cancels what its threads wait for and abandons their
@@ -421,7 +429,7 @@ impl Scheduler {
         vm: &Rc<Vm>,
         host: Rc<dyn Host>,
         base: Coroutine,
-        light: Option<Member>,
+        light: Option<Box<Member>>,
     ) -> Rc<Thread> {
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {

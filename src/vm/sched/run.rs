@@ -39,7 +39,16 @@ enum Stop {
 /// of that, until all of them wait (None) or the handler has ended.
 pub(super) fn drive(thread: &Rc<Thread>, step: Step) -> Option<Outcome> {
     let entered = Entered::new(thread);
-    let outcome = catch_panic(|| run_threads(thread, step)).unwrap_or_else(|payload| {
+    let run = || match go_on(thread, step) {
+        Stop::Unchanged => None,
+        Stop::Ended(outcome) if thread.is_alone() => Some(outcome),
+        Stop::Waits if thread.is_alone() => {
+            thread.host.suspended();
+            None
+        }
+        stop => run_threads(thread, stop),
+    };
+    let outcome = catch_panic(run).unwrap_or_else(|payload| {
         let message = panic_message(&*payload);
         Some(fail(
             thread,
@@ -53,29 +62,21 @@ pub(super) fn drive(thread: &Rc<Thread>, step: Step) -> Option<Outcome> {
     outcome
 }
 
-fn run_threads(first: &Rc<Thread>, step: Step) -> Option<Outcome> {
+fn go_on(thread: &Rc<Thread>, step: Step) -> Stop {
+    match step {
+        Step::Resume(nargs) => run(thread, nargs),
+        Step::Poll(op) => poll(thread, op),
+    }
+}
+
+/// Lets others go on after a thread that has stopped.
+fn run_threads(first: &Rc<Thread>, stop: Stop) -> Option<Outcome> {
     let entry = first.entry();
-    let mut changed = false;
     // Those that have spawned others, and go on when these have had their turn.
     let mut spawners: VecDeque<Rc<Thread>> = VecDeque::new();
-    let mut next = Some((first.clone(), step));
+    let (mut thread, mut stop) = (first.clone(), stop);
     loop {
-        let (thread, step) = match next.take() {
-            Some(next) => next,
-            None => match spawners.pop_front() {
-                Some(spawner) => (spawner, Step::Resume(1)),
-                None => break,
-            },
-        };
-        if thread.life.get() != Life::Alive {
-            continue;
-        }
-        switch_to(&thread);
-        let stop = match step {
-            Step::Resume(nargs) => run(&thread, nargs),
-            Step::Poll(op) => poll(&thread, op),
-        };
-        changed |= !matches!(stop, Stop::Unchanged);
+        let mut next = None;
         match stop {
             Stop::Unchanged | Stop::Waits => {}
             Stop::Spawned(child, nargs) => {
@@ -92,15 +93,29 @@ fn run_threads(first: &Rc<Thread>, step: Step) -> Option<Outcome> {
                 }
             },
         }
+        let Some((now, step)) = next.or_else(|| next_spawner(&mut spawners)) else {
+            break;
+        };
+        switch_to(&now);
+        stop = go_on(&now, step);
+        thread = now;
     }
     match entry.life.get() {
         Life::Cancelled => None,
         _ if entry.is_over() => Some(Outcome::Done),
         _ => {
-            if changed {
-                entry.host.suspended();
-            }
+            entry.host.suspended();
             None
+        }
+    }
+}
+
+/// The first that has spawned a thread and was not killed since.
+fn next_spawner(spawners: &mut VecDeque<Rc<Thread>>) -> Option<(Rc<Thread>, Step)> {
+    loop {
+        let spawner = spawners.pop_front()?;
+        if spawner.life.get() == Life::Alive {
+            return Some((spawner, Step::Resume(1)));
         }
     }
 }
@@ -192,15 +207,14 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
                     return Stop::Waits;
                 }
             },
-            (ffi::LUA_OK, _) => {
-                thread.coroutine_ended(l);
-                match return_to_parent(thread, true) {
-                    Some((parent, n)) => (l, nargs) = (parent, n),
-                    None => return Stop::Ended(Outcome::Done),
+            (ffi::LUA_OK, _) => match return_to_parent(thread, true) {
+                Some((parent, n)) => {
+                    thread.coroutine_ended(l);
+                    (l, nargs) = (parent, n);
                 }
-            }
+                None => return Stop::Ended(Outcome::Done),
+            },
             (status, _) => {
-                thread.coroutine_ended(l);
                 if status == ffi::LUA_ERRMEM {
                     // What follows needs some.
                     thread.vm.collect_garbage();
@@ -217,7 +231,10 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
                     return Stop::Ended(Outcome::Error);
                 }
                 match return_to_parent(thread, false) {
-                    Some((parent, n)) => (l, nargs) = (parent, n),
+                    Some((parent, n)) => {
+                        thread.coroutine_ended(l);
+                        (l, nargs) = (parent, n);
+                    }
                     None => return Stop::Ended(Outcome::Error),
                 }
             }
@@ -275,8 +292,10 @@ impl Parked for Yielded {
 pub(super) fn end_all(entry: &Rc<Thread>, clean: bool) {
     // Taken out first: to end them is to look here.
     let family = entry.family.borrow_mut().take();
-    for light in family.into_iter().flat_map(|family| family.into_threads()) {
-        finish(&light, false);
+    if let Some(family) = family {
+        for light in family.into_threads() {
+            finish(&light, false);
+        }
     }
     finish(entry, clean);
 }
