@@ -14,6 +14,7 @@ use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
 
 use super::{install, timer};
 use crate::conf::{LocConf, MainConf};
+use crate::rt::panic_message;
 use crate::sys::conf::{Conf, DIRECTIVE_FAILED, Level, Reported, http_location_conf};
 use crate::sys::request::Request;
 use crate::vm::Vm;
@@ -165,11 +166,7 @@ pub(super) fn guarded<'cf, T>(
 ) -> Option<T> {
     let outcome = catch_unwind(AssertUnwindSafe(|| body(conf)));
     if let Err(panic) = &outcome {
-        let reason = panic
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("unknown reason");
+        let reason = panic_message(&**panic);
         conf.log(
             Level::Emergency,
             &format!("panic while reading the configuration: {reason}"),

@@ -19,6 +19,19 @@ pub fn wake_now(waker: Waker) {
     NOW.set(false);
 }
 
+/// Wakes up to two as the last act of an event's handler. Only one may run right
+/// here; the other has its turn after it.
+pub fn wake_both_now(wakers: [Option<Waker>; 2]) {
+    match wakers {
+        [Some(first), Some(second)] => {
+            second.wake();
+            wake_now(first);
+        }
+        [Some(waker), None] | [None, Some(waker)] => wake_now(waker),
+        [None, None] => {}
+    }
+}
+
 /// Whether the one being woken may run at once. The answer is yes for one
 /// caller only.
 pub fn may_run_now() -> bool {

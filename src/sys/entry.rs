@@ -11,17 +11,14 @@ use ngx::ffi::{
 
 use super::log::{self, Level};
 use super::request::Request;
+use crate::rt::panic_message;
 
 /// Runs `f`; a panic is logged and answered with `fallback`.
 pub fn guard<R>(fallback: R, f: impl FnOnce() -> R) -> R {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(value) => value,
         Err(payload) => {
-            let text = payload
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("unknown panic");
+            let text = panic_message(&*payload);
             log::cycle(Level::Alert, format!("cosocket module panicked: {text}"));
             fallback
         }

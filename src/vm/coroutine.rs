@@ -93,17 +93,7 @@ const ABANDONED: &str = "cosocket.abandoned";
 pub(super) fn abandon(vm: &Vm, co: Coroutine) {
     // Where memory is short, resuming it goes wrong with less of a message.
     let _ = vm.protect(|state| {
-        state.raw_get_field(ffi::LUA_REGISTRYINDEX, ABANDONED);
-        if state.is_none_or_nil(-1) {
-            state.pop(1);
-            state.new_table(0, 1);
-            state.new_table(0, 1);
-            state.push_bytes("k");
-            state.raw_set_field(-2, "__mode");
-            state.set_metatable(-2);
-            state.push_value(-1);
-            state.raw_set_field(ffi::LUA_REGISTRYINDEX, ABANDONED);
-        }
+        state.push_weak_keyed(ABANDONED);
         state.push_anchored(co.anchor);
         state.push_bool(true);
         state.raw_set(-3);

@@ -5,13 +5,13 @@
 //! account (memory, finalizers) unwind the body. A panic in a body becomes a
 //! Lua error.
 
-use std::any::Any;
 use std::os::raw::c_int;
 use std::ptr::NonNull;
 
 use super::ffi;
 use super::stack::State;
 use super::unwind::catch_panic;
+use crate::rt::panic_message;
 
 /// What a Lua function written in Rust gives back.
 pub type LuaResult = Result<Ret, Throw>;
@@ -75,15 +75,6 @@ impl State {
     pub fn upvalue(n: c_int) -> c_int {
         ffi::LUA_GLOBALSINDEX - n
     }
-}
-
-/// Text of a caught panic.
-pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
-    payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("unknown panic")
 }
 
 enum Exit {

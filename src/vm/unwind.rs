@@ -10,7 +10,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Why a panic happened; see [`super::function::panic_message`].
+/// Why a panic happened; see [`crate::rt::panic_message`].
 pub type Payload = Box<dyn Any + Send>;
 
 /// Runs `f`; a panic is caught, a Lua error passes through.

@@ -23,7 +23,7 @@ use super::connection::disarm;
 use super::event::now_msec;
 use super::request::Request;
 use super::ssl;
-use crate::rt::{Millis, wake_now};
+use crate::rt::{Millis, wake_both_now};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
 
 /// Why there is no request socket.
@@ -245,7 +245,7 @@ fn on_readable(request: Request) {
             drop(shared);
             request.test_client();
         }
-        wakers => wake(wakers),
+        wakers => wake_both_now(wakers),
     }
 }
 
@@ -267,21 +267,8 @@ pub fn on_writable(request: Request) -> bool {
         return false;
     }
     let expired = take_expired(event(request, Direction::Write));
-    wake(shared.take_wakers(Direction::Write, expired));
+    wake_both_now(shared.take_wakers(Direction::Write, expired));
     true
-}
-
-/// The last act of an event handler. The request may be gone afterwards.
-fn wake(wakers: [Option<Waker>; 2]) {
-    match wakers {
-        // Only one may run right here; the other has its turn after it.
-        [Some(first), Some(second)] => {
-            second.wake();
-            wake_now(first);
-        }
-        [Some(waker), None] | [None, Some(waker)] => wake_now(waker),
-        [None, None] => {}
-    }
 }
 
 /// Has a client that goes away while nobody reads from it end the request.

@@ -189,18 +189,8 @@ fn parent_number(thread: &Rc<Thread>, address: usize) -> u64 {
 
 /// Has the coroutine at index 1 lead to `light`.
 fn remember(state: &mut State, light: &Rc<Light>) {
-    state.raw_get_field(ffi::LUA_REGISTRYINDEX, LIGHTS);
-    if state.is_none_or_nil(-1) {
-        state.pop(1);
-        state.new_table(0, 1);
-        state.new_table(0, 1);
-        state.push_bytes("k");
-        state.raw_set_field(-2, "__mode");
-        state.set_metatable(-2);
-        state.push_value(-1);
-        state.raw_set_field(ffi::LUA_REGISTRYINDEX, LIGHTS);
-        SCHED.with(|s| s.any_light.set(true));
-    }
+    state.push_weak_keyed(LIGHTS);
+    SCHED.with(|s| s.any_light.set(true));
     state.push_value(1);
     state.push_userdata(light.clone());
     state.raw_set(-3);

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Thread, ThreadId, Turn};
 use super::{make_ready, waker};
+use crate::rt::panic_message;
 use crate::vm::coroutine;
 use crate::vm::ffi;
-use crate::vm::function::panic_message;
 use crate::vm::op::Parked;
 use crate::vm::protect::NO_MEMORY;
 use crate::vm::stack::State;
