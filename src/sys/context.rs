@@ -11,6 +11,7 @@ use super::entry::cycle_log;
 use super::link::Link;
 use super::log::{self, Level};
 use super::output::Output;
+use super::phase::Phase;
 use super::request::Request;
 use super::resolver::Resolver;
 use super::uri::Target;
@@ -81,9 +82,6 @@ struct Timer {
     log: ngx_log_t,
 }
 
-/// The phase of a timer's context.
-pub const TIMER: &str = "timer";
-
 /// One execution context: it owns sockets and knows its request, if any.
 ///
 /// It outlives its request where Lua or a waiting operation still holds it;
@@ -92,8 +90,8 @@ pub struct Context {
     request: Cell<Option<Request>>,
     /// What a timer has instead of a request.
     timer: Option<Box<Timer>>,
-    /// Name of the running phase, as `ngx.get_phase()` gives it.
-    phase: Cell<&'static str>,
+    /// The running phase.
+    phase: Cell<Phase>,
     /// Where the request goes on when its handler ends.
     target: Cell<Option<Target>>,
     sockets: RefCell<Sockets>,
@@ -121,15 +119,11 @@ pub fn set_current(context: Option<Rc<Context>>) {
 
 impl Context {
     /// A context of `request`, or of the worker.
-    pub fn new(request: Option<Request>, phase: &'static str) -> Rc<Context> {
+    pub fn new(request: Option<Request>, phase: Phase) -> Rc<Context> {
         Context::with(request, None, phase)
     }
 
-    fn with(
-        request: Option<Request>,
-        timer: Option<Box<Timer>>,
-        phase: &'static str,
-    ) -> Rc<Context> {
+    fn with(request: Option<Request>, timer: Option<Box<Timer>>, phase: Phase) -> Rc<Context> {
         Rc::new(Context {
             request: Cell::new(request),
             timer,
@@ -145,7 +139,7 @@ impl Context {
     /// A context of a timer that was created in another one.
     pub fn of_timer(origin: Origin) -> Rc<Context> {
         let log = log::of_timer(origin.log);
-        Context::with(None, Some(Box::new(Timer { origin, log })), TIMER)
+        Context::with(None, Some(Box::new(Timer { origin, log })), Phase::Timer)
     }
 
     /// What a timer takes over that is created here.
@@ -174,14 +168,9 @@ impl Context {
         self.request.get()
     }
 
-    /// Name of the running phase.
-    pub fn phase(&self) -> &'static str {
+    /// The running phase.
+    pub fn phase(&self) -> Phase {
         self.phase.get()
-    }
-
-    /// Whether this is the context of a timer.
-    pub fn is_timer(&self) -> bool {
-        self.phase() == TIMER
     }
 
     /// Says where the request goes on when its handler has ended, or takes
@@ -191,7 +180,7 @@ impl Context {
     }
 
     /// Says which phase runs.
-    pub fn set_phase(&self, phase: &'static str) {
+    pub fn set_phase(&self, phase: Phase) {
         self.phase.set(phase);
     }
 
