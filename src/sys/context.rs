@@ -100,6 +100,8 @@ pub struct Context {
     pub output: Output,
     /// The Lua table of `ngx.ctx`, anchored in the VM's registry.
     lua_table: Cell<Option<i32>>,
+    /// Whose `ngx.ctx` is used instead: that of the request.
+    main: Option<Rc<Context>>,
 }
 
 thread_local! {
@@ -120,10 +122,21 @@ pub fn set_current(context: Option<Rc<Context>>) {
 impl Context {
     /// A context of `request`, or of the worker.
     pub fn new(request: Option<Request>, phase: Phase) -> Rc<Context> {
-        Context::with(request, None, phase)
+        Context::with(request, None, phase, None)
     }
 
-    fn with(request: Option<Request>, timer: Option<Box<Timer>>, phase: Phase) -> Rc<Context> {
+    /// A context for a handler that runs beside the request's own, such as a
+    /// filter: with sockets of its own, and the request's `ngx.ctx`.
+    pub fn beside(main: &Rc<Context>, phase: Phase) -> Rc<Context> {
+        Context::with(main.request(), None, phase, Some(main.clone()))
+    }
+
+    fn with(
+        request: Option<Request>,
+        timer: Option<Box<Timer>>,
+        phase: Phase,
+        main: Option<Rc<Context>>,
+    ) -> Rc<Context> {
         Rc::new(Context {
             request: Cell::new(request),
             timer,
@@ -133,13 +146,19 @@ impl Context {
             request_socket: RefCell::new(None),
             output: Output::new(),
             lua_table: Cell::new(None),
+            main,
         })
     }
 
     /// A context of a timer that was created in another one.
     pub fn of_timer(origin: Origin) -> Rc<Context> {
         let log = log::of_timer(origin.log);
-        Context::with(None, Some(Box::new(Timer { origin, log })), Phase::Timer)
+        Context::with(
+            None,
+            Some(Box::new(Timer { origin, log })),
+            Phase::Timer,
+            None,
+        )
     }
 
     /// What a timer takes over that is created here.
@@ -192,12 +211,18 @@ impl Context {
 
     /// Anchor of the `ngx.ctx` table.
     pub fn lua_table(&self) -> Option<i32> {
-        self.lua_table.get()
+        match &self.main {
+            Some(main) => main.lua_table(),
+            None => self.lua_table.get(),
+        }
     }
 
     /// Sets the anchor of the `ngx.ctx` table; returns the one before.
     pub fn set_lua_table(&self, anchor: Option<i32>) -> Option<i32> {
-        self.lua_table.replace(anchor)
+        match &self.main {
+            Some(main) => main.set_lua_table(anchor),
+            None => self.lua_table.replace(anchor),
+        }
     }
 
     /// Makes the context the owner of `socket`, which is closed when the
