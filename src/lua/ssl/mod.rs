@@ -72,7 +72,7 @@ end
 
 /// Makes the module available to `require`.
 pub fn open(state: &mut State) {
-    super::preload(state, "ngx.ssl", load);
+    crate::lua::preload(state, "ngx.ssl", load);
 }
 
 /// Replaces the function on the top by one that returns its pointer as cdata.
