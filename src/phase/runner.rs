@@ -69,9 +69,13 @@ fn enter_phase(request: Request, phase: Phase) -> isize {
     let Some(source) = conf.code.get(phase) else {
         return DECLINED;
     };
-    let rc = match RequestHandler::existing(request).map(|handler| handler.concluded(phase)) {
-        Some(Some(rc)) => rc,
-        _ => begin(request, phase, conf, source),
+    let handler = RequestHandler::existing(request);
+    let rc = match handler
+        .as_ref()
+        .and_then(|handler| handler.concluded(phase))
+    {
+        Some(rc) => rc,
+        None => begin(handler, request, phase, conf, source),
     };
     match rc {
         // nginx gives up one count of the request for the content handler's
@@ -85,7 +89,13 @@ fn enter_phase(request: Request, phase: Phase) -> isize {
 }
 
 /// Runs the phase's code, after reading the body where that is asked for.
-fn begin(request: Request, phase: Phase, conf: &'static LocConf, source: &LuaSource) -> isize {
+fn begin(
+    handler: Option<Rc<RequestHandler>>,
+    request: Request,
+    phase: Phase,
+    conf: &'static LocConf,
+    source: &LuaSource,
+) -> isize {
     if phase == Phase::Rewrite && request.uri_changed() {
         // nginx is on its way to another location (`rewrite … last`).
         return DECLINED;
@@ -99,7 +109,7 @@ fn begin(request: Request, phase: Phase, conf: &'static LocConf, source: &LuaSou
                 .ok()
         }
     };
-    let Some(handler) = RequestHandler::of(request, phase, vm) else {
+    let Some(handler) = handler.or_else(|| RequestHandler::new(request, phase, vm)) else {
         return HTTP_INTERNAL_SERVER_ERROR;
     };
     if conf.need_request_body() {
