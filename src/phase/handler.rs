@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use ngx::ffi::NGX_DONE;
 
-use super::module;
 use super::runner;
+use super::{install, module};
 use crate::conf;
 use crate::sys::abort;
 use crate::sys::context::{self, Context};
@@ -39,17 +39,17 @@ pub(super) struct RequestHandler {
 }
 
 impl RequestHandler {
-    /// Makes the request's handler. None where memory is short.
-    pub(super) fn new(
-        request: Request,
-        phase: Phase,
-        vm: impl FnOnce() -> Option<Rc<Vm>>,
-    ) -> Option<Rc<Self>> {
+    /// The request's handler, made on the first call. None where memory is
+    /// short.
+    pub(super) fn of(request: Request, phase: Phase) -> Option<Rc<Self>> {
+        if let Some(handler) = Self::existing(request) {
+            return Some(handler);
+        }
         // A handler that waited for a body may be left behind: nginx could
         // not read it, and redirected to an error page.
         request.forget_reading();
         downstream::detach(request);
-        let vm = vm()?;
+        let vm = vm_for(request)?;
         let handler = Rc::new(RequestHandler {
             context: Context::new(Some(request), phase),
             vm,
@@ -110,6 +110,17 @@ impl Drop for RequestHandler {
             self.vm.release(anchor);
         }
     }
+}
+
+/// The worker's VM, or a new one where code is not kept.
+fn vm_for(request: Request) -> Option<Rc<Vm>> {
+    let main = module::main_conf(request);
+    if module::location_conf(request).code_cache() {
+        return main.vm.get().cloned();
+    }
+    install::fresh_vm(main)
+        .inspect_err(|e| request.log(Level::Error, e))
+        .ok()
 }
 
 /// Output settings of a location.
