@@ -16,7 +16,7 @@ use super::phase::Phase;
 use super::request::Request;
 use super::resolver::Resolver;
 use super::uri::Target;
-use crate::rt::{Arena, Key, List};
+use crate::rt::{Arena, Key, List, worker_local};
 use crate::sock::{DatagramSocket, TcpSocket};
 
 /// A socket of whatever kind, as a context owns it.
@@ -107,8 +107,8 @@ pub struct Context {
     main: Option<Rc<Context>>,
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<Rc<Context>>> = const { RefCell::new(None) };
+worker_local! {
+    static CURRENT: RefCell<Option<Rc<Context>>> = RefCell::new(None);
 }
 
 /// The context whose Lua code runs.
