@@ -6,14 +6,15 @@ use std::rc::{Rc, Weak};
 
 use ngx::ffi::NGX_DONE;
 
-use super::module;
-use super::runner::{self, Phase};
+use super::runner;
+use super::{install, module};
 use crate::conf;
 use crate::sys::abort;
 use crate::sys::context::{self, Context};
 use crate::sys::downstream;
 use crate::sys::log::Level;
 use crate::sys::output::{self, OutputOptions};
+use crate::sys::phase::Phase;
 use crate::sys::request::Request;
 use crate::vm::{Host, Outcome, Thread, Vm, sched};
 
@@ -41,7 +42,7 @@ pub(super) struct RequestHandler {
 impl RequestHandler {
     /// The request's handler, made on the first call. None where memory is
     /// short.
-    pub(super) fn of(request: Request, vm: impl FnOnce() -> Option<Rc<Vm>>) -> Option<Rc<Self>> {
+    pub(super) fn of(request: Request, phase: Phase) -> Option<Rc<Self>> {
         if let Some(handler) = Self::existing(request) {
             return Some(handler);
         }
@@ -49,10 +50,10 @@ impl RequestHandler {
         // not read it, and redirected to an error page.
         request.forget_reading();
         downstream::detach(request);
-        let vm = vm()?;
+        let vm = vm_for(request)?;
         let handler = Rc::new_cyclic(|this| RequestHandler {
             this: this.clone(),
-            context: Context::new(Some(request), ""),
+            context: Context::new(Some(request), phase),
             vm,
             progress: Cell::new(Progress::Idle),
             entry: RefCell::new(None),
@@ -110,6 +111,17 @@ impl Drop for RequestHandler {
             self.vm.release(anchor);
         }
     }
+}
+
+/// The worker's VM, or a new one where code is not kept.
+fn vm_for(request: Request) -> Option<Rc<Vm>> {
+    let main = module::main_conf(request);
+    if module::location_conf(request).code_cache() {
+        return main.vm.get().cloned();
+    }
+    install::fresh_vm(main)
+        .inspect_err(|e| request.log(Level::Error, e))
+        .ok()
 }
 
 /// Output settings of a location.
