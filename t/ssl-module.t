@@ -58,15 +58,32 @@ qq{nil "PEM_read_bio_X509_AUX() failed"\n} x 10
 
 
 
-=== TEST 3: an encrypted key is refused, nobody is asked for a password
+=== TEST 3: encrypted keys: with the password only, nobody is asked for one
 --- lua
 local ssl, pem = require "ngx.ssl", require("puppet").pem
-show(ssl.parse_pem_priv_key(pem "encrypted.key"))
+local plain = ssl.priv_key_pem_to_der(pem "client.key")
+for _, name in ipairs { "encrypted.key", "old.key" } do
+    local key = pem(name)
+    show(ssl.parse_pem_priv_key(key))
+    show(ssl.priv_key_pem_to_der(key))
+    show(ssl.priv_key_pem_to_der(key, nil))
+    for _, wrong in ipairs { "", "Secret", "secret ", "secre", ("x"):rep(5000) } do
+        show(ssl.priv_key_pem_to_der(key, wrong))
+    end
+    show(ssl.priv_key_pem_to_der(key, "secret") == plain)
+end
+show(ssl.priv_key_pem_to_der(pem "client.key", "not needed") == plain)
+show(pcall(ssl.priv_key_pem_to_der, pem "client.key", 1))
+-- Errors are not left behind for others to find.
+shook(open("tls:good say:x"):sslhandshake(false))
 --- init
-system("openssl pkey -in $ENV{TEST_NGINX_CA}/client.key -aes128 -passout pass:secret -out $ENV{TEST_NGINX_CA}/encrypted.key");
-chmod 0644, "$ENV{TEST_NGINX_CA}/encrypted.key";
---- response_body
-nil "PEM_read_bio_PrivateKey() failed"
+for ( "pkey -aes128 -out $ENV{TEST_NGINX_CA}/encrypted.key", "ec -aes128 -out $ENV{TEST_NGINX_CA}/old.key" ) {
+    system("openssl $_ -in $ENV{TEST_NGINX_CA}/client.key -passout pass:secret 2>/dev/null");
+}
+chmod 0644, glob "$ENV{TEST_NGINX_CA}/*.key";
+--- response_body eval
+( qq{nil "PEM_read_bio_PrivateKey() failed"\n} x 8 . "true\n" ) x 2
+. qq{true\nfalse "bad argument #2 to '?' (string expected, got number)"\ntrue\n}
 
 
 
@@ -111,3 +128,37 @@ show(t.memory() - before < 2000)
 --- response_body
 true
 --- timeout: 20
+
+
+
+=== TEST 6: a chain that is cut or damaged is no chain
+--- lua
+local ssl, pem = require "ngx.ssl", require("puppet").pem
+local chain = pem "deep.pem"
+local _, leaf_end = chain:find("-----END CERTIFICATE-----\n", 1, true)
+show(type(ssl.parse_pem_cert(chain .. "\nnotes that follow\n")))
+for _, bad in ipairs {
+    chain:sub(1, leaf_end + 100),
+    chain:sub(1, -10),
+    chain:sub(1, leaf_end) .. (chain:sub(leaf_end + 1):gsub("MII", "!II", 1)),
+    chain .. "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+} do
+    show(ssl.parse_pem_cert(bad))
+    show(ssl.cert_pem_to_der(bad))
+end
+local der = ssl.cert_pem_to_der(chain)
+show(ssl.parse_der_cert(der:sub(1, -2)))
+show(ssl.parse_der_cert(der .. "x"))
+show(ssl.parse_der_priv_key(ssl.priv_key_pem_to_der(pem "client.key"):sub(1, -20)))
+--- response_body eval
+qq{"cdata"\n} . qq{nil "PEM_read_bio_X509() failed"\n} x 8
+. qq{nil "d2i_X509_bio() failed"\n} x 2 . qq{nil "d2i_PrivateKey_bio() failed"\n}
+
+
+
+=== TEST 7: versions of the protocol
+--- lua
+local ssl = require "ngx.ssl"
+show(ssl.SSL3_VERSION, ssl.TLS1_VERSION, ssl.TLS1_1_VERSION, ssl.TLS1_2_VERSION, ssl.TLS1_3_VERSION)
+--- response_body
+768 769 770 771 772

@@ -4,10 +4,11 @@ use core::ffi::CStr;
 
 use super::location::LocConf;
 use super::main::MainConf;
-use super::source::CodePhase;
 use crate::sys::conf::kind::{
-    BLOCK, FLAG, HTTP, LOCATION, LOCATION_IF, NO_ARGS, SERVER, TAKES_MANY, TAKES_ONE, TAKES_TWO,
+    BLOCK, FLAG, HTTP, LOCATION, LOCATION_IF, NO_ARGS, SERVER, SERVER_IF, TAKES_MANY, TAKES_ONE,
+    TAKES_TWO, TAKES_TWO_OR_MORE, UPSTREAM,
 };
+use crate::sys::phase::Phase;
 
 /// One directive.
 pub struct Directive {
@@ -22,11 +23,15 @@ pub struct Directive {
 /// What a directive does with its value.
 pub enum Action {
     /// Lua code for a phase.
-    Code(CodePhase, CodeForm),
+    Code(Phase, CodeForm),
+    /// Lua code whose result is the value of a variable.
+    SetVariable(CodeForm),
     /// `on` or `off` for the whole server.
     MainFlag(fn(&mut MainConf) -> &mut Option<bool>),
     /// A plain number for the whole server.
     MainNumber(fn(&mut MainConf) -> &mut Option<usize>),
+    /// `balancer_keepalive`: how many idle connections an upstream keeps.
+    IdlePeers,
     /// A Lua search path.
     LuaPath(fn(&mut MainConf) -> &mut Option<Vec<u8>>),
     /// `on` or `off`.
@@ -66,26 +71,67 @@ pub enum CodeForm {
 const ANYWHERE: usize = HTTP | SERVER | LOCATION | LOCATION_IF;
 /// Where TLS settings may stand.
 const NOT_IN_IF: usize = HTTP | SERVER | LOCATION;
+/// Where code for all of a server may stand.
+const OF_SERVER: usize = HTTP | SERVER;
+/// Where nginx's own `set` may stand.
+const AMONG_REWRITES: usize = SERVER | SERVER_IF | LOCATION | LOCATION_IF;
 /// Where content code may stand.
 const IN_LOCATION: usize = LOCATION | LOCATION_IF;
 
 /// Every directive of the module.
-pub static DIRECTIVES: [Directive; 46] = [
-    quoted(c"init_by_lua", HTTP, CodePhase::Init),
-    block(c"init_by_lua_block", HTTP, CodePhase::Init),
-    file(c"init_by_lua_file", HTTP, CodePhase::Init),
-    quoted(c"init_worker_by_lua", HTTP, CodePhase::InitWorker),
-    block(c"init_worker_by_lua_block", HTTP, CodePhase::InitWorker),
-    file(c"init_worker_by_lua_file", HTTP, CodePhase::InitWorker),
-    quoted(c"rewrite_by_lua", ANYWHERE, CodePhase::Rewrite),
-    block(c"rewrite_by_lua_block", ANYWHERE, CodePhase::Rewrite),
-    file(c"rewrite_by_lua_file", ANYWHERE, CodePhase::Rewrite),
-    quoted(c"access_by_lua", ANYWHERE, CodePhase::Access),
-    block(c"access_by_lua_block", ANYWHERE, CodePhase::Access),
-    file(c"access_by_lua_file", ANYWHERE, CodePhase::Access),
-    quoted(c"content_by_lua", IN_LOCATION, CodePhase::Content),
-    block(c"content_by_lua_block", IN_LOCATION, CodePhase::Content),
-    file(c"content_by_lua_file", IN_LOCATION, CodePhase::Content),
+pub const DIRECTIVES: &[Directive] = &[
+    quoted(c"init_by_lua", HTTP, Phase::Init),
+    block(c"init_by_lua_block", HTTP, Phase::Init),
+    file(c"init_by_lua_file", HTTP, Phase::Init),
+    quoted(c"init_worker_by_lua", HTTP, Phase::InitWorker),
+    block(c"init_worker_by_lua_block", HTTP, Phase::InitWorker),
+    file(c"init_worker_by_lua_file", HTTP, Phase::InitWorker),
+    quoted(c"server_rewrite_by_lua", OF_SERVER, Phase::ServerRewrite),
+    block(
+        c"server_rewrite_by_lua_block",
+        OF_SERVER,
+        Phase::ServerRewrite,
+    ),
+    file(
+        c"server_rewrite_by_lua_file",
+        OF_SERVER,
+        Phase::ServerRewrite,
+    ),
+    Directive {
+        name: c"set_by_lua",
+        kind: AMONG_REWRITES | TAKES_TWO_OR_MORE,
+        action: Action::SetVariable(CodeForm::Quoted),
+    },
+    Directive {
+        name: c"set_by_lua_block",
+        kind: AMONG_REWRITES | BLOCK | TAKES_ONE,
+        action: Action::SetVariable(CodeForm::Block),
+    },
+    Directive {
+        name: c"set_by_lua_file",
+        kind: AMONG_REWRITES | TAKES_TWO_OR_MORE,
+        action: Action::SetVariable(CodeForm::File),
+    },
+    quoted(c"rewrite_by_lua", ANYWHERE, Phase::Rewrite),
+    block(c"rewrite_by_lua_block", ANYWHERE, Phase::Rewrite),
+    file(c"rewrite_by_lua_file", ANYWHERE, Phase::Rewrite),
+    quoted(c"access_by_lua", ANYWHERE, Phase::Access),
+    block(c"access_by_lua_block", ANYWHERE, Phase::Access),
+    file(c"access_by_lua_file", ANYWHERE, Phase::Access),
+    quoted(c"precontent_by_lua", ANYWHERE, Phase::Precontent),
+    block(c"precontent_by_lua_block", ANYWHERE, Phase::Precontent),
+    file(c"precontent_by_lua_file", ANYWHERE, Phase::Precontent),
+    quoted(c"content_by_lua", IN_LOCATION, Phase::Content),
+    block(c"content_by_lua_block", IN_LOCATION, Phase::Content),
+    file(c"content_by_lua_file", IN_LOCATION, Phase::Content),
+    quoted(c"balancer_by_lua", UPSTREAM, Phase::Balancer),
+    block(c"balancer_by_lua_block", UPSTREAM, Phase::Balancer),
+    file(c"balancer_by_lua_file", UPSTREAM, Phase::Balancer),
+    Directive {
+        name: c"balancer_keepalive",
+        kind: UPSTREAM | TAKES_ONE,
+        action: Action::IdlePeers,
+    },
     Directive {
         name: c"lua_package_path",
         kind: HTTP | TAKES_ONE,
@@ -105,6 +151,11 @@ pub static DIRECTIVES: [Directive; 46] = [
         name: c"access_by_lua_no_postpone",
         kind: HTTP | FLAG,
         action: Action::MainFlag(|main| &mut main.access_no_postpone),
+    },
+    Directive {
+        name: c"precontent_by_lua_no_postpone",
+        kind: HTTP | FLAG,
+        action: Action::MainFlag(|main| &mut main.precontent_no_postpone),
     },
     Directive {
         name: c"lua_regex_cache_max_entries",
@@ -214,7 +265,7 @@ const fn ssl(name: &'static CStr, action: Action) -> Directive {
     }
 }
 
-const fn quoted(name: &'static CStr, contexts: usize, phase: CodePhase) -> Directive {
+const fn quoted(name: &'static CStr, contexts: usize, phase: Phase) -> Directive {
     Directive {
         name,
         kind: contexts | TAKES_ONE,
@@ -222,7 +273,7 @@ const fn quoted(name: &'static CStr, contexts: usize, phase: CodePhase) -> Direc
     }
 }
 
-const fn block(name: &'static CStr, contexts: usize, phase: CodePhase) -> Directive {
+const fn block(name: &'static CStr, contexts: usize, phase: Phase) -> Directive {
     Directive {
         name,
         kind: contexts | BLOCK | NO_ARGS,
@@ -230,7 +281,7 @@ const fn block(name: &'static CStr, contexts: usize, phase: CodePhase) -> Direct
     }
 }
 
-const fn file(name: &'static CStr, contexts: usize, phase: CodePhase) -> Directive {
+const fn file(name: &'static CStr, contexts: usize, phase: Phase) -> Directive {
     Directive {
         name,
         kind: contexts | TAKES_ONE,

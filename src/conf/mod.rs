@@ -4,6 +4,8 @@
 
 use std::cell::Cell;
 
+use crate::rt::worker_local;
+
 mod directives;
 mod error;
 mod location;
@@ -16,16 +18,16 @@ mod ssl;
 
 pub use directives::{Action, CodeForm, DIRECTIVES, Directive};
 pub use error::DirectiveError;
-pub use location::LocConf;
-pub use main::{MainConf, PhasesUsed};
+pub use location::{LocConf, PhaseCode};
+pub use main::MainConf;
 pub use parse::{Context, SyntaxCheck, apply};
 pub use scanner::{Scanner, Step, Unfinished, UnfinishedKind};
 pub use socket::SocketConf;
-pub use source::{CodePhase, LuaCode, LuaFile, LuaSource, file_chunk_name};
+pub use source::{LuaCode, LuaFile, LuaSource, SetVariable, file_chunk_name};
 pub use ssl::SslConf;
 
-thread_local! {
-    static CURRENT: Cell<Option<&'static LocConf>> = const { Cell::new(None) };
+worker_local! {
+    static CURRENT: Cell<Option<&'static LocConf>> = Cell::new(None);
 }
 
 /// Settings of the location whose handler runs; None outside of requests.

@@ -2,7 +2,9 @@
 //! below, pushes results or parks.
 
 mod abort;
+pub mod arg;
 mod args;
+mod balancer;
 mod config;
 mod control;
 mod ctx;
@@ -34,6 +36,7 @@ mod var;
 use std::rc::Rc;
 
 use crate::sys::context::{self, Context};
+use crate::sys::phase::{Phase, Phases};
 use crate::sys::request::Request;
 use crate::vm::{Body, State, Throw, Type};
 
@@ -42,6 +45,8 @@ pub fn open(state: &mut State) {
     state.push_globals();
     state.new_table(0, 64);
     abort::open(state);
+    arg::open(state);
+    balancer::open(state);
     config::open(state);
     control::open(state);
     log::open(state);
@@ -97,27 +102,34 @@ fn request() -> Result<(Rc<Context>, Request), Throw> {
     }
 }
 
-/// The context that runs, if its code may wait: in a request or a timer.
+/// The context that runs and its request, where the phase is one of `phases`.
+fn request_in(phases: Phases) -> Result<(Rc<Context>, Request), Throw> {
+    let (context, request) = request()?;
+    if phases.contains(context.phase()) {
+        return Ok((context, request));
+    }
+    Err(disabled(&context))
+}
+
+/// The context that runs, if its code may wait.
 fn waiting_context() -> Result<Rc<Context>, Throw> {
     let context = context()?;
-    if context.request().is_some() || context.is_timer() {
+    if Phases::WAITING.contains(context.phase()) {
         return Ok(context);
     }
     Err(disabled(&context))
 }
 
-/// The error of a function that does not work in the context.
+/// The error of a function that does not work in the phase.
 fn disabled(context: &Context) -> Throw {
+    let phase = context.phase();
+    let instead = match phase {
+        Phase::Set => ", use rewrite_by_lua* instead",
+        Phase::Balancer => ", use access_by_lua* instead",
+        _ => "",
+    };
     Throw::error(format!(
-        "API disabled in the context of {}",
-        context_name(context)
+        "API disabled in the context of {}{instead}",
+        phase.title()
     ))
-}
-
-/// The context as error messages name it.
-fn context_name(context: &Context) -> String {
-    if context.is_timer() {
-        return "ngx.timer".into();
-    }
-    format!("{}_by_lua*", context.phase())
 }

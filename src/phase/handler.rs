@@ -2,19 +2,20 @@
 //! that ends.
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use ngx::ffi::NGX_DONE;
 
-use super::module;
-use super::runner::{self, Phase};
+use super::runner;
+use super::{install, module};
 use crate::conf;
 use crate::sys::abort;
 use crate::sys::context::{self, Context};
 use crate::sys::downstream;
 use crate::sys::log::Level;
 use crate::sys::output::{self, OutputOptions};
-use crate::sys::request::Request;
+use crate::sys::phase::Phase;
+use crate::sys::request::{Attached, Request};
 use crate::vm::{Host, Outcome, Thread, Vm, sched};
 
 /// Where a request's Lua stands.
@@ -31,7 +32,6 @@ pub(super) enum Progress {
 
 /// One request with Lua handlers. Made when its first handler runs.
 pub(super) struct RequestHandler {
-    this: Weak<RequestHandler>,
     pub(super) context: Rc<Context>,
     pub(super) vm: Rc<Vm>,
     pub(super) progress: Cell<Progress>,
@@ -41,7 +41,7 @@ pub(super) struct RequestHandler {
 impl RequestHandler {
     /// The request's handler, made on the first call. None where memory is
     /// short.
-    pub(super) fn of(request: Request, vm: impl FnOnce() -> Option<Rc<Vm>>) -> Option<Rc<Self>> {
+    pub(super) fn of(request: Request, phase: Phase) -> Option<Rc<Self>> {
         if let Some(handler) = Self::existing(request) {
             return Some(handler);
         }
@@ -49,22 +49,16 @@ impl RequestHandler {
         // not read it, and redirected to an error page.
         request.forget_reading();
         downstream::detach(request);
-        let vm = vm()?;
-        let handler = Rc::new_cyclic(|this| RequestHandler {
-            this: this.clone(),
-            context: Context::new(Some(request), ""),
+        let vm = vm_for(request)?;
+        let handler = Rc::new(RequestHandler {
+            context: Context::new(Some(request), phase),
             vm,
             progress: Cell::new(Progress::Idle),
             entry: RefCell::new(None),
         });
-        if !request.attach(module::module(), handler.clone()) {
-            return None;
-        }
-        let at_end = handler.clone();
-        if !request.on_end(move || at_end.end()) {
-            return None;
-        }
-        Some(handler)
+        request
+            .attach(module::module(), handler.clone())
+            .then_some(handler)
     }
 
     /// The request's handler, if one was made.
@@ -104,12 +98,29 @@ impl RequestHandler {
     }
 }
 
+impl Attached for RequestHandler {
+    fn request_ended(&self) {
+        self.end();
+    }
+}
+
 impl Drop for RequestHandler {
     fn drop(&mut self) {
         if let Some(anchor) = self.context.set_lua_table(None) {
             self.vm.release(anchor);
         }
     }
+}
+
+/// The worker's VM, or a new one where code is not kept.
+fn vm_for(request: Request) -> Option<Rc<Vm>> {
+    let main = module::main_conf(request);
+    if module::location_conf(request).code_cache() {
+        return main.vm.get().cloned();
+    }
+    install::fresh_vm(main)
+        .inspect_err(|e| request.log(Level::Error, e))
+        .ok()
 }
 
 /// Output settings of a location.
@@ -132,14 +143,11 @@ pub(super) fn on_writable(request: Request) {
 
 impl Host for RequestHandler {
     fn enter(&self) {
-        let Some(this) = self.this.upgrade() else {
-            return;
-        };
         if let Some(request) = self.context.request() {
             conf::set_current(Some(module::location_conf(request)));
             request.set_log_request();
         }
-        context::set_current(Some(this.context.clone()));
+        context::set_current(Some(self.context.clone()));
     }
 
     fn leave(&self) {
@@ -160,13 +168,13 @@ impl Host for RequestHandler {
         }
     }
 
-    fn ended(&self, outcome: Outcome) {
-        let (Some(request), Some(this)) = (self.context.request(), self.this.upgrade()) else {
+    fn ended(self: Rc<Self>, outcome: Outcome) {
+        let Some(request) = self.context.request() else {
             return;
         };
-        this.set_entry(None);
+        self.set_entry(None);
         abort::forget(request);
-        runner::ended(&this, request, outcome);
+        runner::ended(&self, request, outcome);
     }
 
     fn log_error(&self, message: &[u8]) {

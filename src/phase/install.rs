@@ -3,37 +3,48 @@
 
 use std::rc::Rc;
 
+use super::code::with_chunk;
 use super::module::Main;
 use super::runner;
-use crate::conf::{LuaCode, LuaFile, LuaSource, file_chunk_name};
+use crate::conf::LuaSource;
 use crate::lua;
 use crate::sys::conf::{Conf, Level, PhaseOrder, Reported, RequestPhase};
 use crate::sys::entry::request_handler;
-use crate::vm::{Chunk, ChunkKey, Vm, VmOptions, sched};
+use crate::sys::phase::Phase;
+use crate::vm::{Vm, VmOptions, sched};
 
 /// Runs after the whole `http` block was read and merged. An error fails the
 /// configuration.
 pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
-    let order = |no_postpone: bool| {
-        if no_postpone {
-            PhaseOrder::First
-        } else {
-            PhaseOrder::Last
-        }
-    };
-    if main.conf.phases.rewrite {
-        conf.add_phase_handler(
+    for (phase, place, handler) in [
+        (
+            Phase::ServerRewrite,
+            RequestPhase::ServerRewrite,
+            request_handler(runner::server_rewrite),
+        ),
+        (
+            Phase::Rewrite,
             RequestPhase::Rewrite,
-            order(main.conf.rewrite_no_postpone()),
             request_handler(runner::rewrite),
-        )?;
-    }
-    if main.conf.phases.access {
-        conf.add_phase_handler(
+        ),
+        (
+            Phase::Access,
             RequestPhase::Access,
-            order(main.conf.access_no_postpone()),
             request_handler(runner::access),
-        )?;
+        ),
+        (
+            Phase::Precontent,
+            RequestPhase::Precontent,
+            request_handler(runner::precontent),
+        ),
+    ] {
+        if main.conf.phases.contains(phase) {
+            let order = match main.conf.no_postpone(phase) {
+                true => PhaseOrder::First,
+                false => PhaseOrder::Last,
+            };
+            conf.add_phase_handler(place, order, handler)?;
+        }
     }
     if main.conf.source_count() == 0 {
         return Ok(());
@@ -70,17 +81,8 @@ pub fn fresh_vm(main: &Main) -> Result<Rc<Vm>, String> {
 
 /// Runs the code of a hook, which cannot wait.
 pub(super) fn run_hook(vm: &Vm, source: &LuaSource) -> Result<(), String> {
-    match &source.code {
-        LuaCode::Inline(code) => vm.run_main(&Chunk {
-            key: ChunkKey::Inline(source.id, code),
-            name: &source.chunk_name,
-        }),
-        LuaCode::File(LuaFile::Fixed(path)) => vm.run_main(&Chunk {
-            name: &file_chunk_name(path),
-            key: ChunkKey::File(&String::from_utf8_lossy(path)),
-        }),
-        LuaCode::File(LuaFile::Variable(_)) => Err("the file name cannot have variables".into()),
-    }
+    with_chunk(source, None, |chunk| vm.evaluate(chunk, |_| ()))
+        .unwrap_or_else(|| Err("the file name cannot have variables".into()))
 }
 
 fn report(conf: &mut Conf<'_>, message: &str) -> Reported {

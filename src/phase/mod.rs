@@ -1,9 +1,13 @@
 //! What nginx calls: directives, module hooks, phase handlers.
 
+mod balancer;
+mod beside;
+mod code;
 pub mod commands;
 mod handler;
 pub mod install;
 pub mod module;
 pub mod runner;
+mod set;
 mod timer;
 pub mod worker;

@@ -18,7 +18,9 @@ use nginx_sys::{
 use nginx_sys::{
     ngx_array_push, ngx_cycle, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t,
     ngx_http_core_module, ngx_http_handler_pt, ngx_http_module,
-    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_REWRITE_PHASE, ngx_module_t,
+    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
+    ngx_http_phases_NGX_HTTP_REWRITE_PHASE, ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE,
+    ngx_module_t,
 };
 
 /// Bits of a directive's type: where it may stand, what it takes.
@@ -27,8 +29,12 @@ pub mod kind {
     pub const HTTP: usize = nginx_sys::NGX_HTTP_MAIN_CONF as usize;
     /// In `server`.
     pub const SERVER: usize = nginx_sys::NGX_HTTP_SRV_CONF as usize;
+    /// In `upstream`.
+    pub const UPSTREAM: usize = nginx_sys::NGX_HTTP_UPS_CONF as usize;
     /// In `location`.
     pub const LOCATION: usize = nginx_sys::NGX_HTTP_LOC_CONF as usize;
+    /// In `if` in `server`.
+    pub const SERVER_IF: usize = nginx_sys::NGX_HTTP_SIF_CONF as usize;
     /// In `if` in `location`.
     pub const LOCATION_IF: usize = nginx_sys::NGX_HTTP_LIF_CONF as usize;
     /// A block, not a simple directive.
@@ -39,6 +45,8 @@ pub mod kind {
     pub const TAKES_ONE: usize = nginx_sys::NGX_CONF_TAKE1 as usize;
     /// Takes two arguments.
     pub const TAKES_TWO: usize = nginx_sys::NGX_CONF_TAKE2 as usize;
+    /// Takes two arguments or more.
+    pub const TAKES_TWO_OR_MORE: usize = nginx_sys::NGX_CONF_2MORE as usize;
     /// Takes one argument or more.
     pub const TAKES_MANY: usize = nginx_sys::NGX_CONF_1MORE as usize;
     /// Takes `on` or `off`.
@@ -187,6 +195,15 @@ impl<'cf> Conf<'cf> {
     /// Compiles a path with variables. It evaluates to a full path: nginx puts
     /// its prefix before a relative one.
     pub fn path_value(&self, text: &[u8]) -> Result<ComplexValue, Reported> {
+        self.compile(text, true)
+    }
+
+    /// Compiles text with variables.
+    pub fn value(&self, text: &[u8]) -> Result<ComplexValue, Reported> {
+        self.compile(text, false)
+    }
+
+    fn compile(&self, text: &[u8], is_path: bool) -> Result<ComplexValue, Reported> {
         let mut text = self.pool_string(text).ok_or(Reported)?;
         // SAFETY: the pool lives as long as the configuration.
         let value =
@@ -197,7 +214,7 @@ impl<'cf> Conf<'cf> {
         compile.cf = self.cf.as_ptr();
         compile.value = &mut text;
         compile.complex_value = value.as_ptr();
-        compile.set_root_prefix(1);
+        compile.set_root_prefix(is_path.into());
         // SAFETY: the parser is live, text and result are in its pool.
         match unsafe { ngx_http_compile_complex_value(&mut compile) } {
             rc if rc == NGX_OK as isize => Ok(ComplexValue(value)),
@@ -283,8 +300,10 @@ impl<'cf> Conf<'cf> {
         handler: ngx_http_handler_pt,
     ) -> Result<(), Reported> {
         let phase = match phase {
+            RequestPhase::ServerRewrite => ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE,
             RequestPhase::Rewrite => ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
             RequestPhase::Access => ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
+            RequestPhase::Precontent => ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
         };
         // SAFETY: inside of `http` the parser's context is that of the HTTP
         // modules, and the core module has made its lists of handlers.
@@ -347,8 +366,10 @@ impl<'cf> Conf<'cf> {
 /// A phase of request processing that takes handlers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestPhase {
+    ServerRewrite,
     Rewrite,
     Access,
+    Precontent,
 }
 
 /// When a handler runs within its phase.

@@ -1,6 +1,7 @@
 //! What Lua code runs in: a request, or the worker itself.
 
-use std::cell::{Cell, RefCell};
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ptr;
 use std::rc::{Rc, Weak};
 
@@ -11,10 +12,11 @@ use super::entry::cycle_log;
 use super::link::Link;
 use super::log::{self, Level};
 use super::output::Output;
+use super::phase::Phase;
 use super::request::Request;
 use super::resolver::Resolver;
 use super::uri::Target;
-use crate::rt::{Arena, Key, List};
+use crate::rt::{Arena, Key, List, worker_local};
 use crate::sock::{DatagramSocket, TcpSocket};
 
 /// A socket of whatever kind, as a context owns it.
@@ -81,9 +83,6 @@ struct Timer {
     log: ngx_log_t,
 }
 
-/// The phase of a timer's context.
-pub const TIMER: &str = "timer";
-
 /// One execution context: it owns sockets and knows its request, if any.
 ///
 /// It outlives its request where Lua or a waiting operation still holds it;
@@ -92,8 +91,8 @@ pub struct Context {
     request: Cell<Option<Request>>,
     /// What a timer has instead of a request.
     timer: Option<Box<Timer>>,
-    /// Name of the running phase, as `ngx.get_phase()` gives it.
-    phase: Cell<&'static str>,
+    /// The running phase.
+    phase: Cell<Phase>,
     /// Where the request goes on when its handler ends.
     target: Cell<Option<Target>>,
     sockets: RefCell<Sockets>,
@@ -102,10 +101,14 @@ pub struct Context {
     pub output: Output,
     /// The Lua table of `ngx.ctx`, anchored in the VM's registry.
     lua_table: Cell<Option<i32>>,
+    /// What the phase's code works on.
+    subject: OnceCell<Rc<dyn Any>>,
+    /// Whose `ngx.ctx` is used instead: that of the request.
+    main: Option<Rc<Context>>,
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<Rc<Context>>> = const { RefCell::new(None) };
+worker_local! {
+    static CURRENT: RefCell<Option<Rc<Context>>> = RefCell::new(None);
 }
 
 /// The context whose Lua code runs.
@@ -121,14 +124,21 @@ pub fn set_current(context: Option<Rc<Context>>) {
 
 impl Context {
     /// A context of `request`, or of the worker.
-    pub fn new(request: Option<Request>, phase: &'static str) -> Rc<Context> {
-        Context::with(request, None, phase)
+    pub fn new(request: Option<Request>, phase: Phase) -> Rc<Context> {
+        Context::with(request, None, phase, None)
+    }
+
+    /// A context for a handler that runs beside the request's own, such as a
+    /// filter: with sockets of its own, and the request's `ngx.ctx`.
+    pub fn beside(main: &Rc<Context>, phase: Phase) -> Rc<Context> {
+        Context::with(main.request(), None, phase, Some(main.clone()))
     }
 
     fn with(
         request: Option<Request>,
         timer: Option<Box<Timer>>,
-        phase: &'static str,
+        phase: Phase,
+        main: Option<Rc<Context>>,
     ) -> Rc<Context> {
         Rc::new(Context {
             request: Cell::new(request),
@@ -139,13 +149,20 @@ impl Context {
             request_socket: RefCell::new(None),
             output: Output::new(),
             lua_table: Cell::new(None),
+            subject: OnceCell::new(),
+            main,
         })
     }
 
     /// A context of a timer that was created in another one.
     pub fn of_timer(origin: Origin) -> Rc<Context> {
         let log = log::of_timer(origin.log);
-        Context::with(None, Some(Box::new(Timer { origin, log })), TIMER)
+        Context::with(
+            None,
+            Some(Box::new(Timer { origin, log })),
+            Phase::Timer,
+            None,
+        )
     }
 
     /// What a timer takes over that is created here.
@@ -174,14 +191,9 @@ impl Context {
         self.request.get()
     }
 
-    /// Name of the running phase.
-    pub fn phase(&self) -> &'static str {
+    /// The running phase.
+    pub fn phase(&self) -> Phase {
         self.phase.get()
-    }
-
-    /// Whether this is the context of a timer.
-    pub fn is_timer(&self) -> bool {
-        self.phase() == TIMER
     }
 
     /// Says where the request goes on when its handler has ended, or takes
@@ -191,7 +203,7 @@ impl Context {
     }
 
     /// Says which phase runs.
-    pub fn set_phase(&self, phase: &'static str) {
+    pub fn set_phase(&self, phase: Phase) {
         self.phase.set(phase);
     }
 
@@ -201,14 +213,31 @@ impl Context {
         self.output.committed() || request.header_sent()
     }
 
+    /// Says, once, what the phase's code works on beside the request: what
+    /// that is, its phase knows.
+    pub fn set_subject(&self, subject: Rc<dyn Any>) {
+        let _ = self.subject.set(subject);
+    }
+
+    /// What the phase's code works on, if it is a `T`.
+    pub fn subject<T: 'static>(&self) -> Option<Rc<T>> {
+        Rc::downcast(self.subject.get()?.clone()).ok()
+    }
+
     /// Anchor of the `ngx.ctx` table.
     pub fn lua_table(&self) -> Option<i32> {
-        self.lua_table.get()
+        match &self.main {
+            Some(main) => main.lua_table(),
+            None => self.lua_table.get(),
+        }
     }
 
     /// Sets the anchor of the `ngx.ctx` table; returns the one before.
     pub fn set_lua_table(&self, anchor: Option<i32>) -> Option<i32> {
-        self.lua_table.replace(anchor)
+        match &self.main {
+            Some(main) => main.set_lua_table(anchor),
+            None => self.lua_table.replace(anchor),
+        }
     }
 
     /// Makes the context the owner of `socket`, which is closed when the

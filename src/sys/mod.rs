@@ -2,6 +2,7 @@
 
 pub mod abort;
 pub mod address;
+pub mod balancer;
 pub mod body;
 pub mod conf;
 pub mod connection;
@@ -16,11 +17,13 @@ pub mod link;
 pub mod log;
 pub mod net;
 pub mod output;
+pub mod phase;
 pub mod process;
 pub mod quit;
 pub mod regex;
 pub mod request;
 pub mod resolver;
+pub mod script;
 pub mod sockopt;
 pub mod ssl;
 pub mod text;

@@ -1,19 +1,23 @@
 //! Certificates and keys from PEM and DER.
 
-use std::os::raw::{c_long, c_void};
+use std::os::raw::{c_char, c_int, c_long, c_void};
 use std::ptr;
 use std::rc::Rc;
 
 use ngx::ffi::{
-    BIO, BIO_free, BIO_new_mem_buf, CRYPTO_free, ERR_clear_error, EVP_PKEY, EVP_PKEY_free,
-    PEM_read_bio_PrivateKey, PEM_read_bio_X509, PEM_read_bio_X509_AUX, SSL, SSL_ctrl,
-    SSL_use_PrivateKey, SSL_use_certificate, X509, X509_STORE, X509_STORE_free, X509_STORE_up_ref,
-    X509_free, d2i_AutoPrivateKey, d2i_X509, i2d_PrivateKey, i2d_X509,
+    BIO, BIO_free, BIO_new_mem_buf, CRYPTO_free, ERR_clear_error, ERR_peek_last_error, EVP_PKEY,
+    EVP_PKEY_free, PEM_R_NO_START_LINE, PEM_read_bio_PrivateKey, PEM_read_bio_X509,
+    PEM_read_bio_X509_AUX, SSL, SSL_ctrl, SSL_use_PrivateKey, SSL_use_certificate, X509,
+    X509_STORE, X509_STORE_free, X509_STORE_up_ref, X509_free, d2i_AutoPrivateKey, d2i_X509,
+    i2d_PrivateKey, i2d_X509,
 };
 
 const SSL_CTRL_CHAIN: i32 = 88;
 const SSL_CTRL_CHAIN_CERT: i32 = 89;
 const SSL_CTRL_SET_VERIFY_CERT_STORE: i32 = 106;
+/// The reason in an error of OpenSSL, in all its versions as far as the
+/// reasons of its own go.
+const REASON_MASK: u64 = 0xfff;
 
 struct OwnedX509(*mut X509);
 
@@ -90,6 +94,10 @@ impl Certificates {
             loop {
                 let next = PEM_read_bio_X509(reader.bio, ptr::null_mut(), None, ptr::null_mut());
                 if next.is_null() {
+                    // The end; anything else is a certificate cut or damaged.
+                    if ERR_peek_last_error() & REASON_MASK != PEM_R_NO_START_LINE.into() {
+                        return Err("PEM_read_bio_X509() failed");
+                    }
                     break;
                 }
                 list.push(OwnedX509(next));
@@ -124,6 +132,11 @@ impl Certificates {
             return Err("d2i_X509_bio() failed");
         }
         Ok(Certificates(Rc::new(list)))
+    }
+
+    /// The certificates, which live as long as this does.
+    pub(super) fn raw(&self) -> impl Iterator<Item = *mut X509> {
+        self.0.iter().map(|x509| x509.0)
     }
 
     /// All certificates in DER, one after the other.
@@ -163,20 +176,22 @@ impl PrivateKey {
         Rc::as_ptr(&self.0).addr()
     }
 
-    /// Reads a PEM text, which must not be encrypted.
+    /// Reads a PEM text; where that is encrypted, with `password`.
     ///
     /// # Errors
     /// Why not, in the words of OpenResty's `ngx.ssl`.
-    pub fn from_pem(pem: &[u8]) -> Result<PrivateKey, &'static str> {
+    pub fn from_pem(pem: &[u8], password: &[u8]) -> Result<PrivateKey, &'static str> {
         let reader = Reader::new(pem).ok_or("BIO_new_mem_buf() failed")?;
-        // SAFETY: the BIO is live. The empty password keeps OpenSSL from
-        // asking on the terminal.
+        let mut password = password;
+        // SAFETY: the BIO is live. The callback, which is called with the
+        // password before this returns, keeps OpenSSL from asking on the
+        // terminal.
         let key = unsafe {
             PEM_read_bio_PrivateKey(
                 reader.bio,
                 ptr::null_mut(),
-                None,
-                c"".as_ptr().cast_mut().cast(),
+                Some(give_password),
+                (&raw mut password).cast(),
             )
         };
         if key.is_null() {
@@ -211,6 +226,26 @@ impl PrivateKey {
     }
 }
 
+/// OpenSSL's callback for the password of an encrypted PEM text; `given` points
+/// to a slice.
+unsafe extern "C" fn give_password(
+    buffer: *mut c_char,
+    size: c_int,
+    _writing: c_int,
+    given: *mut c_void,
+) -> c_int {
+    // SAFETY: what from_pem passes.
+    let password = unsafe { *given.cast::<&[u8]>() };
+    match c_int::try_from(password.len()) {
+        Ok(len) if len <= size => {
+            // SAFETY: the buffer has room for `size` bytes.
+            unsafe { ptr::copy_nonoverlapping(password.as_ptr(), buffer.cast(), password.len()) };
+            len
+        }
+        _ => -1,
+    }
+}
+
 /// Certificates from PEM to DER.
 ///
 /// # Errors
@@ -219,18 +254,18 @@ pub fn cert_pem_to_der(pem: &[u8]) -> Result<Vec<u8>, &'static str> {
     Certificates::from_pem(pem)?.to_der()
 }
 
-/// A private key from PEM to DER.
+/// A private key from PEM to DER; `password` is for an encrypted one.
 ///
 /// # Errors
 /// Why not, in the words of OpenResty's `ngx.ssl`.
-pub fn key_pem_to_der(pem: &[u8]) -> Result<Vec<u8>, &'static str> {
-    let key = PrivateKey::from_pem(pem)?;
+pub fn key_pem_to_der(pem: &[u8], password: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let key = PrivateKey::from_pem(pem, password)?;
     // SAFETY: the key is live.
     encode(|out| unsafe { i2d_PrivateKey(key.0.0, out) }).ok_or("i2d_PrivateKey() failed")
 }
 
 /// Collects what an `i2d` function writes.
-fn encode(i2d: impl Fn(*mut *mut u8) -> i32) -> Option<Vec<u8>> {
+pub(super) fn encode(i2d: impl Fn(*mut *mut u8) -> i32) -> Option<Vec<u8>> {
     let mut data: *mut u8 = ptr::null_mut();
     let len = usize::try_from(i2d(&raw mut data)).ok()?;
     if data.is_null() {

@@ -4,10 +4,14 @@
 //! that was handed out is remembered here until Lua's collector frees it; only
 //! such pointers are accepted back.
 
+mod ocsp;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::raw::c_int;
 
+use super::preload;
+use super::text::wrong_type;
 use crate::sys::log::{self, Level};
 use crate::sys::ssl::{Certificates, PrivateKey, cert_pem_to_der, key_pem_to_der};
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
@@ -45,6 +49,11 @@ end
 
 return {
     _VERSION = "0.1.0",
+    SSL3_VERSION = 0x0300,
+    TLS1_VERSION = 0x0301,
+    TLS1_1_VERSION = 0x0302,
+    TLS1_2_VERSION = 0x0303,
+    TLS1_3_VERSION = 0x0304,
     parse_pem_cert = owned(core.parse_pem_cert),
     parse_der_cert = owned(core.parse_der_cert),
     parse_pem_priv_key = owned(core.parse_pem_priv_key),
@@ -70,9 +79,10 @@ return function(...)
 end
 "#;
 
-/// Makes the module available to `require`.
+/// Makes the modules available to `require`.
 pub fn open(state: &mut State) {
-    super::preload(state, "ngx.ssl", load);
+    preload(state, "ngx.ssl", load);
+    ocsp::open(state);
 }
 
 /// Replaces the function on the top by one that returns its pointer as cdata.
@@ -86,27 +96,32 @@ pub fn push_pointer_wrapper(state: &mut State) {
 fn load(state: &mut State) -> LuaResult {
     state.new_table(0, 8);
     state.set_function("parse_pem_cert", |state| {
-        let parsed = Certificates::from_pem(text(state)?);
+        let parsed = Certificates::from_pem(text(state, 1)?);
         Ok(push_handed(state, parsed.map(Handed::Certificates)))
     });
     state.set_function("parse_der_cert", |state| {
-        let parsed = Certificates::from_der(text(state)?);
+        let parsed = Certificates::from_der(text(state, 1)?);
         Ok(push_handed(state, parsed.map(Handed::Certificates)))
     });
     state.set_function("parse_pem_priv_key", |state| {
-        let parsed = PrivateKey::from_pem(text(state)?);
+        let parsed = PrivateKey::from_pem(text(state, 1)?, b"");
         Ok(push_handed(state, parsed.map(Handed::PrivateKey)))
     });
     state.set_function("parse_der_priv_key", |state| {
-        let parsed = PrivateKey::from_der(text(state)?);
+        let parsed = PrivateKey::from_der(text(state, 1)?);
         Ok(push_handed(state, parsed.map(Handed::PrivateKey)))
     });
     state.set_function("cert_pem_to_der", |state| {
-        let der = cert_pem_to_der(text(state)?);
+        let der = cert_pem_to_der(text(state, 1)?);
         Ok(push_text(state, der))
     });
     state.set_function("priv_key_pem_to_der", |state| {
-        let der = key_pem_to_der(text(state)?);
+        let password = if state.is_none_or_nil(2) {
+            b""
+        } else {
+            text(state, 2)?
+        };
+        let der = key_pem_to_der(text(state, 1)?, password);
         Ok(push_text(state, der))
     });
     state.set_function("release", |state| {
@@ -122,14 +137,11 @@ fn load(state: &mut State) -> LuaResult {
     Ok(Ret::Values(1))
 }
 
-fn text(state: &State) -> Result<&[u8], Throw> {
-    if state.type_of(1) != Type::String {
-        return Err(Throw::argument(
-            1,
-            format!("string expected, got {}", state.type_name(1)),
-        ));
+fn text(state: &State, idx: c_int) -> Result<&[u8], Throw> {
+    if state.type_of(idx) != Type::String {
+        return Err(wrong_type(state, idx, "string", idx));
     }
-    Ok(state.bytes(1).unwrap_or_default())
+    Ok(state.bytes(idx).unwrap_or_default())
 }
 
 fn push_text(state: &State, result: Result<Vec<u8>, &'static str>) -> Ret {
