@@ -88,10 +88,23 @@ def row(result: dict, names: list[str]) -> None:
             line(f"  {name}: {message}")
 
 
-def foot(results: dict) -> None:
+def beside_native(results: dict, names: list[str]) -> None:
+    """How a scenario compares with what nginx does itself."""
+    entries = {entry["name"]: entry for entry in results["scenarios"]}
+    for native in entries.values():
+        lua = entries.get(native["native"])
+        for metric in ("instructions_user", "cpu_us"):
+            if lua and all(metric in entry.get(name, {}) for entry in (lua, native) for name in names):
+                factors = ", ".join(f"{name} {lua[name][metric] / native[name][metric]:.2f}" for name in names)
+                line(f"{lua['name']} / {native['name']}, {metric}: {factors}")
+                break
+
+
+def foot(results: dict, names: list[str]) -> None:
     bars = [(entry["ratio"][metric]["median"], entry["bar"]) for entry in results["scenarios"]
             for metric in BAR_METRICS if entry.get("bar") and metric in entry.get("ratio", {})]
+    line()
+    beside_native(results, names)
     if bars:
-        line()
         line(f"{sum(value <= bar for value, bar in bars)} of {len(bars)} scenarios within their bar "
              f"({modules.OURS} / {modules.C}: user instructions, or memory)")
