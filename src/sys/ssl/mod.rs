@@ -1,8 +1,10 @@
-//! TLS for outgoing connections, on nginx's and OpenSSL's functions.
+//! TLS for outgoing connections, on nginx's and OpenSSL's functions;
+//! certificates, keys and OCSP.
 
 mod context;
 mod handshake;
 mod io;
+pub mod ocsp;
 mod session;
 mod verify;
 mod x509;

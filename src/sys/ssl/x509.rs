@@ -134,6 +134,11 @@ impl Certificates {
         Ok(Certificates(Rc::new(list)))
     }
 
+    /// The certificates, which live as long as this does.
+    pub(super) fn raw(&self) -> impl Iterator<Item = *mut X509> {
+        self.0.iter().map(|x509| x509.0)
+    }
+
     /// All certificates in DER, one after the other.
     fn to_der(&self) -> Result<Vec<u8>, &'static str> {
         let mut der = Vec::new();
@@ -260,7 +265,7 @@ pub fn key_pem_to_der(pem: &[u8], password: &[u8]) -> Result<Vec<u8>, &'static s
 }
 
 /// Collects what an `i2d` function writes.
-fn encode(i2d: impl Fn(*mut *mut u8) -> i32) -> Option<Vec<u8>> {
+pub(super) fn encode(i2d: impl Fn(*mut *mut u8) -> i32) -> Option<Vec<u8>> {
     let mut data: *mut u8 = ptr::null_mut();
     let len = usize::try_from(i2d(&raw mut data)).ok()?;
     if data.is_null() {
