@@ -91,8 +91,8 @@ sub each_costs {
 }
 
 my $own = each_costs( '/nginx', "hello\n" );
-is( each_costs( '/hello',  "hello\n" ) - $own, 4,  'a handler: allocations beyond nginx\'s own' );
-is( each_costs( '/pooled', "value\n" ) - $own, 10, 'a pooled GET: allocations beyond nginx\'s own' );
+is( each_costs( '/hello',  "hello\n" ) - $own, 3, 'a handler: allocations beyond nginx\'s own' );
+is( each_costs( '/pooled', "value\n" ) - $own, 9, 'a pooled GET: allocations beyond nginx\'s own' );
 
 unlike( $nginx->log, qr/\[(?:warn|error|crit|alert|emerg)\]/, 'error.log is clean' );
 done_testing();

@@ -65,7 +65,7 @@ impl Host for Synchronous {
 
     fn suspended(&self) {}
 
-    fn ended(&self, _outcome: Outcome) {}
+    fn ended(self: Rc<Self>, _outcome: Outcome) {}
 
     fn log_error(&self, message: &[u8]) {
         self.context.log(Level::Error, message);

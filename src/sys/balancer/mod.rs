@@ -25,7 +25,7 @@ use nginx_sys::{
 
 use super::address::RawAddress;
 use super::conf::{Conf, Level};
-use super::entry::guard;
+use super::entry::{guard, on_pool_destroyed};
 use super::request::Request;
 
 pub use choice::{BalancerError, Timeouts};
@@ -181,8 +181,7 @@ unsafe extern "C" fn init_peer(
             (*data).request = r;
             (*data).balancer = Rc::as_ptr(&balancer);
             (*data).upstream = (*(*upstream).srv_conf.add(PLACE.load(Ordering::Relaxed))).cast();
-            let request = Request::from_raw(NonNull::new_unchecked(r));
-            if !request.on_free(move || drop(balancer)) {
+            if !on_pool_destroyed((*r).pool, move || drop(balancer)) {
                 return NGX_ERROR as ngx_int_t;
             }
             let peer = &raw mut (*(*r).upstream).peer;
