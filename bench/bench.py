@@ -157,8 +157,9 @@ def main() -> None:
     file = HERE / "results.json" if whole else BUILD / "results.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(results, indent=1) + "\n")
+    file.with_suffix(".md").write_text(report.markdown(results))
     charts = chart.write(results, modules.ROOT / "docs/img" if whole else BUILD)
-    report.line("\nwritten: " + ", ".join(str(path.relative_to(modules.ROOT)) for path in [file, *charts]))
+    report.line("\nwritten: " + ", ".join(str(path.relative_to(modules.ROOT)) for path in [file, file.with_suffix(".md"), *charts]))
     if any("failed" in result for result in results["scenarios"]):
         sys.exit(1)
 
