@@ -47,16 +47,9 @@ impl From<DatagramSocket<Datagram>> for Socket {
     }
 }
 
-#[derive(Default)]
-struct Sockets {
-    arena: Arena<Socket>,
-    list: List,
-}
-
-impl Sockets {
-    fn remove(&mut self, key: Key) -> Option<Socket> {
-        self.arena.remove(&mut self.list, key)
-    }
+worker_local! {
+    /// The sockets of all contexts; each has a list of its own in it.
+    static SOCKETS: RefCell<Arena<Socket>> = RefCell::new(Arena::new());
 }
 
 /// Settings of nginx's own that a handler without a request uses. They live as
@@ -94,7 +87,7 @@ pub struct Context {
     phase: Cell<Phase>,
     /// Where the request goes on when its handler ends.
     target: Cell<Option<Target>>,
-    sockets: RefCell<Sockets>,
+    sockets: RefCell<List>,
     request_socket: RefCell<Option<TcpSocket<Link>>>,
     /// Response output that Lua made.
     pub output: Output,
@@ -243,8 +236,8 @@ impl Context {
     /// context ends.
     pub fn adopt_socket<S: Clone + Into<Socket>>(self: &Rc<Self>, socket: S) -> OwnedSocket<S> {
         let key = {
-            let Sockets { arena, list } = &mut *self.sockets.borrow_mut();
-            arena.push_back(list, |_| socket.clone().into())
+            let list = &mut *self.sockets.borrow_mut();
+            SOCKETS.with_borrow_mut(|arena| arena.push_back(list, |_| socket.clone().into()))
         };
         OwnedSocket {
             socket,
@@ -294,9 +287,19 @@ impl Context {
     }
 
     fn take_socket(&self) -> Option<Socket> {
-        let mut sockets = self.sockets.borrow_mut();
-        let key = sockets.arena.front(&sockets.list)?;
-        sockets.remove(key)
+        let key = {
+            let list = self.sockets.borrow();
+            if list.is_empty() {
+                return None;
+            }
+            SOCKETS.with_borrow(|arena| arena.front(&list))?
+        };
+        self.forget_socket(key)
+    }
+
+    fn forget_socket(&self, key: Key) -> Option<Socket> {
+        let list = &mut *self.sockets.borrow_mut();
+        SOCKETS.with_borrow_mut(|arena| arena.remove(list, key))
     }
 
     /// The log that fits: the request's, which adds the client to messages,
@@ -328,6 +331,12 @@ impl Context {
     }
 }
 
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.close_sockets();
+    }
+}
+
 /// A socket with the context it belongs to. Dropping it closes the socket.
 pub struct OwnedSocket<S: Clone + Into<Socket>> {
     socket: S,
@@ -341,16 +350,21 @@ impl<S: Clone + Into<Socket>> OwnedSocket<S> {
         &self.socket
     }
 
-    /// The socket, if `context` owns it.
-    pub fn of(&self, context: &Rc<Context>) -> Option<&S> {
-        std::ptr::eq(self.owner.as_ptr(), Rc::as_ptr(context)).then_some(&self.socket)
+    /// The socket, if the running context owns it.
+    #[inline]
+    pub fn own(&self) -> Option<&S> {
+        let own = |running: &Option<Rc<Context>>| match running {
+            Some(context) => ptr::eq(self.owner.as_ptr(), Rc::as_ptr(context)),
+            None => false,
+        };
+        CURRENT.with_borrow(own).then_some(&self.socket)
     }
 }
 
 impl<S: Clone + Into<Socket>> Drop for OwnedSocket<S> {
     fn drop(&mut self) {
         if let Some(owner) = self.owner.upgrade() {
-            let socket = owner.sockets.borrow_mut().remove(self.key);
+            let socket = owner.forget_socket(self.key);
             drop(socket);
         }
         self.socket.clone().into().abandon();
