@@ -129,15 +129,16 @@ impl Peer<'_> {
         name.extend_from_slice(self.host);
         let Some(port) = self.port else { return };
         name.push(b':');
-        let digits = (0..5).rev().map(|place| port / 10u16.pow(place));
-        name.extend(
-            digits
-                .skip_while(|&up_to_here| up_to_here == 0)
-                .map(|up_to_here| b'0' + (up_to_here % 10) as u8),
-        );
-        if port == 0 {
-            name.push(b'0');
+        let (mut digits, mut first, mut rest) = ([0; 5], 5, port);
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
         }
+        name.extend_from_slice(&digits[first..]);
     }
 }
 
