@@ -8,4 +8,5 @@ pub mod module;
 pub mod runner;
 mod set;
 mod timer;
+mod upstream;
 pub mod worker;

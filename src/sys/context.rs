@@ -14,6 +14,7 @@ use super::output::Output;
 use super::phase::Phase;
 use super::request::Request;
 use super::resolver::Resolver;
+use super::ssl::upstream::Pause;
 use super::uri::Target;
 use crate::rt::{Arena, Key, List};
 use crate::sock::{DatagramSocket, TcpSocket};
@@ -102,6 +103,8 @@ pub struct Context {
     lua_table: Cell<Option<i32>>,
     /// The arguments of `set_by_lua*`.
     args: OnceCell<Vec<Vec<u8>>>,
+    /// The handshake with an upstream server that waits for the code.
+    pause: OnceCell<Weak<Pause>>,
     /// Whose `ngx.ctx` is used instead: that of the request.
     main: Option<Rc<Context>>,
 }
@@ -149,6 +152,7 @@ impl Context {
             output: Output::new(),
             lua_table: Cell::new(None),
             args: OnceCell::new(),
+            pause: OnceCell::new(),
             main,
         })
     }
@@ -221,6 +225,16 @@ impl Context {
     pub fn arg(&self, n: usize) -> Option<&[u8]> {
         let arg = self.args.get()?.get(n.checked_sub(1)?)?;
         Some(arg)
+    }
+
+    /// Says which handshake waits for the code, once.
+    pub fn set_pause(&self, pause: &Rc<Pause>) {
+        let _ = self.pause.set(Rc::downgrade(pause));
+    }
+
+    /// The handshake that waits for the code.
+    pub fn pause(&self) -> Option<Rc<Pause>> {
+        self.pause.get()?.upgrade()
     }
 
     /// Anchor of the `ngx.ctx` table.
