@@ -57,7 +57,7 @@ class Perf:
         return cls.parse(result.stderr) is not None
 
 
-def under_load(scenario: Scenario, nginx: servers.Nginx, seconds: float, perf: bool) -> dict[str, float]:
+def under_load(scenario: Scenario, nginx: servers.Nginx, seconds: int, perf: bool) -> dict[str, float]:
     """One run of wrk: its figures, and what a request cost the worker."""
     counter = Perf(nginx.worker, nginx.dir / "perf") if perf else None
     before = cpu_time(nginx.worker)

@@ -27,7 +27,7 @@ def short(value: float | None, unit: str = "") -> str:
     if value is None:
         return "-"
     steps = ((1e6, " s"), (1e3, " ms"), (1, " µs")) if unit == "us" else (
-        (1e9, " G"), (1e6, " M"), (1e3, " k"), (1, unit and f" {unit}"))
+        (1e9, f" G{unit}"), (1e6, f" M{unit}"), (1e3, f" k{unit}"), (1, unit and f" {unit}"))
     for limit, suffix in steps:
         if abs(value) >= limit * 0.9995 or limit == 1:
             scaled = value / limit
@@ -48,7 +48,13 @@ def ratio(result: dict, metric: str, bar: float | None = None) -> str:
 # What is shown of each module, and its ratio.
 COLUMNS = (("instructions", "instructions_user", ""), ("kernel instr.", "instructions_kernel", ""),
            ("processor time", "cpu_us", "us"), ("requests/s", "rps", ""),
-           ("p50", "p50_us", "us"), ("p99", "p99_us", "us"), ("system calls", "system_calls_total", ""))
+           ("p50", "p50_us", "us"), ("p99", "p99_us", "us"), ("system calls", "system_calls_total", ""),
+           ("resident", "bytes_each", "B"))
+
+# What bars are about. Of system calls, there may be none more (strace's own coming and going
+# costs one now and then).
+BAR_METRICS = ("instructions_user", "bytes_each")
+SYSTEM_CALLS_BAR = 1.01
 
 
 def head(results: dict) -> None:
@@ -58,7 +64,7 @@ def head(results: dict) -> None:
          f"load {machine['load']}, {results['date']}")
     counted = {"no": "not counted (INSTRUCTIONS=callgrind counts them)", "perf": "by perf stat",
                "callgrind": "in user space, by callgrind"}[results["instructions"]]
-    line(f"instructions: {counted}; {results['rounds']} rounds of {results['seconds']:g} s each")
+    line(f"instructions: {counted}; {results['rounds']} rounds of {results['seconds']} s each")
 
 
 def row(result: dict, names: list[str]) -> None:
@@ -72,9 +78,10 @@ def row(result: dict, names: list[str]) -> None:
         values = [result[name].get(metric) for name in names]
         if all(value is None for value in values):
             continue
-        bar = result["bar"] if metric == "instructions_user" else None
+        bar = result["bar"] if metric in BAR_METRICS else None
+        limit = SYSTEM_CALLS_BAR if metric == "system_calls_total" else bar
         text = "  ".join(f"{name} {short(value, unit):>9}" for name, value in zip(names, values))
-        text = f"  {title:<14}  {text}  {ratio(result, metric, bar):<20}"
+        text = f"  {title:<14}  {text}  {ratio(result, metric, limit):<20}"
         line((text + (f"  bar {bar:.2f}" if bar else "")).rstrip())
     for name in names:
         for message in result[name].get("log", []):
@@ -82,9 +89,9 @@ def row(result: dict, names: list[str]) -> None:
 
 
 def foot(results: dict) -> None:
-    bars = [(entry["ratio"]["instructions_user"]["median"], entry["bar"]) for entry in results["scenarios"]
-            if entry.get("bar") and "instructions_user" in entry.get("ratio", {})]
+    bars = [(entry["ratio"][metric]["median"], entry["bar"]) for entry in results["scenarios"]
+            for metric in BAR_METRICS if entry.get("bar") and metric in entry.get("ratio", {})]
     if bars:
         line()
         line(f"{sum(value <= bar for value, bar in bars)} of {len(bars)} scenarios within their bar "
-             f"(user instructions, {modules.OURS} / {modules.C})")
+             f"({modules.OURS} / {modules.C}: user instructions, or memory)")

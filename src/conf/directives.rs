@@ -6,7 +6,7 @@ use super::location::LocConf;
 use super::main::MainConf;
 use crate::sys::conf::kind::{
     BLOCK, FLAG, HTTP, LOCATION, LOCATION_IF, NO_ARGS, SERVER, SERVER_IF, TAKES_MANY, TAKES_ONE,
-    TAKES_TWO, TAKES_TWO_OR_MORE,
+    TAKES_TWO, TAKES_TWO_OR_MORE, UPSTREAM,
 };
 use crate::sys::phase::Phase;
 
@@ -30,6 +30,8 @@ pub enum Action {
     MainFlag(fn(&mut MainConf) -> &mut Option<bool>),
     /// A plain number for the whole server.
     MainNumber(fn(&mut MainConf) -> &mut Option<usize>),
+    /// `balancer_keepalive`: how many idle connections an upstream keeps.
+    IdlePeers,
     /// A Lua search path.
     LuaPath(fn(&mut MainConf) -> &mut Option<Vec<u8>>),
     /// `on` or `off`.
@@ -148,6 +150,14 @@ pub const DIRECTIVES: &[Directive] = &[
         NOT_IN_IF,
         Phase::ProxySslVerify,
     ),
+    quoted(c"balancer_by_lua", UPSTREAM, Phase::Balancer),
+    block(c"balancer_by_lua_block", UPSTREAM, Phase::Balancer),
+    file(c"balancer_by_lua_file", UPSTREAM, Phase::Balancer),
+    Directive {
+        name: c"balancer_keepalive",
+        kind: UPSTREAM | TAKES_ONE,
+        action: Action::IdlePeers,
+    },
     Directive {
         name: c"lua_package_path",
         kind: HTTP | TAKES_ONE,

@@ -38,6 +38,7 @@ pub fn apply(directive: &Directive, cx: &mut Context<'_, '_>) -> Result {
         Action::SetVariable(form) => set_variable(cx, form),
         Action::MainFlag(slot) => set(slot(cx.main), || flag(cx.conf)),
         Action::MainNumber(slot) => set(slot(cx.main), || number(argument(cx.conf))),
+        Action::IdlePeers => set(&mut cx.loc.idle_peers, || number(argument(cx.conf))),
         Action::LuaPath(slot) => set(slot(cx.main), || {
             Ok(expand_prefix(argument(cx.conf), cx.conf.prefix()))
         }),

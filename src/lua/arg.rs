@@ -3,8 +3,10 @@
 use std::os::raw::c_int;
 
 use super::{context, disabled};
-use crate::sys::phase::Phase;
 use crate::vm::{LuaResult, Ret, State};
+
+/// The arguments of `set_by_lua*`: what its context's code works on.
+pub struct SetArguments(pub Vec<Vec<u8>>);
 
 const KEY: c_int = 2;
 
@@ -19,11 +21,11 @@ pub fn open(state: &mut State) {
 
 fn get(state: &mut State) -> LuaResult {
     let context = context()?;
-    if context.phase() != Phase::Set {
+    let Some(args) = context.subject::<SetArguments>() else {
         return Err(disabled(&context));
-    }
-    let n = state.number(KEY).unwrap_or_default();
-    match context.arg(n as usize) {
+    };
+    let n = state.number(KEY).unwrap_or_default() as usize;
+    match n.checked_sub(1).and_then(|index| args.0.get(index)) {
         Some(arg) => state.push_bytes(arg),
         None => state.push_nil(),
     }

@@ -2,7 +2,7 @@
 //! that ends.
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use ngx::ffi::NGX_DONE;
 
@@ -15,7 +15,7 @@ use crate::sys::downstream;
 use crate::sys::log::Level;
 use crate::sys::output::{self, OutputOptions};
 use crate::sys::phase::Phase;
-use crate::sys::request::Request;
+use crate::sys::request::{Attached, Request};
 use crate::vm::{Host, Outcome, Thread, Vm, sched};
 
 /// Where a request's Lua stands.
@@ -32,7 +32,6 @@ pub(super) enum Progress {
 
 /// One request with Lua handlers. Made when its first handler runs.
 pub(super) struct RequestHandler {
-    this: Weak<RequestHandler>,
     pub(super) context: Rc<Context>,
     pub(super) vm: Rc<Vm>,
     pub(super) progress: Cell<Progress>,
@@ -51,21 +50,15 @@ impl RequestHandler {
         request.forget_reading();
         downstream::detach(request);
         let vm = vm_for(request)?;
-        let handler = Rc::new_cyclic(|this| RequestHandler {
-            this: this.clone(),
+        let handler = Rc::new(RequestHandler {
             context: Context::new(Some(request), phase),
             vm,
             progress: Cell::new(Progress::Idle),
             entry: RefCell::new(None),
         });
-        if !request.attach(module::module(), handler.clone()) {
-            return None;
-        }
-        let at_end = handler.clone();
-        if !request.on_end(move || at_end.end()) {
-            return None;
-        }
-        Some(handler)
+        request
+            .attach(module::module(), handler.clone())
+            .then_some(handler)
     }
 
     /// The request's handler, if one was made.
@@ -102,6 +95,12 @@ impl RequestHandler {
             abort::forget(request);
         }
         self.context.end();
+    }
+}
+
+impl Attached for RequestHandler {
+    fn request_ended(&self) {
+        self.end();
     }
 }
 
@@ -144,14 +143,11 @@ pub(super) fn on_writable(request: Request) {
 
 impl Host for RequestHandler {
     fn enter(&self) {
-        let Some(this) = self.this.upgrade() else {
-            return;
-        };
         if let Some(request) = self.context.request() {
             conf::set_current(Some(module::location_conf(request)));
             request.set_log_request();
         }
-        context::set_current(Some(this.context.clone()));
+        context::set_current(Some(self.context.clone()));
     }
 
     fn leave(&self) {
@@ -172,13 +168,13 @@ impl Host for RequestHandler {
         }
     }
 
-    fn ended(&self, outcome: Outcome) {
-        let (Some(request), Some(this)) = (self.context.request(), self.this.upgrade()) else {
+    fn ended(self: Rc<Self>, outcome: Outcome) {
+        let Some(request) = self.context.request() else {
             return;
         };
-        this.set_entry(None);
+        self.set_entry(None);
         abort::forget(request);
-        runner::ended(&this, request, outcome);
+        runner::ended(&self, request, outcome);
     }
 
     fn log_error(&self, message: &[u8]) {

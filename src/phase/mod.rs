@@ -1,5 +1,7 @@
 //! What nginx calls: directives, module hooks, phase handlers.
 
+mod balancer;
+mod beside;
 mod code;
 pub mod commands;
 mod handler;

@@ -15,6 +15,7 @@ use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
 use super::{install, timer, upstream};
 use crate::conf::{LocConf, MainConf};
 use crate::rt::panic_message;
+use crate::sys::balancer::Upstream;
 use crate::sys::conf::{Conf, DIRECTIVE_FAILED, Level, Reported, http_location_conf};
 use crate::sys::phase::Phase;
 use crate::sys::request::Request;
@@ -27,7 +28,7 @@ pub static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     postconfiguration: Some(postconfiguration),
     create_main_conf: Some(create_main_conf),
     init_main_conf: None,
-    create_srv_conf: None,
+    create_srv_conf: Some(create_srv_conf),
     merge_srv_conf: None,
     create_loc_conf: Some(create_loc_conf),
     merge_loc_conf: Some(merge_loc_conf),
@@ -109,6 +110,12 @@ unsafe impl HttpModuleLocationConf for CosocketModule {
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx passes its live parser.
     unsafe { create::<Main>(cf) }
+}
+
+/// Of a server it holds nothing; of an `upstream` block what balances it.
+unsafe extern "C" fn create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx passes its live parser.
+    unsafe { create::<Upstream>(cf) }
 }
 
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {

@@ -253,7 +253,7 @@ impl Host for TimerHandler {
 
     fn suspended(&self) {}
 
-    fn ended(&self, _outcome: Outcome) {
+    fn ended(self: Rc<Self>, _outcome: Outcome) {
         self.end();
     }
 

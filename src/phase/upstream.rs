@@ -1,7 +1,7 @@
 //! Handlers of the TLS handshakes of `proxy_pass`, which wait while Lua runs.
 
 use std::cell::RefCell;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use super::code::with_chunk;
 use super::handler::RequestHandler;
@@ -21,7 +21,6 @@ pub static HANDLERS: Handlers = Handlers {
 
 /// A handshake whose Lua runs or waits.
 struct UpstreamHandler {
-    this: Weak<UpstreamHandler>,
     pause: Rc<Pause>,
     context: Rc<Context>,
     entry: RefCell<Option<Rc<Thread>>>,
@@ -36,9 +35,8 @@ fn run(pause: &Rc<Pause>, request: Request) {
         return pause.refuse();
     };
     let context = Context::beside(&main.context, phase);
-    context.set_pause(pause);
-    let handler = Rc::new_cyclic(|this| UpstreamHandler {
-        this: this.clone(),
+    context.set_subject(pause.clone());
+    let handler = Rc::new(UpstreamHandler {
         pause: pause.clone(),
         context,
         entry: RefCell::new(None),
@@ -85,14 +83,11 @@ impl UpstreamHandler {
 
 impl Host for UpstreamHandler {
     fn enter(&self) {
-        let Some(this) = self.this.upgrade() else {
-            return;
-        };
         if let Some(request) = self.context.request() {
             conf::set_current(Some(module::location_conf(request)));
             request.set_log_request();
         }
-        context::set_current(Some(this.context.clone()));
+        context::set_current(Some(self.context.clone()));
     }
 
     fn leave(&self) {
@@ -102,7 +97,7 @@ impl Host for UpstreamHandler {
 
     fn suspended(&self) {}
 
-    fn ended(&self, outcome: Outcome) {
+    fn ended(self: Rc<Self>, outcome: Outcome) {
         self.conclude(outcome);
     }
 

@@ -29,6 +29,8 @@ pub mod kind {
     pub const HTTP: usize = nginx_sys::NGX_HTTP_MAIN_CONF as usize;
     /// In `server`.
     pub const SERVER: usize = nginx_sys::NGX_HTTP_SRV_CONF as usize;
+    /// In `upstream`.
+    pub const UPSTREAM: usize = nginx_sys::NGX_HTTP_UPS_CONF as usize;
     /// In `location`.
     pub const LOCATION: usize = nginx_sys::NGX_HTTP_LOC_CONF as usize;
     /// In `if` in `server`.

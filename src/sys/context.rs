@@ -1,5 +1,6 @@
 //! What Lua code runs in: a request, or the worker itself.
 
+use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ptr;
 use std::rc::{Rc, Weak};
@@ -14,9 +15,8 @@ use super::output::Output;
 use super::phase::Phase;
 use super::request::Request;
 use super::resolver::Resolver;
-use super::ssl::upstream::Pause;
 use super::uri::Target;
-use crate::rt::{Arena, Key, List};
+use crate::rt::{Arena, Key, List, worker_local};
 use crate::sock::{DatagramSocket, TcpSocket};
 
 /// A socket of whatever kind, as a context owns it.
@@ -101,16 +101,14 @@ pub struct Context {
     pub output: Output,
     /// The Lua table of `ngx.ctx`, anchored in the VM's registry.
     lua_table: Cell<Option<i32>>,
-    /// The arguments of `set_by_lua*`.
-    args: OnceCell<Vec<Vec<u8>>>,
-    /// The handshake with an upstream server that waits for the code.
-    pause: OnceCell<Weak<Pause>>,
+    /// What the phase's code works on.
+    subject: OnceCell<Rc<dyn Any>>,
     /// Whose `ngx.ctx` is used instead: that of the request.
     main: Option<Rc<Context>>,
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<Rc<Context>>> = const { RefCell::new(None) };
+worker_local! {
+    static CURRENT: RefCell<Option<Rc<Context>>> = RefCell::new(None);
 }
 
 /// The context whose Lua code runs.
@@ -151,8 +149,7 @@ impl Context {
             request_socket: RefCell::new(None),
             output: Output::new(),
             lua_table: Cell::new(None),
-            args: OnceCell::new(),
-            pause: OnceCell::new(),
+            subject: OnceCell::new(),
             main,
         })
     }
@@ -216,25 +213,15 @@ impl Context {
         self.output.committed() || request.header_sent()
     }
 
-    /// Says what `ngx.arg` holds, once.
-    pub fn set_args(&self, args: Vec<Vec<u8>>) {
-        let _ = self.args.set(args);
+    /// Says, once, what the phase's code works on beside the request: what
+    /// that is, its phase knows.
+    pub fn set_subject(&self, subject: Rc<dyn Any>) {
+        let _ = self.subject.set(subject);
     }
 
-    /// Argument `n` of the code, counted from 1.
-    pub fn arg(&self, n: usize) -> Option<&[u8]> {
-        let arg = self.args.get()?.get(n.checked_sub(1)?)?;
-        Some(arg)
-    }
-
-    /// Says which handshake waits for the code, once.
-    pub fn set_pause(&self, pause: &Rc<Pause>) {
-        let _ = self.pause.set(Rc::downgrade(pause));
-    }
-
-    /// The handshake that waits for the code.
-    pub fn pause(&self) -> Option<Rc<Pause>> {
-        self.pause.get()?.upgrade()
+    /// What the phase's code works on, if it is a `T`.
+    pub fn subject<T: 'static>(&self) -> Option<Rc<T>> {
+        Rc::downcast(self.subject.get()?.clone()).ok()
     }
 
     /// Anchor of the `ngx.ctx` table.

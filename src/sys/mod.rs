@@ -2,6 +2,7 @@
 
 pub mod abort;
 pub mod address;
+pub mod balancer;
 pub mod body;
 pub mod conf;
 pub mod connection;

@@ -120,12 +120,7 @@ impl DatagramNet for HandlerNet {
 }
 
 fn remote(address: &Address) -> Result<RawAddress, ConnectFailed> {
-    match address {
-        Address::Ip(address) => Ok(RawAddress::inet(*address)),
-        Address::Unix(path) => {
-            RawAddress::unix(path).ok_or(ConnectFailed::System(libc::ENAMETOOLONG))
-        }
-    }
+    RawAddress::of(address).ok_or(ConnectFailed::System(libc::ENAMETOOLONG))
 }
 
 fn not_connected(failed: ConnectFailed, stage: Stage) -> Error {

@@ -17,9 +17,7 @@
 //! one are made inside of `protect`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
-use std::mem::ManuallyDrop;
+use std::collections::VecDeque;
 use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{RawWaker, RawWakerVTable, Waker};
@@ -28,7 +26,7 @@ use super::chunk::{Chunk, LoadError};
 use super::ffi;
 use super::op::Parked;
 use super::state::{Coroutine, Vm};
-use crate::rt::may_run_now;
+use crate::rt::{AddressMap, may_run_now, worker_local};
 
 use light::{Family, Member};
 use run::{Step, drive, end_all, finish};
@@ -48,7 +46,7 @@ pub trait Host {
     fn suspended(&self);
     /// The handler, which had to wait, has come to its end. Not called when
     /// it ends within [`start`].
-    fn ended(&self, outcome: Outcome);
+    fn ended(self: Rc<Self>, outcome: Outcome);
     /// Writes an error of the handler to error.log.
     fn log_error(&self, message: &[u8]);
 }
@@ -183,7 +181,6 @@ enum Request {
     Exit(i32),
 }
 
-#[derive(Default)]
 struct Scheduler {
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<u32>>,
@@ -191,7 +188,7 @@ struct Scheduler {
     request: RefCell<Option<Request>>,
     ready: RefCell<VecDeque<ThreadId>>,
     /// Coroutines that are in some thread's chain, by address.
-    active: RefCell<HashMap<usize, ThreadId, BuildHasherDefault<AddressHasher>>>,
+    active: RefCell<AddressMap<ThreadId>>,
     post: Cell<Option<fn(Turn)>>,
     /// Collect all garbage before each resume.
     gc_stress: Cell<bool>,
@@ -199,27 +196,6 @@ struct Scheduler {
     parents: Cell<u64>,
     /// There has been a light thread.
     any_light: Cell<bool>,
-}
-
-/// Hashes addresses, which nobody chooses to make them collide.
-#[derive(Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&b| self.write_usize(b.into()));
-    }
-
-    fn write_usize(&mut self, n: usize) {
-        // The low bits of an address are zero, those of the product's upper
-        // half are not.
-        let product = (self.0 ^ n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = product.rotate_left(32);
-    }
 }
 
 /// When the ready queue is to be run.
@@ -231,9 +207,8 @@ pub enum Turn {
     AfterEvents,
 }
 
-thread_local! {
-    // Not dropped when the process exits: nginx has gone by then.
-    static SCHED: ManuallyDrop<Scheduler> = ManuallyDrop::default();
+worker_local! {
+    static SCHED: Scheduler = Scheduler::new();
 }
 
 /// Finds code that relies on garbage staying where it is: from now on all of
@@ -308,7 +283,7 @@ pub fn kill(entry: &Rc<Thread>) {
 /// Ends the light thread that began with the coroutine `l`.
 fn kill_light(l: *mut ffi::lua_State) {
     let thread = SCHED.with(|s| {
-        let id = s.active.borrow().get(&l.addr()).copied();
+        let id = s.active.borrow().get(l).copied();
         id.and_then(|id| s.get(id))
     });
     if let Some(thread) = thread.filter(|thread| thread.base.l == l) {
@@ -355,13 +330,13 @@ fn request_spawn(thread: Rc<Thread>, nargs: c_int) {
 
 /// Whether a coroutine is being resumed, in whatever thread.
 pub(super) fn is_active(l: *mut ffi::lua_State) -> bool {
-    SCHED.with(|s| s.active.borrow().contains_key(&l.addr()))
+    SCHED.with(|s| s.active.borrow().contains(l))
 }
 
 /// Whether a coroutine is what some thread runs, or waits in.
 pub(super) fn is_top(l: *mut ffi::lua_State) -> bool {
     SCHED.with(|s| {
-        let id = s.active.borrow().get(&l.addr()).copied();
+        let id = s.active.borrow().get(l).copied();
         id.and_then(|id| s.get(id)).is_some_and(|t| t.top() == l)
     })
 }
@@ -408,7 +383,7 @@ fn advance(id: ThreadId) {
         return;
     };
     if let Some(outcome) = drive(&thread, Step::Poll(op)) {
-        thread.host.ended(outcome);
+        thread.host.clone().ended(outcome);
     }
 }
 
@@ -424,6 +399,21 @@ pub fn run_ready() {
 }
 
 impl Scheduler {
+    const fn new() -> Scheduler {
+        Scheduler {
+            slots: RefCell::new(Vec::new()),
+            free: RefCell::new(Vec::new()),
+            current: RefCell::new(None),
+            request: RefCell::new(None),
+            ready: RefCell::new(VecDeque::new()),
+            active: RefCell::new(AddressMap::new()),
+            post: Cell::new(None),
+            gc_stress: Cell::new(false),
+            parents: Cell::new(0),
+            any_light: Cell::new(false),
+        }
+    }
+
     fn insert(
         &self,
         vm: &Rc<Vm>,
@@ -457,7 +447,7 @@ impl Scheduler {
             family: RefCell::new(None),
         });
         slot.thread = Some(thread.clone());
-        self.active.borrow_mut().insert(base.l.addr(), id);
+        self.active.borrow_mut().insert(base.l, id);
         thread
     }
 

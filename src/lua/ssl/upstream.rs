@@ -90,7 +90,7 @@ fn load_verify(state: &mut State) -> LuaResult {
 /// The handshake whose code runs.
 fn pause(phase: Phase) -> Result<Rc<Pause>, Throw> {
     let context = context()?;
-    match context.pause() {
+    match context.subject::<Pause>() {
         Some(pause) if pause.phase() == phase => Ok(pause),
         _ => Err(disabled(&context)),
     }

@@ -192,7 +192,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
             (ffi::LUA_YIELD, Request::Spawn(child, n)) => return Stop::Spawned(child, n),
             (ffi::LUA_YIELD, Request::Resume(child, n)) => {
                 thread.chain.borrow_mut().push(child);
-                SCHED.with(|s| s.active.borrow_mut().insert(child.l.addr(), thread.id));
+                SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id));
                 l = child.l;
                 nargs = n;
             }
@@ -259,7 +259,7 @@ fn discard(thread: &Thread, request: Request) {
 /// to the one that resumed it, as the results of `coroutine.resume`.
 fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c_int)> {
     let child = thread.chain.borrow_mut().pop()?;
-    SCHED.with(|s| s.active.borrow_mut().remove(&child.l.addr()));
+    SCHED.with(|s| s.active.borrow_mut().remove(child.l));
     let parent = thread.top();
     // SAFETY: both are live coroutines of one VM: the child is anchored until
     // release() below, the parent by its own place in the chain.
@@ -313,13 +313,13 @@ pub(super) fn finish(thread: &Rc<Thread>, clean: bool) {
     let chain = std::mem::take(&mut *thread.chain.borrow_mut());
     for co in &chain {
         thread.coroutine_ended(co.l);
-        SCHED.with(|s| s.active.borrow_mut().remove(&co.l.addr()));
+        SCHED.with(|s| s.active.borrow_mut().remove(co.l));
         // Code of the user may have it, and must not go on with it.
         coroutine::abandon(&thread.vm, *co);
         thread.vm.state().release(co.anchor);
     }
     thread.coroutine_ended(thread.base.l);
-    SCHED.with(|s| s.active.borrow_mut().remove(&thread.base.l.addr()));
+    SCHED.with(|s| s.active.borrow_mut().remove(thread.base.l));
     if let Some(member) = &thread.light {
         member.leave(thread.id);
         // Its results, if any, stay on its stack as long as Lua has it.
