@@ -12,7 +12,7 @@ use nginx_sys::{
 };
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
 
-use super::{install, timer};
+use super::{install, quit};
 use crate::conf::{LocConf, MainConf};
 use crate::rt::panic_message;
 use crate::sys::conf::{Conf, DIRECTIVE_FAILED, Level, Reported, http_location_conf};
@@ -50,7 +50,7 @@ impl Main {
 impl Drop for Main {
     fn drop(&mut self) {
         // What they may use of the configuration goes with it.
-        timer::cancel_all_of(self.id());
+        quit::cancel_all_of(self.id());
     }
 }
 
