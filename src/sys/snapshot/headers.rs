@@ -36,6 +36,7 @@ pub(super) unsafe fn copy(
     unsafe {
         let (input, new) = (&raw const (*from).headers_in, &raw mut (*to).headers_in);
         copy_list(pool, &raw const (*input).headers, &raw mut (*new).headers)?;
+        copy_lowercase(pool, &raw const (*input).headers, &raw mut (*new).headers)?;
         (*new).content_length_n = (*input).content_length_n;
         (*new).server = pool.text((*input).server)?;
         // What nginx's messages tell.
@@ -101,11 +102,27 @@ unsafe fn copy_list(pool: &Pool, from: *const ngx_list_t, to: *mut ngx_list_t) -
             copy.hash = line.hash;
             copy.key = pool.text(line.key)?;
             copy.value = pool.text(line.value)?;
-            if !line.lowcase_key.is_null() {
-                let lowercase = std::slice::from_raw_parts(line.lowcase_key, line.key.len);
-                copy.lowcase_key = pool.array(lowercase)?;
-            }
             new.write(copy);
+        }
+    }
+    Some(())
+}
+
+/// Copies names in lower case, which nginx makes for lines of requests. In
+/// those of responses the place is not always filled in.
+///
+/// # Safety
+/// `to` must be the copy of `from`, the header of a live request.
+unsafe fn copy_lowercase(pool: &Pool, from: *const ngx_list_t, to: *mut ngx_list_t) -> Option<()> {
+    // SAFETY: by the caller's promise; the name in lower case is as long as
+    // the name.
+    unsafe {
+        for (old, new) in Lines::of(from).zip(Lines::of(to)) {
+            let old = old.as_ref();
+            if !old.lowcase_key.is_null() {
+                let lowercase = std::slice::from_raw_parts(old.lowcase_key, old.key.len);
+                (*new.as_ptr()).lowcase_key = pool.array(lowercase)?;
+            }
         }
     }
     Some(())
