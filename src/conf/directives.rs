@@ -122,6 +122,12 @@ pub const DIRECTIVES: &[Directive] = &[
     quoted(c"content_by_lua", IN_LOCATION, Phase::Content),
     block(c"content_by_lua_block", IN_LOCATION, Phase::Content),
     file(c"content_by_lua_file", IN_LOCATION, Phase::Content),
+    quoted(c"header_filter_by_lua", ANYWHERE, Phase::HeaderFilter),
+    block(c"header_filter_by_lua_block", ANYWHERE, Phase::HeaderFilter),
+    file(c"header_filter_by_lua_file", ANYWHERE, Phase::HeaderFilter),
+    quoted(c"body_filter_by_lua", ANYWHERE, Phase::BodyFilter),
+    block(c"body_filter_by_lua_block", ANYWHERE, Phase::BodyFilter),
+    file(c"body_filter_by_lua_file", ANYWHERE, Phase::BodyFilter),
     Directive {
         name: c"lua_package_path",
         kind: HTTP | TAKES_ONE,

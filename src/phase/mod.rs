@@ -2,6 +2,7 @@
 
 mod code;
 pub mod commands;
+mod filter;
 mod handler;
 pub mod install;
 pub mod module;

@@ -8,6 +8,7 @@ use ngx::ffi::ngx_log_t;
 
 use super::datagram::Datagram;
 use super::entry::cycle_log;
+use super::filter::Chunk;
 use super::link::Link;
 use super::log::{self, Level};
 use super::output::Output;
@@ -102,6 +103,8 @@ pub struct Context {
     lua_table: Cell<Option<i32>>,
     /// The arguments of `set_by_lua*`.
     args: OnceCell<Vec<Vec<u8>>>,
+    /// What `body_filter_by_lua*` works on.
+    chunk: OnceCell<Box<Chunk>>,
     /// Whose `ngx.ctx` is used instead: that of the request.
     main: Option<Rc<Context>>,
 }
@@ -149,6 +152,7 @@ impl Context {
             output: Output::new(),
             lua_table: Cell::new(None),
             args: OnceCell::new(),
+            chunk: OnceCell::new(),
             main,
         })
     }
@@ -209,7 +213,8 @@ impl Context {
     /// Whether it is too late to change the header of the response. Lua's
     /// output is deferred: what it has written counts as sent.
     pub fn header_is_final(&self, request: Request) -> bool {
-        self.output.committed() || request.header_sent()
+        // A header filter may hold it back.
+        self.phase() != Phase::HeaderFilter && (self.output.committed() || request.header_sent())
     }
 
     /// Says what `ngx.arg` holds, once.
@@ -221,6 +226,16 @@ impl Context {
     pub fn arg(&self, n: usize) -> Option<&[u8]> {
         let arg = self.args.get()?.get(n.checked_sub(1)?)?;
         Some(arg)
+    }
+
+    /// What `body_filter_by_lua*` works on, if the context is of that.
+    pub fn chunk(&self) -> Option<&Chunk> {
+        self.chunk.get().map(|chunk| &**chunk)
+    }
+
+    /// The same, made where it is not there yet.
+    pub fn make_chunk(&self) -> &Chunk {
+        self.chunk.get_or_init(Box::default)
     }
 
     /// Anchor of the `ngx.ctx` table.

@@ -11,6 +11,7 @@ pub mod digest;
 pub mod downstream;
 pub mod entry;
 pub mod event;
+pub mod filter;
 pub mod headers;
 pub mod link;
 pub mod log;
