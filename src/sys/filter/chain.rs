@@ -66,6 +66,13 @@ impl Chain {
         self.buffers().any(|b| unsafe { (*b).flush() != 0 })
     }
 
+    /// How many bytes it has in memory.
+    pub fn size(self) -> usize {
+        let mut size = 0;
+        self.read(|piece| size += piece.len());
+        size
+    }
+
     /// Hands its bytes to `take`, piece by piece. False where some are not in
     /// memory.
     pub fn read(self, mut take: impl FnMut(&[u8])) -> bool {

@@ -16,6 +16,8 @@ pub struct Chunk {
     is_last: Cell<bool>,
     /// Lua has ended the body.
     ended: Cell<bool>,
+    /// Lua has changed the length of the body by so much.
+    surplus: Cell<isize>,
     buffers: Buffers,
 }
 
@@ -27,6 +29,7 @@ impl Default for Chunk {
             was_last: Cell::new(false),
             is_last: Cell::new(false),
             ended: Cell::new(false),
+            surplus: Cell::new(0),
             buffers: Buffers::new(),
         }
     }
@@ -82,6 +85,13 @@ impl Chunk {
         let input = self.input.replace(Chain::EMPTY);
         let replaced = self.text.take();
         let ends_here = self.is_last.get() && !self.was_last.get();
+        if let Some(text) = &replaced {
+            let surplus = text.len() as isize - input.size() as isize;
+            self.surplus.set(self.surplus.get() + surplus);
+        }
+        if ends_here || self.was_last.get() && self.surplus.get() != 0 {
+            request.distrust_length();
+        }
         if replaced.is_none() && !ends_here {
             return next_body(request, input);
         }

@@ -130,6 +130,18 @@ impl Request {
         unsafe { (*self.raw()).err_status = status }
     }
 
+    /// The body is not as long as its header may say: the client must not take
+    /// the next response for the rest, nor wait for one.
+    pub(super) fn distrust_length(self) {
+        // SAFETY: the request is live.
+        unsafe {
+            let r = self.raw();
+            if !self.is_subrequest() && (*r).headers_out.content_length_n >= 0 {
+                (*r).set_keepalive(0);
+            }
+        }
+    }
+
     /// Marks the client's connection as of no use: whatever is written to it
     /// fails, and nginx ends the request without completing the response.
     pub fn fail_connection(self) {
