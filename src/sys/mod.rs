@@ -2,6 +2,7 @@
 
 pub mod abort;
 pub mod address;
+pub mod alloc;
 pub mod body;
 pub mod conf;
 pub mod connection;
