@@ -9,7 +9,7 @@ use crate::conf::{self, LocConf};
 use crate::lua::timer::Timers;
 use crate::rt::{Arena, Key, List};
 use crate::sys::context::{self, Context, Origin};
-use crate::sys::event::Alarm;
+use crate::sys::event::{Alarm, Turn};
 use crate::sys::log::{self, Level};
 use crate::sys::process;
 use crate::sys::quit::{Quit, QuitWatch};
@@ -99,17 +99,23 @@ fn start(call: Call, delay: u64, every: bool) -> Result<(), &'static str> {
             *watch = QuitWatch::new(on_quit);
         }
     });
-    schedule(call, delay, every.then_some(delay), place);
+    // At once, unless timers that create timers would leave no time for
+    // anything else.
+    let turn = match context::current().and_then(|context| context.request()) {
+        Some(_) => Turn::This,
+        None => Turn::Next,
+    };
+    schedule(call, delay, every.then_some(delay), place, turn);
     Ok(())
 }
 
-fn schedule(call: Call, delay: u64, every: Option<u64>, place: Place) {
+fn schedule(call: Call, delay: u64, every: Option<u64>, place: Place, turn: Turn) {
     ALL.with(|all| {
         all.pending.borrow_mut().push(|key| Pending {
             call,
             place,
             every,
-            _alarm: Alarm::new(delay, move || {
+            _alarm: Alarm::new(delay, turn, move || {
                 let timer = ALL.with(|all| all.pending.borrow_mut().remove(key));
                 if let Some(timer) = timer {
                     fire(timer, false);
@@ -126,7 +132,7 @@ fn fire(timer: Pending, premature: bool) {
     } = timer;
     if let Some(delay) = every.filter(|_| !process::exiting()) {
         match call.duplicate() {
-            Some(next) => schedule(next, delay, every, place),
+            Some(next) => schedule(next, delay, every, place, Turn::Next),
             None => log::cycle(Level::Error, "failed to create the next timer: no memory"),
         }
     }
