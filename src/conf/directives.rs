@@ -124,6 +124,32 @@ pub const DIRECTIVES: &[Directive] = &[
     quoted(c"content_by_lua", IN_LOCATION, Phase::Content),
     block(c"content_by_lua_block", IN_LOCATION, Phase::Content),
     file(c"content_by_lua_file", IN_LOCATION, Phase::Content),
+    quoted(
+        c"proxy_ssl_certificate_by_lua",
+        NOT_IN_IF,
+        Phase::ProxySslCertificate,
+    ),
+    block(
+        c"proxy_ssl_certificate_by_lua_block",
+        NOT_IN_IF,
+        Phase::ProxySslCertificate,
+    ),
+    file(
+        c"proxy_ssl_certificate_by_lua_file",
+        NOT_IN_IF,
+        Phase::ProxySslCertificate,
+    ),
+    quoted(c"proxy_ssl_verify_by_lua", NOT_IN_IF, Phase::ProxySslVerify),
+    block(
+        c"proxy_ssl_verify_by_lua_block",
+        NOT_IN_IF,
+        Phase::ProxySslVerify,
+    ),
+    file(
+        c"proxy_ssl_verify_by_lua_file",
+        NOT_IN_IF,
+        Phase::ProxySslVerify,
+    ),
     quoted(c"balancer_by_lua", UPSTREAM, Phase::Balancer),
     block(c"balancer_by_lua_block", UPSTREAM, Phase::Balancer),
     file(c"balancer_by_lua_file", UPSTREAM, Phase::Balancer),

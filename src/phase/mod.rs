@@ -10,4 +10,5 @@ pub mod module;
 pub mod runner;
 mod set;
 mod timer;
+mod upstream;
 pub mod worker;

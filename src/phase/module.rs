@@ -12,12 +12,14 @@ use nginx_sys::{
 };
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
 
-use super::{install, timer};
+use super::{install, timer, upstream};
 use crate::conf::{LocConf, MainConf};
 use crate::rt::panic_message;
 use crate::sys::balancer::Upstream;
 use crate::sys::conf::{Conf, DIRECTIVE_FAILED, Level, Reported, http_location_conf};
+use crate::sys::phase::Phase;
 use crate::sys::request::Request;
+use crate::sys::ssl;
 use crate::vm::Vm;
 
 /// The hooks, as nginx wants them.
@@ -139,12 +141,17 @@ unsafe extern "C" fn merge_loc_conf(
 ) -> *mut c_char {
     // SAFETY: nginx passes its live parser.
     let mut conf = unsafe { Conf::new(cf) };
-    let merged = guarded(&mut conf, |conf| {
+    let merged = guarded(&mut conf, |conf| -> Result<(), Reported> {
         // SAFETY: both are what `create_loc_conf` made, for different levels.
         let (parent, child) =
             unsafe { (&*parent.cast::<LocConf>(), &mut *child.cast::<LocConf>()) };
         child.merge(parent);
-        child.ssl.prepare(&parent.ssl, conf)
+        child.ssl.prepare(&parent.ssl, conf)?;
+        let wanted = [Phase::ProxySslCertificate, Phase::ProxySslVerify];
+        if wanted.iter().any(|&phase| child.code.get(phase).is_some()) {
+            ssl::upstream::install(conf, &upstream::HANDLERS)?;
+        }
+        Ok(())
     });
     match merged {
         Some(Ok(())) => ptr::null_mut(),

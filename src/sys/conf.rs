@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use core::ops::ControlFlow;
 use core::ptr::{self, NonNull};
 use core::slice;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
 use nginx_sys::{
@@ -326,6 +326,25 @@ impl<'cf> Conf<'cf> {
             }
         }
         Ok(())
+    }
+
+    /// The configuration that another module has for the location that is
+    /// being merged. None where nginx has no HTTP module of that name.
+    pub(super) fn location_conf_of(&self, module: &CStr) -> Option<NonNull<c_void>> {
+        // SAFETY: nginx's list of modules, each with a name, ends with null;
+        // inside of `http` the context is that of the HTTP modules.
+        unsafe {
+            let cf = self.cf.as_ref();
+            let mut modules = (*cf.cycle).modules;
+            while let Some(candidate) = (*modules).as_ref() {
+                if CStr::from_ptr(candidate.name) == module {
+                    let http = cf.ctx.cast::<ngx_http_conf_ctx_t>();
+                    return NonNull::new(*(*http).loc_conf.add(candidate.ctx_index));
+                }
+                modules = modules.add(1);
+            }
+        }
+        None
     }
 
     /// Gives a value to the configuration: it is dropped with it.

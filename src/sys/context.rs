@@ -48,15 +48,42 @@ impl From<DatagramSocket<Datagram>> for Socket {
     }
 }
 
-#[derive(Default)]
-struct Sockets {
-    arena: Arena<Socket>,
-    list: List,
+worker_local! {
+    /// The sockets of all contexts; each has a list of its own in it.
+    static SOCKETS: RefCell<Arena<Socket>> = RefCell::new(Arena::new());
 }
 
+/// The sockets that a context owns.
+#[derive(Default)]
+struct Sockets(RefCell<List>);
+
 impl Sockets {
-    fn remove(&mut self, key: Key) -> Option<Socket> {
-        self.arena.remove(&mut self.list, key)
+    fn add(&self, socket: Socket) -> Key {
+        let list = &mut *self.0.borrow_mut();
+        SOCKETS.with_borrow_mut(|arena| arena.push_back(list, |_| socket))
+    }
+
+    fn remove(&self, key: Key) -> Option<Socket> {
+        let list = &mut *self.0.borrow_mut();
+        SOCKETS.with_borrow_mut(|arena| arena.remove(list, key))
+    }
+
+    fn first(&self) -> Option<Key> {
+        SOCKETS.with_borrow(|arena| arena.front(&self.0.borrow()))
+    }
+
+    /// Closes all of them.
+    fn close(&self) {
+        // Taken out one by one: closing a socket may wake a waiting connect.
+        while let Some(socket) = self.first().and_then(|key| self.remove(key)) {
+            socket.abandon();
+        }
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -95,7 +122,9 @@ pub struct Context {
     phase: Cell<Phase>,
     /// Where the request goes on when its handler ends.
     target: Cell<Option<Target>>,
-    sockets: RefCell<Sockets>,
+    /// Made with the first one. What Lua holds of a socket keeps these few bytes,
+    /// not the context.
+    sockets: OnceCell<Rc<Sockets>>,
     request_socket: RefCell<Option<TcpSocket<Link>>>,
     /// Response output that Lua made.
     pub output: Output,
@@ -145,7 +174,7 @@ impl Context {
             timer,
             phase: Cell::new(phase),
             target: Cell::new(None),
-            sockets: RefCell::default(),
+            sockets: OnceCell::new(),
             request_socket: RefCell::new(None),
             output: Output::new(),
             lua_table: Cell::new(None),
@@ -243,14 +272,11 @@ impl Context {
     /// Makes the context the owner of `socket`, which is closed when the
     /// context ends.
     pub fn adopt_socket<S: Clone + Into<Socket>>(self: &Rc<Self>, socket: S) -> OwnedSocket<S> {
-        let key = {
-            let Sockets { arena, list } = &mut *self.sockets.borrow_mut();
-            arena.push_back(list, |_| socket.clone().into())
-        };
+        let sockets = self.sockets.get_or_init(Rc::default);
         OwnedSocket {
+            key: sockets.add(socket.clone().into()),
+            owner: Rc::downgrade(sockets),
             socket,
-            owner: Rc::downgrade(self),
-            key,
         }
     }
 
@@ -288,16 +314,9 @@ impl Context {
 
     /// Closes the sockets that the context owns.
     pub fn close_sockets(&self) {
-        // Taken out one by one: closing a socket may wake a waiting connect.
-        while let Some(socket) = self.take_socket() {
-            socket.abandon();
+        if let Some(sockets) = self.sockets.get() {
+            sockets.close();
         }
-    }
-
-    fn take_socket(&self) -> Option<Socket> {
-        let mut sockets = self.sockets.borrow_mut();
-        let key = sockets.arena.front(&sockets.list)?;
-        sockets.remove(key)
     }
 
     /// The log that fits: the request's, which adds the client to messages,
@@ -332,7 +351,7 @@ impl Context {
 /// A socket with the context it belongs to. Dropping it closes the socket.
 pub struct OwnedSocket<S: Clone + Into<Socket>> {
     socket: S,
-    owner: Weak<Context>,
+    owner: Weak<Sockets>,
     key: Key,
 }
 
@@ -342,16 +361,24 @@ impl<S: Clone + Into<Socket>> OwnedSocket<S> {
         &self.socket
     }
 
-    /// The socket, if `context` owns it.
-    pub fn of(&self, context: &Rc<Context>) -> Option<&S> {
-        std::ptr::eq(self.owner.as_ptr(), Rc::as_ptr(context)).then_some(&self.socket)
+    /// The socket, if the running context owns it.
+    #[inline]
+    pub fn own(&self) -> Option<&S> {
+        let own = |running: &Option<Rc<Context>>| match running {
+            Some(context) => match context.sockets.get() {
+                Some(sockets) => ptr::eq(self.owner.as_ptr(), Rc::as_ptr(sockets)),
+                None => false,
+            },
+            None => false,
+        };
+        CURRENT.with_borrow(own).then_some(&self.socket)
     }
 }
 
 impl<S: Clone + Into<Socket>> Drop for OwnedSocket<S> {
     fn drop(&mut self) {
         if let Some(owner) = self.owner.upgrade() {
-            let socket = owner.sockets.borrow_mut().remove(self.key);
+            let socket = owner.remove(self.key);
             drop(socket);
         }
         self.socket.clone().into().abandon();

@@ -5,6 +5,7 @@
 //! such pointers are accepted back.
 
 mod ocsp;
+mod upstream;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -83,6 +84,7 @@ end
 pub fn open(state: &mut State) {
     preload(state, "ngx.ssl", load);
     ocsp::open(state);
+    upstream::open(state);
 }
 
 /// Replaces the function on the top by one that returns its pointer as cdata.

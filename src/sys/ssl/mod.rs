@@ -6,6 +6,7 @@ mod handshake;
 mod io;
 pub mod ocsp;
 mod session;
+pub mod upstream;
 mod verify;
 mod x509;
 
