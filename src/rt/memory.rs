@@ -144,7 +144,16 @@ mod tests {
 
     #[test]
     fn contents_move_along() {
-        let sizes = [1, STEP, STEP + 1, LARGEST, LARGEST + 1, 5 * LARGEST, LARGEST, 7];
+        let sizes = [
+            1,
+            STEP,
+            STEP + 1,
+            LARGEST,
+            LARGEST + 1,
+            5 * LARGEST,
+            LARGEST,
+            7,
+        ];
         // SAFETY: as above; bytes are written within the piece.
         unsafe {
             let mut size = 1;

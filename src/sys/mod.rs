@@ -23,6 +23,7 @@ pub mod regex;
 pub mod request;
 pub mod resolver;
 pub mod script;
+mod side;
 pub mod sockopt;
 pub mod ssl;
 pub mod text;
