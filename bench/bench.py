@@ -8,6 +8,7 @@ import pathlib
 import statistics
 import sys
 
+import chart
 import load
 import measure
 import memory
@@ -151,12 +152,14 @@ def main() -> None:
         for item in chosen:
             results["scenarios"].append(run(item, peers, options, names))
             report.row(results["scenarios"][-1], names)
-    report.foot(results)
+    report.foot(results, names)
     whole = not options.scenarios and not options.module and options.rounds > 0
     file = HERE / "results.json" if whole else BUILD / "results.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"\n{file.relative_to(modules.ROOT)} has all figures")
+    file.with_suffix(".md").write_text(report.markdown(results))
+    charts = chart.write(results, modules.ROOT / "docs/img" if whole else BUILD)
+    report.line("\nwritten: " + ", ".join(str(path.relative_to(modules.ROOT)) for path in [file, file.with_suffix(".md"), *charts]))
     if any("failed" in result for result in results["scenarios"]):
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""The table on the terminal."""
+"""The tables: on the terminal while it runs, and as Markdown."""
 import os
 import sys
 
@@ -45,11 +45,11 @@ def ratio(result: dict, metric: str, bar: float | None = None) -> str:
     return text
 
 
-# What is shown of each module, and its ratio.
-COLUMNS = (("instructions", "instructions_user", ""), ("kernel instr.", "instructions_kernel", ""),
-           ("processor time", "cpu_us", "us"), ("requests/s", "rps", ""),
-           ("p50", "p50_us", "us"), ("p99", "p99_us", "us"), ("system calls", "system_calls_total", ""),
-           ("resident", "bytes_each", "B"))
+# What is shown of each module, and its ratio: title, metric, unit.
+COST = (("instructions", "instructions_user", ""), ("kernel instr.", "instructions_kernel", ""),
+        ("processor time", "cpu_us", "us"), ("system calls", "system_calls_total", ""))
+LOAD = (("requests/s", "rps", ""), ("p50", "p50_us", "us"), ("p99", "p99_us", "us"))
+MEMORY = (("resident", "bytes_each", "B"),)
 
 # What bars are about. Of system calls, there may be none more (strace's own coming and going
 # costs one now and then).
@@ -74,7 +74,7 @@ def row(result: dict, names: list[str]) -> None:
         if key in result:
             line(f"  {paint('33' if key == 'skipped' else '31', key)}: {result[key]}")
             return
-    for title, metric, unit in COLUMNS:
+    for title, metric, unit in COST + LOAD + MEMORY:
         values = [result[name].get(metric) for name in names]
         if all(value is None for value in values):
             continue
@@ -88,10 +88,60 @@ def row(result: dict, names: list[str]) -> None:
             line(f"  {name}: {message}")
 
 
-def foot(results: dict) -> None:
+def beside_native(results: dict, names: list[str]) -> None:
+    """How a scenario compares with what nginx does itself."""
+    entries = {entry["name"]: entry for entry in results["scenarios"]}
+    for native in entries.values():
+        lua = entries.get(native["native"])
+        for metric in ("instructions_user", "cpu_us"):
+            if lua and all(metric in entry.get(name, {}) for entry in (lua, native) for name in names):
+                factors = ", ".join(f"{name} {lua[name][metric] / native[name][metric]:.2f}" for name in names)
+                line(f"{lua['name']} / {native['name']}, {metric}: {factors}")
+                break
+
+
+def foot(results: dict, names: list[str]) -> None:
     bars = [(entry["ratio"][metric]["median"], entry["bar"]) for entry in results["scenarios"]
             for metric in BAR_METRICS if entry.get("bar") and metric in entry.get("ratio", {})]
+    line()
+    beside_native(results, names)
     if bars:
-        line()
         line(f"{sum(value <= bar for value, bar in bars)} of {len(bars)} scenarios within their bar "
              f"({modules.OURS} / {modules.C}: user instructions, or memory)")
+
+
+def markdown(results: dict) -> str:
+    """All scenarios, a table of what their requests cost and one of what the load saw."""
+    machine = results["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
+    text = ["# Figures of the last complete run", "",
+            f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, {results['date']}.", "",
+            f"{versions}.", "",
+            "Written by `make bench`; [README.md](README.md) says what is measured, and how. Ratios are "
+            "ours / C, the median over the rounds, with their range in brackets.", ""]
+    for columns in (COST, LOAD, MEMORY):
+        used = [column for column in columns
+                if any(column[1] in entry.get("ratio", {}) for entry in results["scenarios"])]
+        text += ["| scenario | " + " | ".join(f"{title}: ours | C | ratio" for title, _, _ in used) + " |",
+                 "| --- |" + " ---: |" * 3 * len(used)]
+        for entry in results["scenarios"]:
+            if any(metric in entry.get("ratio", {}) for _, metric, _ in used):
+                cells = [cell for column in used for cell in markdown_cells(entry, *column[1:])]
+                text.append(f"| {entry['title']} | " + " | ".join(cells) + " |")
+        text.append("")
+    for entry in results["scenarios"]:
+        for key in ("skipped", "failed"):
+            if key in entry:
+                text.append(f"- {entry['title']}: {key}: {entry[key]}")
+    return "\n".join(text).rstrip() + "\n"
+
+
+def markdown_cells(entry: dict, metric: str, unit: str) -> list[str]:
+    if metric not in entry.get("ratio", {}):
+        return [""] * 3
+    found = entry["ratio"][metric]
+    low, high = found["range"]
+    spread = f" ({low:.2f}-{high:.2f})" if high - low >= 0.005 else ""
+    bar = f", bar {entry['bar']:.2f}" if entry["bar"] and metric in BAR_METRICS else ""
+    return [short(entry[name].get(metric), unit) for name in (modules.OURS, modules.C)] + [
+        f"{found['median']:.2f}{spread}{bar}"]

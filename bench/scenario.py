@@ -22,7 +22,7 @@ class Scenario:
     post: int = 0  # bytes of request body; 0: a GET request
     headers: tuple[str, ...] = ()
     tls: bool = False
-    native: bool = False  # runs no Lua: shown to compare with, ratio not of interest
+    native: str = ""  # has nothing of the modules in it: to compare the scenario of this name with
     memory: int = 0  # a memory scenario: how many things are held
     hold: str = ""  # and of what kind; see memory.py
 

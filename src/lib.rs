@@ -13,6 +13,10 @@ pub mod sock;
 pub mod sys;
 pub mod vm;
 
+#[cfg(not(test))]
+#[global_allocator]
+static MEMORY: rt::WorkerMemory = rt::WorkerMemory;
+
 /// The module as nginx knows it. nginx writes its indexes into it while it
 /// loads the module, hence `mut`.
 ///

@@ -113,7 +113,7 @@ impl Drop for RequestHandler {
 }
 
 /// The worker's VM, or a new one where code is not kept.
-fn vm_for(request: Request) -> Option<Rc<Vm>> {
+pub(super) fn vm_for(request: Request) -> Option<Rc<Vm>> {
     let main = module::main_conf(request);
     if module::location_conf(request).code_cache() {
         return main.vm.get().cloned();

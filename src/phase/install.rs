@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::code::with_chunk;
 use super::module::Main;
-use super::runner;
+use super::{log, runner};
 use crate::conf::LuaSource;
 use crate::lua;
 use crate::sys::conf::{Conf, Level, PhaseOrder, Reported, RequestPhase};
@@ -37,9 +37,11 @@ pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
             RequestPhase::Precontent,
             request_handler(runner::precontent),
         ),
+        (Phase::Log, RequestPhase::Log, request_handler(log::log)),
     ] {
         if main.conf.phases.contains(phase) {
-            let order = match main.conf.no_postpone(phase) {
+            // The log phase's come before nginx's access log.
+            let order = match phase == Phase::Log || main.conf.no_postpone(phase) {
                 true => PhaseOrder::First,
                 false => PhaseOrder::Last,
             };

@@ -12,7 +12,7 @@ use nginx_sys::{
 };
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
 
-use super::{install, timer, upstream};
+use super::{install, quit, upstream};
 use crate::conf::{LocConf, MainConf};
 use crate::rt::panic_message;
 use crate::sys::balancer::Upstream;
@@ -53,7 +53,7 @@ impl Main {
 impl Drop for Main {
     fn drop(&mut self) {
         // What they may use of the configuration goes with it.
-        timer::cancel_all_of(self.id());
+        quit::cancel_all_of(self.id());
     }
 }
 

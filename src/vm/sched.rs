@@ -29,7 +29,7 @@ use super::state::{Coroutine, Vm};
 use crate::rt::{AddressMap, may_run_now, worker_local};
 
 use light::{Family, Member};
-use run::{Step, drive, end_all, finish};
+use run::{Step, drive, end_all};
 
 pub(super) mod light;
 mod run;
@@ -95,8 +95,12 @@ pub struct Thread {
     parked: RefCell<Option<Box<dyn Parked>>>,
     /// Lua code got hold of the base coroutine, so it cannot be recycled.
     escaped: Cell<bool>,
+    /// Its last coroutine is running, and may have called nginx.
+    running: Cell<bool>,
+    /// The `ngx.thread.wait` that it waits in, by number; else 0.
+    wait: Cell<u64>,
     /// What makes it a light thread.
-    light: Option<Box<Member>>,
+    light: Option<Member>,
     /// The light threads of an entry thread, once there was one.
     family: RefCell<Option<Box<Family>>>,
     // Dropped after everything that refers to the Lua state.
@@ -187,15 +191,16 @@ struct Scheduler {
     current: RefCell<Option<Rc<Thread>>>,
     request: RefCell<Option<Request>>,
     ready: RefCell<VecDeque<ThreadId>>,
-    /// Coroutines that are in some thread's chain, by address.
+    /// Coroutines that Lua code may have a hand on, and that are in some
+    /// thread's chain or the base of one.
     active: RefCell<AddressMap<ThreadId>>,
     post: Cell<Option<fn(Turn)>>,
     /// Collect all garbage before each resume.
     gc_stress: Cell<bool>,
     /// How many coroutines have spawned light threads.
     parents: Cell<u64>,
-    /// There has been a light thread.
-    any_light: Cell<bool>,
+    /// How often a thread has waited for others.
+    waits: Cell<u64>,
 }
 
 /// When the ready queue is to be run.
@@ -268,8 +273,9 @@ pub(super) fn begin(
 /// Adds a light thread to the handler of `parent`; [`request_spawn`] starts it.
 fn add_light(parent: &Rc<Thread>, base: Coroutine, member: Member) -> Rc<Thread> {
     SCHED.with(|s| {
-        let member = Some(Box::new(member));
-        s.insert(&parent.vm, parent.host.clone(), base, member)
+        let thread = s.insert(&parent.vm, parent.host.clone(), base, Some(member));
+        s.active.borrow_mut().insert(base.l, thread.id);
+        thread
     })
 }
 
@@ -280,15 +286,12 @@ pub fn kill(entry: &Rc<Thread>) {
     entry.life.set(Life::Cancelled);
 }
 
-/// Ends the light thread that began with the coroutine `l`.
-fn kill_light(l: *mut ffi::lua_State) {
-    let thread = SCHED.with(|s| {
-        let id = s.active.borrow().get(l).copied();
-        id.and_then(|id| s.get(id))
-    });
-    if let Some(thread) = thread.filter(|thread| thread.base.l == l) {
-        finish(&thread, false);
-    }
+/// The thread that has the coroutine `l`, which Lua code has a hand on.
+fn thread_of(l: *mut ffi::lua_State) -> Option<Rc<Thread>> {
+    SCHED.with(|s| {
+        let id = *s.active.borrow().get(l)?;
+        s.get(id)
+    })
 }
 
 /// Ends all handlers; nobody hears of that.
@@ -335,10 +338,7 @@ pub(super) fn is_active(l: *mut ffi::lua_State) -> bool {
 
 /// Whether a coroutine is what some thread runs, or waits in.
 pub(super) fn is_top(l: *mut ffi::lua_State) -> bool {
-    SCHED.with(|s| {
-        let id = s.active.borrow().get(l).copied();
-        id.and_then(|id| s.get(id)).is_some_and(|t| t.top() == l)
-    })
+    thread_of(l).is_some_and(|t| t.top() == l)
 }
 
 /// Whether `l` is what the scheduler runs, and not a coroutine that a C
@@ -353,6 +353,7 @@ pub(super) fn mark_escaped(l: *mut ffi::lua_State) {
         && thread.base.l == l
     {
         thread.escaped.set(true);
+        SCHED.with(|s| s.active.borrow_mut().insert(l, thread.id));
     }
 }
 
@@ -410,7 +411,7 @@ impl Scheduler {
             post: Cell::new(None),
             gc_stress: Cell::new(false),
             parents: Cell::new(0),
-            any_light: Cell::new(false),
+            waits: Cell::new(0),
         }
     }
 
@@ -419,7 +420,7 @@ impl Scheduler {
         vm: &Rc<Vm>,
         host: Rc<dyn Host>,
         base: Coroutine,
-        light: Option<Box<Member>>,
+        light: Option<Member>,
     ) -> Rc<Thread> {
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
@@ -442,12 +443,13 @@ impl Scheduler {
             chain: RefCell::default(),
             parked: RefCell::default(),
             escaped: Cell::new(false),
+            running: Cell::new(false),
+            wait: Cell::new(0),
             life: Cell::new(Life::Alive),
             light,
             family: RefCell::new(None),
         });
         slot.thread = Some(thread.clone());
-        self.active.borrow_mut().insert(base.l, id);
         thread
     }
 

@@ -30,7 +30,7 @@ use ngx::ffi::{
 use super::x509::{Certificates, OwnedX509, PrivateKey};
 use crate::sys::conf::{Conf, Level, Reported};
 use crate::sys::entry::{guard, on_pool_destroyed};
-use crate::sys::event::Alarm;
+use crate::sys::event::{Alarm, Turn};
 use crate::sys::log;
 use crate::sys::phase::Phase;
 use crate::sys::request::Request;
@@ -307,7 +307,7 @@ impl Pause {
             }
         }
         let weak = Rc::downgrade(&pause);
-        *pause.start.borrow_mut() = Some(Alarm::new(0, move || {
+        *pause.start.borrow_mut() = Some(Alarm::new(0, Turn::This, move || {
             if let Some(pause) = weak.upgrade() {
                 pause.run();
             }

@@ -22,7 +22,7 @@ local forever = {
     read = function() t.open("say:some mute"):receive("*a") end,
     ["until"] = function() t.open("say:some mute"):receiveuntil("--")() end,
     any = function() t.open("mute"):receiveany(10) end,
-    write = function() t.open("mute"):send(("x"):rep(20000000)) end,
+    write = function() t.open("mute"):send(("x"):rep(8000000)) end,
     ["TLS read"] = function()
         local sock = t.open("tls:good mute")
         assert(sock:sslhandshake(false))
@@ -31,12 +31,12 @@ local forever = {
     ["TLS write"] = function()
         local sock = t.open("tls:good mute")
         assert(sock:sslhandshake(false))
-        sock:send(("x"):rep(20000000))
+        sock:send(("x"):rep(8000000))
     end,
     ["both ways"] = function()
         local sock = t.open("mute")
         ngx.thread.spawn(function() sock:receive() end)
-        sock:send(("x"):rep(20000000))
+        sock:send(("x"):rep(8000000))
     end,
     datagram = function()
         local sock = ngx.socket.udp()
@@ -47,7 +47,7 @@ local forever = {
     ["datagram resolve"] = function() ngx.socket.udp():setpeername("mute.test", 80) end,
     body = function() ngx.req.read_body() end,
     ["body socket"] = function() ngx.req.socket():receive("*a") end,
-    flush = function() ngx.print(("x"):rep(20000000)) ngx.flush(true) end,
+    flush = function() ngx.print(("x"):rep(8000000)) ngx.flush(true) end,
 }
 
 -- The first bytes of an answer to a handshake: the head of a record of 16 KB.
@@ -100,6 +100,23 @@ function m.handler()
     state.killed = state.killed + (ngx.thread.kill(thread) and 1 or 0)
     -- Until the client goes.
     ngx.sleep(60)
+end
+
+-- Begins every wait in a thread of this handler, and in a coroutine of one; those that want
+-- a request only where there is one.
+function m.all()
+    m.semaphore = m.semaphore or require("ngx.semaphore").new()
+    local holder = t.open("mute", QUEUE)
+    local in_request = ngx.get_phase() == "content"
+    for kind, wait in pairs(forever) do
+        local wants_request = kind == "body" or kind == "body socket" or kind == "flush"
+        if not wants_request then
+            ngx.thread.spawn(wait)
+            ngx.thread.spawn(places[2], wait)
+        elseif in_request and kind == "body" then
+            ngx.thread.spawn(wait)
+        end
+    end
 end
 
 local connect = {
