@@ -166,6 +166,12 @@ pub const DIRECTIVES: &[Directive] = &[
     quoted(c"exit_worker_by_lua", HTTP, Phase::ExitWorker),
     block(c"exit_worker_by_lua_block", HTTP, Phase::ExitWorker),
     file(c"exit_worker_by_lua_file", HTTP, Phase::ExitWorker),
+    quoted(c"header_filter_by_lua", ANYWHERE, Phase::HeaderFilter),
+    block(c"header_filter_by_lua_block", ANYWHERE, Phase::HeaderFilter),
+    file(c"header_filter_by_lua_file", ANYWHERE, Phase::HeaderFilter),
+    quoted(c"body_filter_by_lua", ANYWHERE, Phase::BodyFilter),
+    block(c"body_filter_by_lua_block", ANYWHERE, Phase::BodyFilter),
+    file(c"body_filter_by_lua_file", ANYWHERE, Phase::BodyFilter),
     Directive {
         name: c"lua_package_path",
         kind: HTTP | TAKES_ONE,

@@ -5,6 +5,7 @@ mod balancer;
 mod beside;
 mod code;
 pub mod commands;
+mod filter;
 mod handler;
 pub mod install;
 mod log;

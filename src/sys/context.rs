@@ -294,7 +294,8 @@ impl Context {
     /// Whether it is too late to change the header of the response. Lua's
     /// output is deferred: what it has written counts as sent.
     pub fn header_is_final(&self, request: Request) -> bool {
-        self.output.committed() || request.header_sent()
+        // A header filter may hold it back.
+        self.phase() != Phase::HeaderFilter && (self.output.committed() || request.header_sent())
     }
 
     /// Says, once, what the phase's code works on beside the request: what

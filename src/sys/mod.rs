@@ -13,6 +13,7 @@ pub mod downstream;
 pub mod entry;
 pub mod event;
 pub mod exit;
+pub mod filter;
 pub mod headers;
 pub mod link;
 pub mod log;

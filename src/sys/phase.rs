@@ -106,7 +106,9 @@ impl Phases {
         .and(Phase::ProxySslVerify)
         .and(Phase::InitWorker)
         .and(Phase::ExitWorker)
-        .and(Phase::Log);
+        .and(Phase::Log)
+        .and(Phase::HeaderFilter)
+        .and(Phase::BodyFilter);
 
     /// The phases of a list.
     pub const fn of(list: &[Phase]) -> Phases {
