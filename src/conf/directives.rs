@@ -32,6 +32,8 @@ pub enum Action {
     MainNumber(fn(&mut MainConf) -> &mut Option<usize>),
     /// `balancer_keepalive`: how many idle connections an upstream keeps.
     IdlePeers,
+    /// A time for the whole server, kept in milliseconds.
+    MainTime(fn(&mut MainConf) -> &mut Option<u64>),
     /// A Lua search path.
     LuaPath(fn(&mut MainConf) -> &mut Option<Vec<u8>>),
     /// `on` or `off`.
@@ -158,6 +160,18 @@ pub const DIRECTIVES: &[Directive] = &[
         kind: UPSTREAM | TAKES_ONE,
         action: Action::IdlePeers,
     },
+    quoted(c"log_by_lua", ANYWHERE, Phase::Log),
+    block(c"log_by_lua_block", ANYWHERE, Phase::Log),
+    file(c"log_by_lua_file", ANYWHERE, Phase::Log),
+    quoted(c"exit_worker_by_lua", HTTP, Phase::ExitWorker),
+    block(c"exit_worker_by_lua_block", HTTP, Phase::ExitWorker),
+    file(c"exit_worker_by_lua_file", HTTP, Phase::ExitWorker),
+    quoted(c"header_filter_by_lua", ANYWHERE, Phase::HeaderFilter),
+    block(c"header_filter_by_lua_block", ANYWHERE, Phase::HeaderFilter),
+    file(c"header_filter_by_lua_file", ANYWHERE, Phase::HeaderFilter),
+    quoted(c"body_filter_by_lua", ANYWHERE, Phase::BodyFilter),
+    block(c"body_filter_by_lua_block", ANYWHERE, Phase::BodyFilter),
+    file(c"body_filter_by_lua_file", ANYWHERE, Phase::BodyFilter),
     Directive {
         name: c"lua_package_path",
         kind: HTTP | TAKES_ONE,
@@ -202,6 +216,16 @@ pub const DIRECTIVES: &[Directive] = &[
         name: c"lua_max_running_timers",
         kind: HTTP | TAKES_ONE,
         action: Action::MainNumber(|main| &mut main.max_running_timers),
+    },
+    Directive {
+        name: c"lua_max_waiting_logs",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.max_waiting_logs),
+    },
+    Directive {
+        name: c"lua_exit_worker_timeout",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainTime(|main| &mut main.exit_worker_timeout),
     },
     Directive {
         name: c"lua_code_cache",

@@ -18,9 +18,9 @@ use nginx_sys::{
 use nginx_sys::{
     ngx_array_push, ngx_cycle, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t,
     ngx_http_core_module, ngx_http_handler_pt, ngx_http_module,
-    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
-    ngx_http_phases_NGX_HTTP_REWRITE_PHASE, ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE,
-    ngx_module_t,
+    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_LOG_PHASE,
+    ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
+    ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE, ngx_module_t,
 };
 
 /// Bits of a directive's type: where it may stand, what it takes.
@@ -292,7 +292,8 @@ impl<'cf> Conf<'cf> {
     /// Adds a handler to a phase of request processing.
     ///
     /// nginx runs the handlers of a phase from the last one added to the
-    /// first, so the place in the list decides the order.
+    /// first, those of the log phase the other way round: the place in the list
+    /// decides the order.
     pub fn add_phase_handler(
         &mut self,
         phase: RequestPhase,
@@ -304,7 +305,9 @@ impl<'cf> Conf<'cf> {
             RequestPhase::Rewrite => ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
             RequestPhase::Access => ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
             RequestPhase::Precontent => ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
+            RequestPhase::Log => ngx_http_phases_NGX_HTTP_LOG_PHASE,
         };
+        let in_front = (order == PhaseOrder::Last) != (phase == ngx_http_phases_NGX_HTTP_LOG_PHASE);
         // SAFETY: inside of `http` the parser's context is that of the HTTP
         // modules, and the core module has made its lists of handlers.
         unsafe {
@@ -316,13 +319,12 @@ impl<'cf> Conf<'cf> {
             if added.is_null() {
                 return Err(Reported);
             }
-            match order {
-                PhaseOrder::First => added.write(handler),
-                PhaseOrder::Last => {
-                    let first = (*list).elts.cast::<ngx_http_handler_pt>();
-                    ptr::copy(first, first.add(1), (*list).nelts - 1);
-                    first.write(handler);
-                }
+            if in_front {
+                let first = (*list).elts.cast::<ngx_http_handler_pt>();
+                ptr::copy(first, first.add(1), (*list).nelts - 1);
+                first.write(handler);
+            } else {
+                added.write(handler);
             }
         }
         Ok(())
@@ -389,6 +391,7 @@ pub enum RequestPhase {
     Rewrite,
     Access,
     Precontent,
+    Log,
 }
 
 /// When a handler runs within its phase.

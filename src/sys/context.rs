@@ -1,7 +1,7 @@
 //! What Lua code runs in: a request, or the worker itself.
 
 use std::any::Any;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ptr;
 use std::rc::{Rc, Weak};
 
@@ -15,6 +15,7 @@ use super::output::Output;
 use super::phase::Phase;
 use super::request::Request;
 use super::resolver::Resolver;
+use super::snapshot::Snapshot;
 use super::uri::Target;
 use crate::rt::{Arena, Key, List, worker_local};
 use crate::sock::{DatagramSocket, TcpSocket};
@@ -105,9 +106,14 @@ impl Origin {
     }
 }
 
-struct Timer {
-    origin: Origin,
-    log: ngx_log_t,
+/// What a handler has that outlives its request, or never had one.
+struct Own {
+    /// Of a timer: where it was created.
+    origin: Option<Origin>,
+    /// Connections of the handler write to it, from its start to its end.
+    log: UnsafeCell<ngx_log_t>,
+    /// Stands for the request after that has gone.
+    snapshot: RefCell<Option<Snapshot>>,
 }
 
 /// One execution context: it owns sockets and knows its request, if any.
@@ -116,8 +122,7 @@ struct Timer {
 /// then [`Context::request`] is None.
 pub struct Context {
     request: Cell<Option<Request>>,
-    /// What a timer has instead of a request.
-    timer: Option<Box<Timer>>,
+    own: Option<Box<Own>>,
     /// The running phase.
     phase: Cell<Phase>,
     /// Where the request goes on when its handler ends.
@@ -133,7 +138,7 @@ pub struct Context {
     /// What the phase's code works on.
     subject: OnceCell<Rc<dyn Any>>,
     /// Whose `ngx.ctx` is used instead: that of the request.
-    main: Option<Rc<Context>>,
+    main: RefCell<Option<Rc<Context>>>,
 }
 
 worker_local! {
@@ -151,6 +156,22 @@ pub fn set_current(context: Option<Rc<Context>>) {
     drop(previous);
 }
 
+impl Own {
+    /// The handler has ended, and the request may have gone, too.
+    fn end(&self) {
+        if self.origin.is_none() {
+            // SAFETY: the log lives as long as this; only its text refers to
+            // the request or its copy.
+            unsafe {
+                (*self.log.get()).handler = None;
+                (*self.log.get()).data = ptr::null_mut();
+            }
+        }
+        let snapshot = self.snapshot.borrow_mut().take();
+        drop(snapshot);
+    }
+}
+
 impl Context {
     /// A context of `request`, or of the worker.
     pub fn new(request: Option<Request>, phase: Phase) -> Rc<Context> {
@@ -165,13 +186,13 @@ impl Context {
 
     fn with(
         request: Option<Request>,
-        timer: Option<Box<Timer>>,
+        own: Option<Own>,
         phase: Phase,
         main: Option<Rc<Context>>,
     ) -> Rc<Context> {
         Rc::new(Context {
             request: Cell::new(request),
-            timer,
+            own: own.map(Box::new),
             phase: Cell::new(phase),
             target: Cell::new(None),
             sockets: OnceCell::new(),
@@ -179,40 +200,74 @@ impl Context {
             output: Output::new(),
             lua_table: Cell::new(None),
             subject: OnceCell::new(),
-            main,
+            main: RefCell::new(main),
         })
     }
 
     /// A context of a timer that was created in another one.
     pub fn of_timer(origin: Origin) -> Rc<Context> {
-        let log = log::of_timer(origin.log);
-        Context::with(
-            None,
-            Some(Box::new(Timer { origin, log })),
-            Phase::Timer,
-            None,
-        )
+        let own = Own {
+            origin: Some(origin),
+            log: UnsafeCell::new(log::of_timer(origin.log)),
+            snapshot: RefCell::new(None),
+        };
+        Context::with(None, Some(own), Phase::Timer, None)
+    }
+
+    /// A context for the log phase of `request`, which may go on without it,
+    /// see [`Context::detach`]; `main` is the request's own.
+    pub fn of_log(request: Request, main: Option<Rc<Context>>) -> Rc<Context> {
+        let own = Own {
+            origin: None,
+            // SAFETY: the request's log lives as long as the request; before
+            // that goes, detach() or end() change the copy.
+            log: UnsafeCell::new(unsafe { log::copy_of(request.log_ptr()) }),
+            snapshot: RefCell::new(None),
+        };
+        Context::with(Some(request), Some(own), Phase::Log, main)
+    }
+
+    /// Goes on without the request, which nginx is about to free: with a copy,
+    /// and with its `ngx.ctx`. False where memory is short.
+    pub fn detach(&self) -> bool {
+        let (Some(request), Some(own)) = (self.request(), &self.own) else {
+            return false;
+        };
+        let Some(snapshot) = Snapshot::of(request, own.log.get()) else {
+            return false;
+        };
+        let main = self.main.take();
+        if let Some(main) = main {
+            self.lua_table.set(main.set_lua_table(None));
+        }
+        self.request.set(Some(snapshot.request()));
+        *own.snapshot.borrow_mut() = Some(snapshot);
+        true
     }
 
     /// What a timer takes over that is created here.
     pub fn origin(&self) -> Origin {
-        match (self.request(), &self.timer) {
+        match (self.request(), self.own_origin()) {
             (Some(request), _) => Origin {
                 resolver: Some(request.resolver()),
                 log: request.error_log(),
             },
-            (None, Some(timer)) => timer.origin,
+            (None, Some(origin)) => origin,
             (None, None) => Origin::of_worker(),
         }
     }
 
     /// The `resolver` directive that applies.
     pub fn resolver(&self) -> Option<Resolver> {
-        match (self.request(), &self.timer) {
+        match (self.request(), self.own_origin()) {
             (Some(request), _) => Some(request.resolver()),
-            (None, Some(timer)) => timer.origin.resolver,
+            (None, Some(origin)) => origin.resolver,
             (None, None) => Resolver::of_worker(),
         }
+    }
+
+    fn own_origin(&self) -> Option<Origin> {
+        self.own.as_ref()?.origin
     }
 
     /// The request, while it lives.
@@ -239,7 +294,8 @@ impl Context {
     /// Whether it is too late to change the header of the response. Lua's
     /// output is deferred: what it has written counts as sent.
     pub fn header_is_final(&self, request: Request) -> bool {
-        self.output.committed() || request.header_sent()
+        // A header filter may hold it back.
+        self.phase() != Phase::HeaderFilter && (self.output.committed() || request.header_sent())
     }
 
     /// Says, once, what the phase's code works on beside the request: what
@@ -255,7 +311,7 @@ impl Context {
 
     /// Anchor of the `ngx.ctx` table.
     pub fn lua_table(&self) -> Option<i32> {
-        match &self.main {
+        match &*self.main.borrow() {
             Some(main) => main.lua_table(),
             None => self.lua_table.get(),
         }
@@ -263,7 +319,7 @@ impl Context {
 
     /// Sets the anchor of the `ngx.ctx` table; returns the one before.
     pub fn set_lua_table(&self, anchor: Option<i32>) -> Option<i32> {
-        match &self.main {
+        match &*self.main.borrow() {
             Some(main) => main.set_lua_table(anchor),
             None => self.lua_table.replace(anchor),
         }
@@ -310,6 +366,9 @@ impl Context {
         self.close_request_socket();
         self.close_sockets();
         self.request.set(None);
+        if let Some(own) = &self.own {
+            own.end();
+        }
     }
 
     /// Closes the sockets that the context owns.
@@ -320,11 +379,11 @@ impl Context {
     }
 
     /// The log that fits: the request's, which adds the client to messages,
-    /// or the worker's.
+    /// one of its own, or the worker's.
     pub fn log_ptr(&self) -> *mut ngx_log_t {
-        match (self.request(), &self.timer) {
-            (Some(request), _) => request.log_ptr(),
-            (None, Some(timer)) => ptr::from_ref(&timer.log).cast_mut(),
+        match (&self.own, self.request()) {
+            (Some(own), _) => own.log.get(),
+            (None, Some(request)) => request.log_ptr(),
             (None, None) => cycle_log(),
         }
     }
