@@ -16,7 +16,7 @@ pub mod vm;
 /// Debug builds use libc's allocator: valgrind knows that one.
 #[cfg(not(any(test, debug_assertions)))]
 #[global_allocator]
-static BLOCKS: sys::alloc::Blocks = sys::alloc::Blocks::new();
+static BLOCKS: sys::alloc::Blocks = sys::alloc::Blocks::empty();
 
 /// The module as nginx knows it. nginx writes its indexes into it while it
 /// loads the module, hence `mut`.

@@ -33,7 +33,7 @@ unsafe impl Sync for Blocks {}
 
 impl Blocks {
     /// An allocator without any memory.
-    pub const fn new() -> Blocks {
+    pub const fn empty() -> Blocks {
         Blocks {
             free: [const { Cell::new(ptr::null_mut()) }; LARGEST / STEP],
         }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn blocks_do_not_overlap_and_are_used_again() {
-        let blocks = Blocks::new();
+        let blocks = Blocks::empty();
         // SAFETY: layouts are the same at both ends.
         unsafe {
             let mut held = Vec::new();
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn contents_move_along_when_they_grow_and_shrink() {
-        let blocks = Blocks::new();
+        let blocks = Blocks::empty();
         // SAFETY: each size given is the one asked for before.
         unsafe {
             let mut size = 3;
