@@ -4,18 +4,23 @@ import argparse
 import contextlib
 import datetime
 import json
+import os
 import pathlib
 import statistics
 import sys
 
+import chart
 import load
 import measure
+import memory
 import modules
 import report
 import scenario
 import servers
 
 HERE = pathlib.Path(__file__).resolve().parent
+RATIOS = ("instructions_user", "instructions_kernel", "user_us", "cpu_us", "rps", "p50_us", "p99_us",
+          "system_calls_total", "bytes_each")
 BUILD = modules.ROOT / "build/bench"  # profiles, and the results of a part of the scenarios
 
 
@@ -23,13 +28,16 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenarios", nargs="*", help="all, if none is named")
     parser.add_argument("--rounds", type=int, default=5, help="runs of wrk for each module")
-    parser.add_argument("--seconds", type=float, default=3, help="of each run")
+    parser.add_argument("--seconds", type=int, default=3, help="of each run")
     parser.add_argument("--instructions", choices=["auto", "perf", "callgrind", "no"], default="auto",
                         help="auto: perf where permitted")
     parser.add_argument("--module", choices=[modules.OURS, modules.C], help="only this one")
+    parser.add_argument("--output", type=pathlib.Path, help="directory of all that is written")
     options = parser.parse_args()
+    options.events = []
     if options.instructions in ("auto", "perf"):
-        if measure.Perf.permitted():
+        options.events = measure.Perf.permitted()
+        if options.events:
             options.instructions = "perf"
         elif options.instructions == "perf":
             raise SystemExit("error: perf cannot count instructions here; "
@@ -44,7 +52,10 @@ def compare_answers(item, instances) -> None:
     answers = {}
     for name, nginx in instances.items():
         with load.Client(item, nginx.port) as client:
-            answers[name] = client.get()
+            try:
+                answers[name] = client.get()
+            except (OSError, load.Failed) as reason:
+                raise load.Failed("; ".join([f"{name}: {reason}", *nginx.complaints()[:3]])) from None
     if len(set(answers.values())) > 1:
         raise load.Failed(f"the answers differ: {answers}")
 
@@ -59,7 +70,7 @@ def measure_load(item, peers, options, names) -> dict:
             for name in (names, names[::-1])[number % 2]:
                 report.progress(f"{item.name}: round {number + 1} of {options.rounds}, {name}")
                 runs[name].append(measure.under_load(
-                    item, instances[name], options.seconds, options.instructions == "perf"))
+                    item, instances[name], options.seconds, options.events))
         result = {}
         for name, nginx in instances.items():
             report.progress(f"{item.name}: system calls, {name}")
@@ -76,6 +87,18 @@ def measure_callgrind(item, peers, name) -> dict:
         return {"instructions_user": callgrind.instructions()}
 
 
+def measure_memory(item, peers, options, names) -> dict:
+    """Rounds of a fresh nginx each: memory once used does not tell much."""
+    rounds = {name: [] for name in names}
+    for number in range(max(1, options.rounds // 2)):
+        for name in names:
+            with contextlib.ExitStack() as stack:
+                nginx = servers.Nginx(name, item, peers, stack)
+                rounds[name].append(memory.MEASURES[item.hold](
+                    item, nginx, lambda text, name=name: report.progress(f"{item.name}, {name}: {text}")))
+    return {name: {"rounds": rounds[name]} for name in names}
+
+
 def summarize(result: dict, names: list[str]) -> None:
     """Adds medians over the rounds, and of the ratios ours / C median and range."""
     for name in names:
@@ -89,7 +112,7 @@ def summarize(result: dict, names: list[str]) -> None:
         return
     ours, theirs = result[modules.OURS], result[modules.C]
     result["ratio"] = {}
-    for metric in ("instructions_user", "instructions_kernel", "cpu_us", "user_us", "rps", "p50_us", "p99_us"):
+    for metric in RATIOS:
         pairs = [(a[metric], b[metric]) for a, b in zip(ours.get("rounds", []), theirs.get("rounds", []))
                  if metric in a] or ([(ours[metric], theirs[metric])] if metric in ours else [])
         ratios = [a / b for a, b in pairs if b]
@@ -101,8 +124,11 @@ def summarize(result: dict, names: list[str]) -> None:
 def run(item, peers, options, names) -> dict:
     result = {"name": item.name, "title": item.title, "bar": item.bar, "native": item.native}
     try:
-        result |= measure_load(item, peers, options, names)
-        if options.instructions == "callgrind":
+        if item.memory:
+            result |= measure_memory(item, peers, options, names)
+        else:
+            result |= measure_load(item, peers, options, names)
+        if options.instructions == "callgrind" and not item.memory:
             for name in names:
                 result[name] |= measure_callgrind(item, peers, name)
         summarize(result, names)
@@ -111,6 +137,20 @@ def run(item, peers, options, names) -> dict:
     except load.Failed as reason:
         result["failed"] = str(reason)
     return result
+
+
+def write(results: dict, options: argparse.Namespace) -> None:
+    """Only a complete run replaces what the documents show."""
+    whole = not options.scenarios and not options.module and options.rounds > 0
+    figures, images = (HERE, modules.ROOT / "docs/img") if whole else (BUILD, BUILD)
+    if options.output:
+        figures = images = options.output
+    figures.mkdir(parents=True, exist_ok=True)
+    written = [figures / "results.json", figures / "results.md"]
+    written[0].write_text(json.dumps(results, indent=1) + "\n")
+    written[1].write_text(report.markdown(results))
+    written += chart.write(results, images)
+    report.line("\nwritten: " + ", ".join(os.path.relpath(file, modules.ROOT) for file in written))
 
 
 def main() -> None:
@@ -130,12 +170,8 @@ def main() -> None:
         for item in chosen:
             results["scenarios"].append(run(item, peers, options, names))
             report.row(results["scenarios"][-1], names)
-    report.foot(results)
-    whole = not options.scenarios and not options.module and options.rounds > 0
-    file = HERE / "results.json" if whole else BUILD / "results.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"\n{file.relative_to(modules.ROOT)} has all figures")
+    report.foot(results, names)
+    write(results, options)
     if any("failed" in result for result in results["scenarios"]):
         sys.exit(1)
 

@@ -1,11 +1,12 @@
 //! A request as the scheduler's host: what runs in it, and what happens when
 //! that ends.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use ngx::ffi::NGX_DONE;
 
+use super::filter::Filter;
 use super::runner;
 use super::{install, module};
 use crate::conf;
@@ -36,6 +37,8 @@ pub(super) struct RequestHandler {
     pub(super) vm: Rc<Vm>,
     pub(super) progress: Cell<Progress>,
     entry: RefCell<Option<Rc<Thread>>>,
+    /// What runs the code of filters, once there was some.
+    pub(super) filter: OnceCell<Rc<Filter>>,
 }
 
 impl RequestHandler {
@@ -55,6 +58,7 @@ impl RequestHandler {
             vm,
             progress: Cell::new(Progress::Idle),
             entry: RefCell::new(None),
+            filter: OnceCell::new(),
         });
         request
             .attach(module::module(), handler.clone())
@@ -85,8 +89,28 @@ impl RequestHandler {
         drop(previous);
     }
 
+    /// Cancels the code that waits. Returns its phase, which nginx can be told
+    /// of by [`runner::go_on`].
+    pub(super) fn cancel(&self) -> Option<Phase> {
+        let Progress::Waiting(phase) = self.progress.replace(Progress::Idle) else {
+            return None;
+        };
+        let entry = self.entry.take();
+        if let Some(thread) = entry {
+            sched::kill(&thread);
+        }
+        if let Some(request) = self.context.request() {
+            abort::forget(request);
+        }
+        self.context.close_request_socket();
+        Some(phase)
+    }
+
     /// The request ends: whatever still waits is cancelled.
     pub(super) fn end(&self) {
+        if let Some(filter) = self.filter.get() {
+            filter.end();
+        }
         let entry = self.entry.borrow_mut().take();
         if let Some(thread) = entry {
             sched::kill(&thread);
@@ -113,7 +137,7 @@ impl Drop for RequestHandler {
 }
 
 /// The worker's VM, or a new one where code is not kept.
-fn vm_for(request: Request) -> Option<Rc<Vm>> {
+pub(super) fn vm_for(request: Request) -> Option<Rc<Vm>> {
     let main = module::main_conf(request);
     if module::location_conf(request).code_cache() {
         return main.vm.get().cloned();

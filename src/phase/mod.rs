@@ -1,11 +1,18 @@
 //! What nginx calls: directives, module hooks, phase handlers.
 
+mod background;
+mod balancer;
+mod beside;
 mod code;
 pub mod commands;
+mod filter;
 mod handler;
 pub mod install;
+mod log;
 pub mod module;
+mod quit;
 pub mod runner;
 mod set;
 mod timer;
+mod upstream;
 pub mod worker;

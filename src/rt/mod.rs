@@ -9,6 +9,8 @@ mod arena;
 mod deadline;
 #[allow(unsafe_code)]
 mod local;
+#[allow(unsafe_code)]
+mod memory;
 mod panic;
 mod semaphore;
 mod wake;
@@ -19,6 +21,7 @@ pub use deadline::{Deadline, Millis};
 #[cfg(not(test))]
 pub use local::WorkerLocal;
 pub(crate) use local::worker_local;
+pub use memory::WorkerMemory;
 pub use panic::panic_message;
 pub use semaphore::{Semaphore, Wait};
 pub use wake::{may_run_now, wake_all_now, wake_now};

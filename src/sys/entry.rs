@@ -1,9 +1,13 @@
 //! Where nginx calls into Rust: no panic may cross that line.
 
+use std::os::raw::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
-use ngx::ffi::{NGX_ERROR, ngx_cycle, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t};
+use ngx::ffi::{
+    NGX_ERROR, ngx_cycle, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t, ngx_pool_cleanup_add,
+    ngx_pool_t,
+};
 
 use super::log::{self, Level};
 use super::request::Request;
@@ -38,6 +42,30 @@ pub fn request_handler<F: Fn(Request) -> isize + Copy + 'static>(_f: F) -> ngx_h
     }
     const { assert!(size_of::<F>() == 0, "a handler cannot capture") };
     Some(handler::<F>)
+}
+
+/// Has `f` called when `pool` is destroyed. False where memory is short.
+///
+/// # Safety
+/// `pool` must be a live nginx pool.
+pub(super) unsafe fn on_pool_destroyed<F: FnOnce() + 'static>(pool: *mut ngx_pool_t, f: F) -> bool {
+    unsafe extern "C" fn run<F: FnOnce()>(data: *mut c_void) {
+        // SAFETY: the value was written below and nginx runs a cleanup once.
+        let f = unsafe { data.cast::<F>().read() };
+        guard((), f);
+    }
+    const { assert!(align_of::<F>() <= align_of::<usize>()) };
+    // SAFETY: the pool is live by the caller's promise; nginx allocates the
+    // data with the alignment of a machine word.
+    unsafe {
+        let cleanup = ngx_pool_cleanup_add(pool, size_of::<F>().max(1));
+        if cleanup.is_null() {
+            return false;
+        }
+        (*cleanup).data.cast::<F>().write(f);
+        (*cleanup).handler = Some(run::<F>);
+    }
+    true
 }
 
 /// The log of the current cycle is always there once nginx runs.

@@ -57,6 +57,40 @@ pub(super) unsafe fn write(log: *mut ngx_log_t, level: Level, errno: i32, messag
     }
 }
 
+/// Keeps a log from being written to, until it is dropped.
+pub(super) struct Silenced {
+    log: *mut ngx_log_t,
+    level: ngx_uint_t,
+}
+
+impl Silenced {
+    /// # Safety
+    /// `log` must be live for as long as the value.
+    pub(super) unsafe fn new(log: *mut ngx_log_t) -> Silenced {
+        // SAFETY: by the caller's promise. Nothing is of level 0 that anyone
+        // writes to a log.
+        let level = unsafe { std::mem::replace(&mut (*log).log_level, 0) };
+        Silenced { log, level }
+    }
+}
+
+impl Drop for Silenced {
+    fn drop(&mut self) {
+        // SAFETY: the log is live by the promise to `new`.
+        unsafe { (*self.log).log_level = self.level }
+    }
+}
+
+/// A log that writes what `log` does.
+///
+/// # Safety
+/// `log` must be live, and what its handler uses must be as long as the copy
+/// has the same.
+pub(super) unsafe fn copy_of(log: *const ngx_log_t) -> ngx_log_t {
+    // SAFETY: by the caller's promise; nginx copies logs itself.
+    unsafe { *log }
+}
+
 /// A log that writes where `log` does, and says that a timer wrote it.
 pub(super) fn of_timer(log: *mut ngx_log_t) -> ngx_log_t {
     unsafe extern "C" fn add_context(_log: *mut ngx_log_t, buf: *mut u8, len: usize) -> *mut u8 {

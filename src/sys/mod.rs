@@ -2,7 +2,7 @@
 
 pub mod abort;
 pub mod address;
-pub mod alloc;
+pub mod balancer;
 pub mod body;
 pub mod conf;
 pub mod connection;
@@ -12,6 +12,8 @@ pub mod digest;
 pub mod downstream;
 pub mod entry;
 pub mod event;
+pub mod exit;
+pub mod filter;
 pub mod headers;
 pub mod link;
 pub mod log;
@@ -24,6 +26,8 @@ pub mod regex;
 pub mod request;
 pub mod resolver;
 pub mod script;
+mod side;
+pub mod snapshot;
 pub mod sockopt;
 pub mod ssl;
 pub mod text;

@@ -47,6 +47,8 @@ pub trait Host {
     /// The handler, which had to wait, has come to its end. Not called when
     /// it ends within [`start`].
     fn ended(self: Rc<Self>, outcome: Outcome);
+    /// The handler's code has returned `first`, and maybe other values.
+    fn returned(&self, _first: Option<f64>) {}
     /// Writes an error of the handler to error.log.
     fn log_error(&self, message: &[u8]);
 }

@@ -1,9 +1,12 @@
-//! TLS for outgoing connections, on nginx's and OpenSSL's functions.
+//! TLS for outgoing connections, on nginx's and OpenSSL's functions;
+//! certificates, keys and OCSP.
 
 mod context;
 mod handshake;
 mod io;
+pub mod ocsp;
 mod session;
+pub mod upstream;
 mod verify;
 mod x509;
 

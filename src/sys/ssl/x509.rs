@@ -8,8 +8,8 @@ use ngx::ffi::{
     BIO, BIO_free, BIO_new_mem_buf, CRYPTO_free, ERR_clear_error, ERR_peek_last_error, EVP_PKEY,
     EVP_PKEY_free, PEM_R_NO_START_LINE, PEM_read_bio_PrivateKey, PEM_read_bio_X509,
     PEM_read_bio_X509_AUX, SSL, SSL_ctrl, SSL_use_PrivateKey, SSL_use_certificate, X509,
-    X509_STORE, X509_STORE_free, X509_STORE_up_ref, X509_free, d2i_AutoPrivateKey, d2i_X509,
-    i2d_PrivateKey, i2d_X509,
+    X509_STORE, X509_STORE_free, X509_STORE_up_ref, X509_free, X509_up_ref, d2i_AutoPrivateKey,
+    d2i_X509, i2d_PrivateKey, i2d_X509,
 };
 
 const SSL_CTRL_CHAIN: i32 = 88;
@@ -19,7 +19,25 @@ const SSL_CTRL_SET_VERIFY_CERT_STORE: i32 = 106;
 /// reasons of its own go.
 const REASON_MASK: u64 = 0xfff;
 
-struct OwnedX509(*mut X509);
+/// One reference to a certificate.
+pub(super) struct OwnedX509(*mut X509);
+
+impl OwnedX509 {
+    /// A reference of its own to `x509`, if that is not null.
+    ///
+    /// # Safety
+    /// `x509` must be live, or null.
+    pub(super) unsafe fn reference(x509: *mut X509) -> Option<OwnedX509> {
+        // SAFETY: by the caller's promise.
+        let counted = !x509.is_null() && unsafe { X509_up_ref(x509) } == 1;
+        counted.then_some(OwnedX509(x509))
+    }
+
+    /// Where OpenSSL has it.
+    pub(super) fn address(&self) -> usize {
+        self.0.expose_provenance()
+    }
+}
 
 impl Drop for OwnedX509 {
     fn drop(&mut self) {
@@ -132,6 +150,11 @@ impl Certificates {
             return Err("d2i_X509_bio() failed");
         }
         Ok(Certificates(Rc::new(list)))
+    }
+
+    /// The certificates, which live as long as this does.
+    pub(super) fn raw(&self) -> impl Iterator<Item = *mut X509> {
+        self.0.iter().map(|x509| x509.0)
     }
 
     /// All certificates in DER, one after the other.
@@ -260,7 +283,7 @@ pub fn key_pem_to_der(pem: &[u8], password: &[u8]) -> Result<Vec<u8>, &'static s
 }
 
 /// Collects what an `i2d` function writes.
-fn encode(i2d: impl Fn(*mut *mut u8) -> i32) -> Option<Vec<u8>> {
+pub(super) fn encode(i2d: impl Fn(*mut *mut u8) -> i32) -> Option<Vec<u8>> {
     let mut data: *mut u8 = ptr::null_mut();
     let len = usize::try_from(i2d(&raw mut data)).ok()?;
     if data.is_null() {

@@ -234,7 +234,12 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
                     thread.coroutine_ended(l);
                     (l, nargs) = (parent, n);
                 }
-                None => return Stop::Ended(Outcome::Done),
+                None => {
+                    if thread.light.is_none() {
+                        report_result(thread);
+                    }
+                    return Stop::Ended(Outcome::Done);
+                }
             },
             (status, _) => {
                 if status == ffi::LUA_ERRMEM {
@@ -261,6 +266,15 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
                 }
             }
         }
+    }
+}
+
+/// Tells the host what the code of an entry thread has returned, if it has.
+fn report_result(thread: &Thread) {
+    // SAFETY: the coroutine has just ended, with its results on its stack.
+    let state = unsafe { State::from_raw(thread.base.l) };
+    if state.top() > 0 {
+        thread.host.returned(state.number(1));
     }
 }
 
