@@ -241,7 +241,48 @@ GET /t
 
 
 
-=== TEST 6: not in "if"
+=== TEST 6: the version, the pointer
+--- config
+location = /t {
+    proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    proxy_ssl_certificate_by_lua_block { show() }
+    proxy_ssl_verify_by_lua_block { show() }
+    header_filter_by_lua_block { show() }
+}
+location = /12 {
+    proxy_ssl_protocols TLSv1.2;
+    proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    proxy_ssl_verify_by_lua_block { show() }
+}
+location = /plain {
+    content_by_lua_block { show() }
+}
+--- http_config
+init_by_lua_block {
+    function show()
+        local ffi, proxyssl, ssl = require "ffi", require "ngx.proxyssl", require "ngx.ssl"
+        pcall(ffi.cdef, "int SSL_is_server(void *ssl);")
+        local number, err = proxyssl.get_tls1_version()
+        local name, same = proxyssl.get_tls1_version_str()
+        local pointer, none = ssl.get_upstream_ssl_pointer()
+        pointer = pointer and ffi.C.SSL_is_server(pointer)
+        ngx.log(ngx.NOTICE, "version: ", number, " ", err, " ", name, " ", same, " ", pointer, " ", none)
+    end
+}
+--- request eval
+[ 'GET /t', 'GET /12', 'GET /plain' ]
+--- ignore_response
+--- grep_error_log eval: qr/(?<=version: ).*?(?= while|, client)/
+--- grep_error_log_out
+nil not known yet nil not known yet 0 nil
+772 nil TLSv1.3 nil 0 nil
+772 nil TLSv1.3 nil 0 nil
+771 nil TLSv1.2 nil 0 nil
+nil no upstream SSL connection nil no upstream SSL connection nil no upstream SSL connection
+
+
+
+=== TEST 7: not in "if"
 --- config
 location /t {
     if ($arg_a) {
@@ -254,7 +295,7 @@ location /t {
 
 
 
-=== TEST 7: twice
+=== TEST 8: twice
 --- config
 location /t {
     proxy_ssl_verify_by_lua_block { }
