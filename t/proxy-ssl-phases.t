@@ -16,6 +16,19 @@ server {
     ssl_verify_client optional;
     ssl_verify_depth 3;
     location / { return 200 "$ssl_client_s_dn\n"; }
+    location = /body {
+        client_max_body_size 0;
+        content_by_lua_block {
+            local sock, n = ngx.req.socket(), 0
+            while true do
+                local data = sock:receiveany(65536)
+                if not data then
+                    return ngx.say(n)
+                end
+                n = n + #data
+            end
+        }
+    }
 }
 _
 
@@ -282,7 +295,38 @@ nil no upstream SSL connection nil no upstream SSL connection nil no upstream SS
 
 
 
-=== TEST 7: not in "if"
+=== TEST 7: a request body that is passed on as it comes
+--- config
+location = /up {
+    proxy_request_buffering off;
+    proxy_http_version 1.1;
+    client_max_body_size 0;
+    proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_1/body;
+    proxy_ssl_certificate_by_lua_block { ngx.sleep(0.05) }
+    proxy_ssl_verify_by_lua_block { ngx.sleep(0.05) }
+}
+location = /t {
+    content_by_lua_block {
+        local sock = ngx.socket.tcp()
+        sock:settimeout(8000)
+        assert(sock:connect("127.0.0.1", ngx.var.server_port))
+        sock:send("POST /up HTTP/1.0\r\nContent-Length: 2000000\r\n\r\n")
+        for i = 1, 20 do
+            sock:send(("x"):rep(100000))
+            ngx.sleep(0.005)
+        end
+        ngx.print(sock:receive("*a"):match("\r\n\r\n(.*)"))
+    }
+}
+--- request
+GET /t
+--- response_body
+2000000
+--- timeout: 10
+
+
+
+=== TEST 8: not in "if"
 --- config
 location /t {
     if ($arg_a) {
@@ -295,7 +339,7 @@ location /t {
 
 
 
-=== TEST 8: twice
+=== TEST 9: twice
 --- config
 location /t {
     proxy_ssl_verify_by_lua_block { }
