@@ -3,6 +3,7 @@
 mod context;
 mod handshake;
 mod io;
+pub mod server;
 mod session;
 mod verify;
 mod x509;
