@@ -4,10 +4,10 @@ use core::ffi::CStr;
 
 use super::location::LocConf;
 use super::main::MainConf;
-use super::source::CodePhase;
 use crate::sys::conf::kind::{
     BLOCK, FLAG, HTTP, LOCATION, LOCATION_IF, NO_ARGS, SERVER, TAKES_MANY, TAKES_ONE, TAKES_TWO,
 };
+use crate::sys::phase::Phase;
 
 /// One directive.
 pub struct Directive {
@@ -22,7 +22,7 @@ pub struct Directive {
 /// What a directive does with its value.
 pub enum Action {
     /// Lua code for a phase.
-    Code(CodePhase, CodeForm),
+    Code(Phase, CodeForm),
     /// `on` or `off` for the whole server.
     MainFlag(fn(&mut MainConf) -> &mut Option<bool>),
     /// A plain number for the whole server.
@@ -66,26 +66,42 @@ pub enum CodeForm {
 const ANYWHERE: usize = HTTP | SERVER | LOCATION | LOCATION_IF;
 /// Where TLS settings may stand.
 const NOT_IN_IF: usize = HTTP | SERVER | LOCATION;
+/// Where code for all of a server may stand.
+const OF_SERVER: usize = HTTP | SERVER;
 /// Where content code may stand.
 const IN_LOCATION: usize = LOCATION | LOCATION_IF;
 
 /// Every directive of the module.
-pub static DIRECTIVES: [Directive; 46] = [
-    quoted(c"init_by_lua", HTTP, CodePhase::Init),
-    block(c"init_by_lua_block", HTTP, CodePhase::Init),
-    file(c"init_by_lua_file", HTTP, CodePhase::Init),
-    quoted(c"init_worker_by_lua", HTTP, CodePhase::InitWorker),
-    block(c"init_worker_by_lua_block", HTTP, CodePhase::InitWorker),
-    file(c"init_worker_by_lua_file", HTTP, CodePhase::InitWorker),
-    quoted(c"rewrite_by_lua", ANYWHERE, CodePhase::Rewrite),
-    block(c"rewrite_by_lua_block", ANYWHERE, CodePhase::Rewrite),
-    file(c"rewrite_by_lua_file", ANYWHERE, CodePhase::Rewrite),
-    quoted(c"access_by_lua", ANYWHERE, CodePhase::Access),
-    block(c"access_by_lua_block", ANYWHERE, CodePhase::Access),
-    file(c"access_by_lua_file", ANYWHERE, CodePhase::Access),
-    quoted(c"content_by_lua", IN_LOCATION, CodePhase::Content),
-    block(c"content_by_lua_block", IN_LOCATION, CodePhase::Content),
-    file(c"content_by_lua_file", IN_LOCATION, CodePhase::Content),
+pub const DIRECTIVES: &[Directive] = &[
+    quoted(c"init_by_lua", HTTP, Phase::Init),
+    block(c"init_by_lua_block", HTTP, Phase::Init),
+    file(c"init_by_lua_file", HTTP, Phase::Init),
+    quoted(c"init_worker_by_lua", HTTP, Phase::InitWorker),
+    block(c"init_worker_by_lua_block", HTTP, Phase::InitWorker),
+    file(c"init_worker_by_lua_file", HTTP, Phase::InitWorker),
+    quoted(c"server_rewrite_by_lua", OF_SERVER, Phase::ServerRewrite),
+    block(
+        c"server_rewrite_by_lua_block",
+        OF_SERVER,
+        Phase::ServerRewrite,
+    ),
+    file(
+        c"server_rewrite_by_lua_file",
+        OF_SERVER,
+        Phase::ServerRewrite,
+    ),
+    quoted(c"rewrite_by_lua", ANYWHERE, Phase::Rewrite),
+    block(c"rewrite_by_lua_block", ANYWHERE, Phase::Rewrite),
+    file(c"rewrite_by_lua_file", ANYWHERE, Phase::Rewrite),
+    quoted(c"access_by_lua", ANYWHERE, Phase::Access),
+    block(c"access_by_lua_block", ANYWHERE, Phase::Access),
+    file(c"access_by_lua_file", ANYWHERE, Phase::Access),
+    quoted(c"precontent_by_lua", ANYWHERE, Phase::Precontent),
+    block(c"precontent_by_lua_block", ANYWHERE, Phase::Precontent),
+    file(c"precontent_by_lua_file", ANYWHERE, Phase::Precontent),
+    quoted(c"content_by_lua", IN_LOCATION, Phase::Content),
+    block(c"content_by_lua_block", IN_LOCATION, Phase::Content),
+    file(c"content_by_lua_file", IN_LOCATION, Phase::Content),
     Directive {
         name: c"lua_package_path",
         kind: HTTP | TAKES_ONE,
@@ -105,6 +121,11 @@ pub static DIRECTIVES: [Directive; 46] = [
         name: c"access_by_lua_no_postpone",
         kind: HTTP | FLAG,
         action: Action::MainFlag(|main| &mut main.access_no_postpone),
+    },
+    Directive {
+        name: c"precontent_by_lua_no_postpone",
+        kind: HTTP | FLAG,
+        action: Action::MainFlag(|main| &mut main.precontent_no_postpone),
     },
     Directive {
         name: c"lua_regex_cache_max_entries",
@@ -214,7 +235,7 @@ const fn ssl(name: &'static CStr, action: Action) -> Directive {
     }
 }
 
-const fn quoted(name: &'static CStr, contexts: usize, phase: CodePhase) -> Directive {
+const fn quoted(name: &'static CStr, contexts: usize, phase: Phase) -> Directive {
     Directive {
         name,
         kind: contexts | TAKES_ONE,
@@ -222,7 +243,7 @@ const fn quoted(name: &'static CStr, contexts: usize, phase: CodePhase) -> Direc
     }
 }
 
-const fn block(name: &'static CStr, contexts: usize, phase: CodePhase) -> Directive {
+const fn block(name: &'static CStr, contexts: usize, phase: Phase) -> Directive {
     Directive {
         name,
         kind: contexts | BLOCK | NO_ARGS,
@@ -230,7 +251,7 @@ const fn block(name: &'static CStr, contexts: usize, phase: CodePhase) -> Direct
     }
 }
 
-const fn file(name: &'static CStr, contexts: usize, phase: CodePhase) -> Directive {
+const fn file(name: &'static CStr, contexts: usize, phase: Phase) -> Directive {
     Directive {
         name,
         kind: contexts | TAKES_ONE,

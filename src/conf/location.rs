@@ -5,17 +5,43 @@ use std::rc::Rc;
 use super::socket::SocketConf;
 use super::source::LuaSource;
 use super::ssl::SslConf;
+use crate::sys::phase::Phase;
+
+/// The code of each phase.
+#[derive(Default)]
+pub struct PhaseCode([Option<Rc<LuaSource>>; Phase::COUNT]);
+
+impl PhaseCode {
+    /// The code of `phase`, if there is any.
+    pub fn get(&self, phase: Phase) -> Option<&Rc<LuaSource>> {
+        self.0[phase as usize].as_ref()
+    }
+
+    /// The place of the code of `phase`.
+    pub fn slot(&mut self, phase: Phase) -> &mut Option<Rc<LuaSource>> {
+        &mut self.0[phase as usize]
+    }
+
+    /// Takes from the enclosing level what is not set here.
+    ///
+    /// Content code, too: an `if` block without any keeps its location's content
+    /// handler, which then looks here. A nested location does not run it: nginx
+    /// does not inherit the handler.
+    fn merge(&mut self, parent: &Self) {
+        for (own, parent) in self.0.iter_mut().zip(&parent.0) {
+            if own.is_none() {
+                own.clone_from(parent);
+            }
+        }
+    }
+}
 
 /// Configuration of one `location` (or `if`, `server`, `http`). `None` is "not
 /// set here".
 #[derive(Default)]
 pub struct LocConf {
-    /// `rewrite_by_lua*`
-    pub rewrite: Option<Rc<LuaSource>>,
-    /// `access_by_lua*`
-    pub access: Option<Rc<LuaSource>>,
-    /// `content_by_lua*`
-    pub content: Option<Rc<LuaSource>>,
+    /// `…_by_lua*` of this level.
+    pub code: PhaseCode,
     /// `lua_code_cache`
     pub code_cache: Option<bool>,
     /// `lua_need_request_body`
@@ -37,12 +63,7 @@ pub struct LocConf {
 impl LocConf {
     /// Takes from the enclosing level what is not set here.
     pub fn merge(&mut self, parent: &Self) {
-        inherit(&mut self.rewrite, &parent.rewrite);
-        inherit(&mut self.access, &parent.access);
-        // An `if` block without content code keeps its location's content
-        // handler, which then looks here. A nested location does not run the
-        // code: nginx does not inherit the handler.
-        inherit(&mut self.content, &parent.content);
+        self.code.merge(&parent.code);
         self.code_cache = self.code_cache.or(parent.code_cache);
         self.need_request_body = self.need_request_body.or(parent.need_request_body);
         self.use_default_type = self.use_default_type.or(parent.use_default_type);
@@ -85,12 +106,6 @@ impl LocConf {
     }
 }
 
-fn inherit(own: &mut Option<Rc<LuaSource>>, parent: &Option<Rc<LuaSource>>) {
-    if own.is_none() {
-        own.clone_from(parent);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::source::LuaCode;
@@ -117,21 +132,22 @@ mod tests {
 
     #[test]
     fn code_and_settings_come_from_the_outer_level_unless_set() {
-        let outer = LocConf {
-            rewrite: source(0),
-            access: source(1),
+        let mut outer = LocConf {
             code_cache: Some(false),
             ..LocConf::default()
         };
+        *outer.code.slot(Phase::Rewrite) = source(0);
+        *outer.code.slot(Phase::Access) = source(1);
         let mut inner = LocConf {
-            access: source(2),
             http10_buffering: Some(false),
             ..LocConf::default()
         };
+        *inner.code.slot(Phase::Access) = source(2);
         inner.merge(&outer);
-        assert_eq!(inner.rewrite.as_ref().map(|source| source.id), Some(0));
-        assert_eq!(inner.access.as_ref().map(|source| source.id), Some(2));
-        assert!(inner.content.is_none());
+        let id = |phase| inner.code.get(phase).map(|source| source.id);
+        assert_eq!(id(Phase::Rewrite), Some(0));
+        assert_eq!(id(Phase::Access), Some(2));
+        assert_eq!(id(Phase::Content), None);
         assert!(!inner.code_cache());
         assert!(!inner.http10_buffering());
     }

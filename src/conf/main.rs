@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::source::{CodePhase, LuaSource};
+use super::source::LuaSource;
+use crate::sys::phase::{Phase, Phases};
 
 /// Configuration of the `http` block.
 #[derive(Debug, Default)]
@@ -11,6 +12,8 @@ pub struct MainConf {
     pub init: Option<Rc<LuaSource>>,
     /// `init_worker_by_lua*`
     pub init_worker: Option<Rc<LuaSource>>,
+    /// `exit_worker_by_lua*`
+    pub exit_worker: Option<Rc<LuaSource>>,
     /// `lua_package_path`, `$prefix` replaced, `;;` kept.
     pub package_path: Option<Vec<u8>>,
     /// `lua_package_cpath`, likewise.
@@ -19,6 +22,8 @@ pub struct MainConf {
     pub rewrite_no_postpone: Option<bool>,
     /// `access_by_lua_no_postpone`
     pub access_no_postpone: Option<bool>,
+    /// `precontent_by_lua_no_postpone`
+    pub precontent_no_postpone: Option<bool>,
     /// `lua_regex_cache_max_entries`
     pub regex_cache_max_entries: Option<usize>,
     /// `lua_regex_match_limit`
@@ -27,20 +32,9 @@ pub struct MainConf {
     pub max_pending_timers: Option<usize>,
     /// `lua_max_running_timers`
     pub max_running_timers: Option<usize>,
-    /// The request phases that have Lua code somewhere.
-    pub phases: PhasesUsed,
+    /// The phases that have Lua code somewhere.
+    pub phases: Phases,
     sources: u32,
-}
-
-/// The request phases for which a handler must be installed.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct PhasesUsed {
-    /// There is a `rewrite_by_lua*`.
-    pub rewrite: bool,
-    /// There is an `access_by_lua*`.
-    pub access: bool,
-    /// There is a `content_by_lua*`.
-    pub content: bool,
 }
 
 impl MainConf {
@@ -56,15 +50,16 @@ impl MainConf {
         self.sources
     }
 
-    /// Whether rewrite handlers keep their place in the phase instead of moving
+    /// Whether the handlers of `phase` keep their place in it instead of moving
     /// behind all others.
-    pub fn rewrite_no_postpone(&self) -> bool {
-        self.rewrite_no_postpone.unwrap_or(false)
-    }
-
-    /// The same for access handlers.
-    pub fn access_no_postpone(&self) -> bool {
-        self.access_no_postpone.unwrap_or(false)
+    pub fn no_postpone(&self, phase: Phase) -> bool {
+        let setting = match phase {
+            Phase::Rewrite => self.rewrite_no_postpone,
+            Phase::Access => self.access_no_postpone,
+            Phase::Precontent => self.precontent_no_postpone,
+            _ => None,
+        };
+        setting.unwrap_or(false)
     }
 
     /// How many timers may wait for their time, in one worker.
@@ -78,12 +73,7 @@ impl MainConf {
     }
 
     /// Notes that `phase` has code somewhere.
-    pub(super) fn use_phase(&mut self, phase: CodePhase) {
-        match phase {
-            CodePhase::Init | CodePhase::InitWorker => {}
-            CodePhase::Rewrite => self.phases.rewrite = true,
-            CodePhase::Access => self.phases.access = true,
-            CodePhase::Content => self.phases.content = true,
-        }
+    pub(super) fn use_phase(&mut self, phase: Phase) {
+        self.phases = self.phases.and(phase);
     }
 }

@@ -16,12 +16,12 @@ mod ssl;
 
 pub use directives::{Action, CodeForm, DIRECTIVES, Directive};
 pub use error::DirectiveError;
-pub use location::LocConf;
-pub use main::{MainConf, PhasesUsed};
+pub use location::{LocConf, PhaseCode};
+pub use main::MainConf;
 pub use parse::{Context, SyntaxCheck, apply};
 pub use scanner::{Scanner, Step, Unfinished, UnfinishedKind};
 pub use socket::SocketConf;
-pub use source::{CodePhase, LuaCode, LuaFile, LuaSource, file_chunk_name};
+pub use source::{LuaCode, LuaFile, LuaSource, file_chunk_name};
 pub use ssl::SslConf;
 
 thread_local! {

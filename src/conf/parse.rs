@@ -9,8 +9,9 @@ use super::error::DirectiveError;
 use super::location::LocConf;
 use super::main::MainConf;
 use super::scanner::{Scanner, Step, Unfinished, UnfinishedKind};
-use super::source::{CodePhase, LuaCode, LuaFile, LuaSource, file_chunk_name, inline_chunk_name};
+use super::source::{LuaCode, LuaFile, LuaSource, file_chunk_name, inline_chunk_name};
 use crate::sys::conf::{Conf, Level, parse_size, parse_time};
+use crate::sys::phase::Phase;
 use crate::sys::ssl::Protocol;
 
 /// Compiles code without running it; an error is Lua's message.
@@ -147,7 +148,7 @@ fn expand_prefix(path: &[u8], prefix: &[u8]) -> Vec<u8> {
     expanded
 }
 
-fn code(cx: &mut Context<'_, '_>, phase: CodePhase, form: CodeForm) -> Result {
+fn code(cx: &mut Context<'_, '_>, phase: Phase, form: CodeForm) -> Result {
     // Before the block is read: the complaint is about its first line.
     if slot(cx, phase).is_some() {
         return Err(DirectiveError::DUPLICATE);
@@ -160,13 +161,13 @@ fn code(cx: &mut Context<'_, '_>, phase: CodePhase, form: CodeForm) -> Result {
     };
     if let LuaCode::Inline(code) = &code
         && code.is_empty()
-        && phase.is_per_request()
+        && belongs_to_location(phase)
     {
         return Err(no_code());
     }
     let chunk_name = match &code {
         LuaCode::File(LuaFile::Fixed(path)) => file_chunk_name(path),
-        _ => inline_chunk_name(phase.name(), cx.conf.file_name(), line),
+        _ => inline_chunk_name(phase.directive(), cx.conf.file_name(), line),
     };
     let source = LuaSource {
         id: cx.main.next_source_id(),
@@ -185,14 +186,18 @@ fn code(cx: &mut Context<'_, '_>, phase: CodePhase, form: CodeForm) -> Result {
     Ok(())
 }
 
-fn slot<'a>(cx: &'a mut Context<'_, '_>, phase: CodePhase) -> &'a mut Option<Rc<LuaSource>> {
+fn slot<'a>(cx: &'a mut Context<'_, '_>, phase: Phase) -> &'a mut Option<Rc<LuaSource>> {
     match phase {
-        CodePhase::Init => &mut cx.main.init,
-        CodePhase::InitWorker => &mut cx.main.init_worker,
-        CodePhase::Rewrite => &mut cx.loc.rewrite,
-        CodePhase::Access => &mut cx.loc.access,
-        CodePhase::Content => &mut cx.loc.content,
+        Phase::Init => &mut cx.main.init,
+        Phase::InitWorker => &mut cx.main.init_worker,
+        Phase::ExitWorker => &mut cx.main.exit_worker,
+        _ => cx.loc.code.slot(phase),
     }
+}
+
+/// Whether the code is that of a location, not of the worker.
+fn belongs_to_location(phase: Phase) -> bool {
+    !matches!(phase, Phase::Init | Phase::InitWorker | Phase::ExitWorker)
 }
 
 fn no_code() -> DirectiveError {
@@ -200,12 +205,12 @@ fn no_code() -> DirectiveError {
 }
 
 /// The path of a `…_file` directive. Variables need a request.
-fn file(conf: &Conf<'_>, phase: CodePhase) -> Result<LuaFile> {
+fn file(conf: &Conf<'_>, phase: Phase) -> Result<LuaFile> {
     let path = argument(conf);
     if path.is_empty() {
         return Err(no_code());
     }
-    if phase.is_per_request() && memchr::memchr(b'$', path).is_some() {
+    if belongs_to_location(phase) && memchr::memchr(b'$', path).is_some() {
         return Ok(LuaFile::Variable(conf.path_value(path)?));
     }
     Ok(LuaFile::Fixed(conf.full_path(path).into()))
@@ -269,11 +274,11 @@ fn unfinished(conf: &Conf<'_>, start: usize, what: Unfinished) -> DirectiveError
     }
 }
 
-fn check_syntax(cx: &Context<'_, '_>, phase: CodePhase, source: &LuaSource) -> Result<(), String> {
+fn check_syntax(cx: &Context<'_, '_>, phase: Phase, source: &LuaSource) -> Result<(), String> {
     let Some(check) = cx.syntax_check else {
         return Ok(());
     };
-    let name = phase.name();
+    let name = phase.directive();
     match &source.code {
         LuaCode::Inline(code) => check(code, &source.chunk_name)
             .map_err(|error| format!("{name}: failed to load inlined Lua code: {error}")),

@@ -40,40 +40,6 @@ pub enum LuaFile {
     Variable(ComplexValue),
 }
 
-/// The directives that take Lua code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CodePhase {
-    /// `init_by_lua*`
-    Init,
-    /// `init_worker_by_lua*`
-    InitWorker,
-    /// `rewrite_by_lua*`
-    Rewrite,
-    /// `access_by_lua*`
-    Access,
-    /// `content_by_lua*`
-    Content,
-}
-
-impl CodePhase {
-    /// The directive's name without `_block` or `_file`, as chunk names and log
-    /// messages have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Init => "init_by_lua",
-            Self::InitWorker => "init_worker_by_lua",
-            Self::Rewrite => "rewrite_by_lua",
-            Self::Access => "access_by_lua",
-            Self::Content => "content_by_lua",
-        }
-    }
-
-    /// Whether the code belongs to a location, not to the whole server.
-    pub fn is_per_request(self) -> bool {
-        matches!(self, Self::Rewrite | Self::Access | Self::Content)
-    }
-}
-
 /// The name of an inline chunk: `=content_by_lua(nginx.conf:12)`. A file name
 /// too long for Lua's messages loses its start, so that the line stays visible.
 pub(super) fn inline_chunk_name(directive: &str, file: &[u8], line: usize) -> CString {

@@ -5,10 +5,11 @@ use std::os::raw::c_int;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::request;
+use super::{request, request_in};
 use crate::conf;
 use crate::sys::abort::ClientGone;
 use crate::sys::log::{self, Level};
+use crate::sys::phase::Phases;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op, sched};
 
 /// Argument: waits for the client to go. Result: what the light thread runs.
@@ -41,7 +42,7 @@ fn on_abort(state: &mut State) -> LuaResult {
             format!("function expected, got {}", state.type_name(1)),
         ));
     }
-    let (_, request) = request()?;
+    let (_, request) = request_in(Phases::BEFORE_RESPONSE)?;
     if !conf::current().is_some_and(|conf| conf.check_client_abort()) {
         return refuse(state, "lua_check_client_abort is off");
     }

@@ -1,9 +1,16 @@
 //! `ngx.exit`, `ngx.get_phase`, `ngx.null` and the constants.
 
-use super::waiting_context;
-use crate::sys::context;
+use super::{context, disabled};
+use crate::sys::context::current;
 use crate::sys::log::Level;
+use crate::sys::phase::{Phase, Phases};
 use crate::vm::{LuaResult, Ret, State, Throw, sched};
+
+/// Where `ngx.exit` means something.
+const MAY_EXIT: Phases = Phases::WAITING
+    .and(Phase::HeaderFilter)
+    .and(Phase::Balancer)
+    .and(Phase::SslSessionStore);
 
 const CORE: [(&str, i64); 5] = [
     ("OK", 0),
@@ -87,7 +94,7 @@ pub fn open(state: &mut State) {
     state.set_function("exit", exit);
     state.set_function("get_phase", |state| {
         // Outside of any handler the configuration is being read.
-        state.push_bytes(context::current().map_or("init", |c| c.phase()));
+        state.push_bytes(current().map_or(Phase::Init, |c| c.phase()).name());
         Ok(Ret::Values(1))
     });
 }
@@ -104,7 +111,10 @@ fn exit(state: &mut State) -> LuaResult {
         .number(1)
         .ok_or_else(|| Throw::argument(1, format!("number expected, got {}", state.type_name(1))))?
         as i32;
-    let context = waiting_context()?;
+    let context = context()?;
+    if !MAY_EXIT.contains(context.phase()) {
+        return Err(disabled(&context));
+    }
     let request = context.request();
     let mut code = status;
     // Connection-level codes still make sense after the header was sent.

@@ -34,6 +34,7 @@ mod var;
 use std::rc::Rc;
 
 use crate::sys::context::{self, Context};
+use crate::sys::phase::{Phase, Phases};
 use crate::sys::request::Request;
 use crate::vm::{Body, State, Throw, Type};
 
@@ -97,27 +98,34 @@ fn request() -> Result<(Rc<Context>, Request), Throw> {
     }
 }
 
-/// The context that runs, if its code may wait: in a request or a timer.
+/// The context that runs and its request, where the phase is one of `phases`.
+fn request_in(phases: Phases) -> Result<(Rc<Context>, Request), Throw> {
+    let (context, request) = request()?;
+    if phases.contains(context.phase()) {
+        return Ok((context, request));
+    }
+    Err(disabled(&context))
+}
+
+/// The context that runs, if its code may wait.
 fn waiting_context() -> Result<Rc<Context>, Throw> {
     let context = context()?;
-    if context.request().is_some() || context.is_timer() {
+    if Phases::WAITING.contains(context.phase()) {
         return Ok(context);
     }
     Err(disabled(&context))
 }
 
-/// The error of a function that does not work in the context.
+/// The error of a function that does not work in the phase.
 fn disabled(context: &Context) -> Throw {
+    let phase = context.phase();
+    let instead = match phase {
+        Phase::Set => ", use rewrite_by_lua* instead",
+        Phase::Balancer => ", use access_by_lua* instead",
+        _ => "",
+    };
     Throw::error(format!(
-        "API disabled in the context of {}",
-        context_name(context)
+        "API disabled in the context of {}{instead}",
+        phase.title()
     ))
-}
-
-/// The context as error messages name it.
-fn context_name(context: &Context) -> String {
-    if context.is_timer() {
-        return "ngx.timer".into();
-    }
-    format!("{}_by_lua*", context.phase())
 }

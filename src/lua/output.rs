@@ -4,11 +4,12 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
-use super::request;
+use super::request_in;
 use super::table::{NotText, Strictness, flatten};
 use crate::conf;
 use crate::sys::context::Context;
 use crate::sys::output::{OutputError, OutputOptions};
+use crate::sys::phase::Phases;
 use crate::sys::request::Request;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
 
@@ -47,7 +48,7 @@ fn report(state: &State, result: Result<(), OutputError>) -> c_int {
 }
 
 fn echo(state: &mut State, newline: bool) -> LuaResult {
-    let (context, request) = request()?;
+    let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
     // Arguments are checked before anything is written.
     let top = state.top();
     let mut result = Ok(());
@@ -142,7 +143,7 @@ fn append(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), BadVa
 
 /// `ngx.flush(wait?)`
 fn flush(state: &mut State) -> LuaResult {
-    let (context, request) = request()?;
+    let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
     let wait = state.to_bool(1);
     let result = context.output.flush(request, options());
     if result.is_err() || !wait {
@@ -171,7 +172,7 @@ impl Parked for Flushing {
 
 /// `ngx.eof()`
 fn eof(state: &mut State) -> LuaResult {
-    let (context, request) = request()?;
+    let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
     let result = context
         .output
         .check_open()
@@ -181,7 +182,7 @@ fn eof(state: &mut State) -> LuaResult {
 
 /// `ngx.send_headers()`
 fn send_headers(state: &mut State) -> LuaResult {
-    let (context, request) = request()?;
+    let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
     let result = if request.header_sent() {
         Ok(())
     } else {

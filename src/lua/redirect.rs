@@ -1,9 +1,10 @@
 //! `ngx.redirect` and `ngx.exec`: the request goes elsewhere.
 
 use super::args::take_args;
-use super::request;
+use super::request_in;
 use super::text::wrong_type;
 use crate::sys::headers::{HeaderError, HeaderName};
+use crate::sys::phase::Phases;
 use crate::sys::uri::Target;
 use crate::vm::{LuaResult, Ret, State, Throw, sched};
 
@@ -17,7 +18,7 @@ const FOUND: i32 = 302;
 
 /// `ngx.redirect(uri, status?)`
 fn redirect(state: &mut State) -> LuaResult {
-    let (context, request) = request()?;
+    let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
     let status = if state.is_none_or_nil(2) {
         FOUND
     } else {
@@ -61,7 +62,7 @@ fn redirect(state: &mut State) -> LuaResult {
 
 /// `ngx.exec(uri, args?)`
 fn exec(state: &mut State) -> LuaResult {
-    let (context, request) = request()?;
+    let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
     let Some(uri) = state.bytes(1) else {
         return Err(wrong_type(state, 1, "string", 1));
     };

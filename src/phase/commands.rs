@@ -8,10 +8,11 @@ use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
 use super::module::{CosocketModule, guarded};
 use super::runner;
 use crate::conf::{
-    Action, CodePhase, Context, DIRECTIVES, Directive, DirectiveError, LocConf, SyntaxCheck, apply,
+    Action, Context, DIRECTIVES, Directive, DirectiveError, LocConf, SyntaxCheck, apply,
 };
 use crate::sys::conf::{Conf, DIRECTIVE_FAILED, Level};
 use crate::sys::entry::request_handler;
+use crate::sys::phase::Phase;
 use crate::vm;
 
 /// nginx's table of our directives, with the null entry that ends it.
@@ -85,7 +86,7 @@ fn run(
             loc,
         },
     )?;
-    if matches!(directive.action, Action::Code(CodePhase::Content, _)) {
+    if matches!(directive.action, Action::Code(Phase::Content, _)) {
         let core = NgxHttpCoreModule::location_conf_mut(cf).ok_or(DirectiveError::Reported)?;
         core.handler = request_handler(runner::content);
     }

@@ -7,13 +7,14 @@ use std::rc::{Rc, Weak};
 use ngx::ffi::NGX_DONE;
 
 use super::module;
-use super::runner::{self, Phase};
+use super::runner;
 use crate::conf;
 use crate::sys::abort;
 use crate::sys::context::{self, Context};
 use crate::sys::downstream;
 use crate::sys::log::Level;
 use crate::sys::output::{self, OutputOptions};
+use crate::sys::phase::Phase;
 use crate::sys::request::Request;
 use crate::vm::{Host, Outcome, Thread, Vm, sched};
 
@@ -41,7 +42,11 @@ pub(super) struct RequestHandler {
 impl RequestHandler {
     /// The request's handler, made on the first call. None where memory is
     /// short.
-    pub(super) fn of(request: Request, vm: impl FnOnce() -> Option<Rc<Vm>>) -> Option<Rc<Self>> {
+    pub(super) fn of(
+        request: Request,
+        phase: Phase,
+        vm: impl FnOnce() -> Option<Rc<Vm>>,
+    ) -> Option<Rc<Self>> {
         if let Some(handler) = Self::existing(request) {
             return Some(handler);
         }
@@ -52,7 +57,7 @@ impl RequestHandler {
         let vm = vm()?;
         let handler = Rc::new_cyclic(|this| RequestHandler {
             this: this.clone(),
-            context: Context::new(Some(request), ""),
+            context: Context::new(Some(request), phase),
             vm,
             progress: Cell::new(Progress::Idle),
             entry: RefCell::new(None),

@@ -9,31 +9,41 @@ use crate::conf::{LuaCode, LuaFile, LuaSource, file_chunk_name};
 use crate::lua;
 use crate::sys::conf::{Conf, Level, PhaseOrder, Reported, RequestPhase};
 use crate::sys::entry::request_handler;
+use crate::sys::phase::Phase;
 use crate::vm::{Chunk, ChunkKey, Vm, VmOptions, sched};
 
 /// Runs after the whole `http` block was read and merged. An error fails the
 /// configuration.
 pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
-    let order = |no_postpone: bool| {
-        if no_postpone {
-            PhaseOrder::First
-        } else {
-            PhaseOrder::Last
-        }
-    };
-    if main.conf.phases.rewrite {
-        conf.add_phase_handler(
+    for (phase, place, handler) in [
+        (
+            Phase::ServerRewrite,
+            RequestPhase::ServerRewrite,
+            request_handler(runner::server_rewrite),
+        ),
+        (
+            Phase::Rewrite,
             RequestPhase::Rewrite,
-            order(main.conf.rewrite_no_postpone()),
             request_handler(runner::rewrite),
-        )?;
-    }
-    if main.conf.phases.access {
-        conf.add_phase_handler(
+        ),
+        (
+            Phase::Access,
             RequestPhase::Access,
-            order(main.conf.access_no_postpone()),
             request_handler(runner::access),
-        )?;
+        ),
+        (
+            Phase::Precontent,
+            RequestPhase::Precontent,
+            request_handler(runner::precontent),
+        ),
+    ] {
+        if main.conf.phases.contains(phase) {
+            let order = match main.conf.no_postpone(phase) {
+                true => PhaseOrder::First,
+                false => PhaseOrder::Last,
+            };
+            conf.add_phase_handler(place, order, handler)?;
+        }
     }
     if main.conf.source_count() == 0 {
         return Ok(());

@@ -11,6 +11,7 @@ use super::{install, module};
 use crate::conf::{LocConf, LuaCode, LuaFile, LuaSource, file_chunk_name};
 use crate::sys::body::Body;
 use crate::sys::log::Level;
+use crate::sys::phase::Phase;
 use crate::sys::request::Request;
 use crate::vm::{Chunk, ChunkKey, Outcome, sched};
 
@@ -28,41 +29,19 @@ const HTTP_NOT_FOUND: isize = 404;
 const HTTP_INTERNAL_SERVER_ERROR: isize = 500;
 const HTTP_SERVICE_UNAVAILABLE: isize = 503;
 
-/// A phase of request processing that can run Lua.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    Rewrite,
-    Access,
-    Content,
+/// What nginx is told when the code of `phase` ran to its end without an answer
+/// to the client, so that the request goes on.
+fn pass(phase: Phase) -> isize {
+    match phase {
+        // With `satisfy any`, to return from access_by_lua is to grant.
+        Phase::Access | Phase::Content => OK,
+        _ => DECLINED,
+    }
 }
 
-impl Phase {
-    /// The name that `ngx.get_phase` gives.
-    fn name(self) -> &'static str {
-        match self {
-            Phase::Rewrite => "rewrite",
-            Phase::Access => "access",
-            Phase::Content => "content",
-        }
-    }
-
-    fn source(self, conf: &LocConf) -> Option<&Rc<LuaSource>> {
-        match self {
-            Phase::Rewrite => conf.rewrite.as_ref(),
-            Phase::Access => conf.access.as_ref(),
-            Phase::Content => conf.content.as_ref(),
-        }
-    }
-
-    /// What nginx is told when the code ran to its end without an answer to
-    /// the client, so that the request goes on.
-    fn pass(self) -> isize {
-        match self {
-            Phase::Rewrite => DECLINED,
-            // With `satisfy any`, to return from access_by_lua is to grant.
-            Phase::Access | Phase::Content => OK,
-        }
-    }
+/// nginx's rewrite phase of a server.
+pub fn server_rewrite(request: Request) -> isize {
+    enter_phase(request, Phase::ServerRewrite)
 }
 
 /// nginx's rewrite phase.
@@ -75,6 +54,11 @@ pub fn access(request: Request) -> isize {
     enter_phase(request, Phase::Access)
 }
 
+/// nginx's phase before the content.
+pub fn precontent(request: Request) -> isize {
+    enter_phase(request, Phase::Precontent)
+}
+
 /// nginx's content handler of a location with `content_by_lua*`.
 pub fn content(request: Request) -> isize {
     enter_phase(request, Phase::Content)
@@ -82,7 +66,7 @@ pub fn content(request: Request) -> isize {
 
 fn enter_phase(request: Request, phase: Phase) -> isize {
     let conf = module::location_conf(request);
-    let Some(source) = phase.source(conf) else {
+    let Some(source) = conf.code.get(phase) else {
         return DECLINED;
     };
     let rc = match RequestHandler::existing(request).map(|handler| handler.concluded(phase)) {
@@ -115,7 +99,7 @@ fn begin(request: Request, phase: Phase, conf: &'static LocConf, source: &LuaSou
                 .ok()
         }
     };
-    let Some(handler) = RequestHandler::of(request, vm) else {
+    let Some(handler) = RequestHandler::of(request, phase, vm) else {
         return HTTP_INTERNAL_SERVER_ERROR;
     };
     if conf.need_request_body() {
@@ -137,7 +121,7 @@ fn body_read(handler: &Rc<RequestHandler>, phase: Phase) {
     let Some(request) = handler.context.request() else {
         return;
     };
-    let rc = match phase.source(module::location_conf(request)) {
+    let rc = match module::location_conf(request).code.get(phase) {
         Some(source) => run(handler, request, phase, source),
         None => DECLINED,
     };
@@ -148,7 +132,7 @@ fn body_read(handler: &Rc<RequestHandler>, phase: Phase) {
 
 /// Runs the phase's code; DONE where it has to wait.
 fn run(handler: &Rc<RequestHandler>, request: Request, phase: Phase, source: &LuaSource) -> isize {
-    handler.context.set_phase(phase.name());
+    handler.context.set_phase(phase);
     let started = match &source.code {
         LuaCode::Inline(code) => sched::start(
             &handler.vm,
@@ -243,7 +227,7 @@ fn conclude(
     let goes_on =
         !answered && phase != Phase::Content && matches!(outcome, Outcome::Done | Outcome::Exit(0));
     if goes_on {
-        return phase.pass();
+        return pass(phase);
     }
     // nginx is about to take the client's connection over.
     handler.context.close_request_socket();

@@ -11,6 +11,7 @@ use crate::sys::context::{self, Context};
 use crate::sys::entry::guard;
 use crate::sys::event::{Posted, Turn};
 use crate::sys::log::{self, Level};
+use crate::sys::phase::Phase;
 use crate::sys::{net, process};
 use crate::vm::sched;
 
@@ -29,7 +30,7 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         if let Some(main) = CosocketModule::main_conf(unsafe { &*cycle })
             && let (Some(vm), Some(source)) = (main.vm.get(), &main.conf.init_worker)
         {
-            let context = Context::new(None, "init_worker");
+            let context = Context::new(None, Phase::InitWorker);
             context::set_current(Some(context.clone()));
             conf::set_current(module::http_conf());
             let result = install::run_hook(vm, source);

@@ -18,7 +18,9 @@ use nginx_sys::{
 use nginx_sys::{
     ngx_array_push, ngx_cycle, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t,
     ngx_http_core_module, ngx_http_handler_pt, ngx_http_module,
-    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_REWRITE_PHASE, ngx_module_t,
+    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
+    ngx_http_phases_NGX_HTTP_REWRITE_PHASE, ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE,
+    ngx_module_t,
 };
 
 /// Bits of a directive's type: where it may stand, what it takes.
@@ -283,8 +285,10 @@ impl<'cf> Conf<'cf> {
         handler: ngx_http_handler_pt,
     ) -> Result<(), Reported> {
         let phase = match phase {
+            RequestPhase::ServerRewrite => ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE,
             RequestPhase::Rewrite => ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
             RequestPhase::Access => ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
+            RequestPhase::Precontent => ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
         };
         // SAFETY: inside of `http` the parser's context is that of the HTTP
         // modules, and the core module has made its lists of handlers.
@@ -347,8 +351,10 @@ impl<'cf> Conf<'cf> {
 /// A phase of request processing that takes handlers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestPhase {
+    ServerRewrite,
     Rewrite,
     Access,
+    Precontent,
 }
 
 /// When a handler runs within its phase.

@@ -11,6 +11,7 @@ use super::entry::cycle_log;
 use super::link::Link;
 use super::log::{self, Level};
 use super::output::Output;
+use super::phase::Phase;
 use super::request::Request;
 use super::resolver::Resolver;
 use super::uri::Target;
@@ -81,9 +82,6 @@ struct Timer {
     log: ngx_log_t,
 }
 
-/// The phase of a timer's context.
-pub const TIMER: &str = "timer";
-
 /// One execution context: it owns sockets and knows its request, if any.
 ///
 /// It outlives its request where Lua or a waiting operation still holds it;
@@ -92,8 +90,8 @@ pub struct Context {
     request: Cell<Option<Request>>,
     /// What a timer has instead of a request.
     timer: Option<Box<Timer>>,
-    /// Name of the running phase, as `ngx.get_phase()` gives it.
-    phase: Cell<&'static str>,
+    /// The running phase.
+    phase: Cell<Phase>,
     /// Where the request goes on when its handler ends.
     target: Cell<Option<Target>>,
     sockets: RefCell<Sockets>,
@@ -102,6 +100,8 @@ pub struct Context {
     pub output: Output,
     /// The Lua table of `ngx.ctx`, anchored in the VM's registry.
     lua_table: Cell<Option<i32>>,
+    /// Whose `ngx.ctx` is used instead: that of the request.
+    main: Option<Rc<Context>>,
 }
 
 thread_local! {
@@ -121,14 +121,21 @@ pub fn set_current(context: Option<Rc<Context>>) {
 
 impl Context {
     /// A context of `request`, or of the worker.
-    pub fn new(request: Option<Request>, phase: &'static str) -> Rc<Context> {
-        Context::with(request, None, phase)
+    pub fn new(request: Option<Request>, phase: Phase) -> Rc<Context> {
+        Context::with(request, None, phase, None)
+    }
+
+    /// A context for a handler that runs beside the request's own, such as a
+    /// filter: with sockets of its own, and the request's `ngx.ctx`.
+    pub fn beside(main: &Rc<Context>, phase: Phase) -> Rc<Context> {
+        Context::with(main.request(), None, phase, Some(main.clone()))
     }
 
     fn with(
         request: Option<Request>,
         timer: Option<Box<Timer>>,
-        phase: &'static str,
+        phase: Phase,
+        main: Option<Rc<Context>>,
     ) -> Rc<Context> {
         Rc::new(Context {
             request: Cell::new(request),
@@ -139,13 +146,19 @@ impl Context {
             request_socket: RefCell::new(None),
             output: Output::new(),
             lua_table: Cell::new(None),
+            main,
         })
     }
 
     /// A context of a timer that was created in another one.
     pub fn of_timer(origin: Origin) -> Rc<Context> {
         let log = log::of_timer(origin.log);
-        Context::with(None, Some(Box::new(Timer { origin, log })), TIMER)
+        Context::with(
+            None,
+            Some(Box::new(Timer { origin, log })),
+            Phase::Timer,
+            None,
+        )
     }
 
     /// What a timer takes over that is created here.
@@ -174,14 +187,9 @@ impl Context {
         self.request.get()
     }
 
-    /// Name of the running phase.
-    pub fn phase(&self) -> &'static str {
+    /// The running phase.
+    pub fn phase(&self) -> Phase {
         self.phase.get()
-    }
-
-    /// Whether this is the context of a timer.
-    pub fn is_timer(&self) -> bool {
-        self.phase() == TIMER
     }
 
     /// Says where the request goes on when its handler has ended, or takes
@@ -191,7 +199,7 @@ impl Context {
     }
 
     /// Says which phase runs.
-    pub fn set_phase(&self, phase: &'static str) {
+    pub fn set_phase(&self, phase: Phase) {
         self.phase.set(phase);
     }
 
@@ -203,12 +211,18 @@ impl Context {
 
     /// Anchor of the `ngx.ctx` table.
     pub fn lua_table(&self) -> Option<i32> {
-        self.lua_table.get()
+        match &self.main {
+            Some(main) => main.lua_table(),
+            None => self.lua_table.get(),
+        }
     }
 
     /// Sets the anchor of the `ngx.ctx` table; returns the one before.
     pub fn set_lua_table(&self, anchor: Option<i32>) -> Option<i32> {
-        self.lua_table.replace(anchor)
+        match &self.main {
+            Some(main) => main.set_lua_table(anchor),
+            None => self.lua_table.replace(anchor),
+        }
     }
 
     /// Makes the context the owner of `socket`, which is closed when the

@@ -16,6 +16,7 @@ pub mod link;
 pub mod log;
 pub mod net;
 pub mod output;
+pub mod phase;
 pub mod process;
 pub mod quit;
 pub mod regex;

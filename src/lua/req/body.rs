@@ -5,9 +5,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::lua::scratch::with_scratch;
-use crate::lua::{disabled, request};
+use crate::lua::{request, request_in};
 use crate::rt::wake_now;
 use crate::sys::body::{Body, Reading};
+use crate::sys::phase::Phases;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op, sched};
 
 /// Adds to the `ngx.req` table on the top.
@@ -18,10 +19,7 @@ pub fn open(state: &mut State) {
 
 /// `ngx.req.read_body()`
 fn read_body(state: &mut State) -> LuaResult {
-    let (context, request) = request()?;
-    if !matches!(context.phase(), "rewrite" | "access" | "content") {
-        return Err(disabled(&context));
-    }
+    let (_, request) = request_in(Phases::BEFORE_RESPONSE)?;
     if !state.is_yieldable() {
         return Err(Throw::error("attempt to yield across C-call boundary"));
     }

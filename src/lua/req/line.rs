@@ -6,6 +6,7 @@ use crate::lua::redirect::{printable, unsafe_byte};
 use crate::lua::scratch::with_scratch;
 use crate::lua::text::wrong_type;
 use crate::lua::{disabled, request};
+use crate::sys::phase::Phase;
 use crate::vm::{LuaResult, Ret, State, Throw, Type, sched};
 
 /// Adds to the `ngx.req` table on the top.
@@ -80,7 +81,7 @@ fn set_uri_args(state: &mut State) -> LuaResult {
 fn set_uri(state: &mut State) -> LuaResult {
     let (context, request) = request()?;
     let jump = state.to_bool(2);
-    if jump && context.phase() != "rewrite" {
+    if jump && context.phase() != Phase::Rewrite {
         return Err(disabled(&context));
     }
     let Some(uri) = state.bytes(1) else {

@@ -1,11 +1,12 @@
 //! `ngx.req.socket`.
 
 use crate::lua::output::options;
+use crate::lua::request_in;
 use crate::lua::socket::{push_request_metatables, push_request_socket};
-use crate::lua::{disabled, request};
 use crate::sys::context::Context;
 use crate::sys::downstream::{Downstream, Unavailable};
 use crate::sys::output::OutputError;
+use crate::sys::phase::Phases;
 use crate::sys::request::Request;
 use crate::vm::{LuaResult, Ret, State, Throw};
 
@@ -25,10 +26,7 @@ fn socket(state: &mut State) -> LuaResult {
         )));
     }
     let raw = state.to_bool(1);
-    let (context, request) = request()?;
-    if !matches!(context.phase(), "rewrite" | "access" | "content") {
-        return Err(disabled(&context));
-    }
+    let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
     if request.is_subrequest() {
         return Err(Throw::error(
             "attempt to read the request body in a subrequest",
