@@ -4,13 +4,13 @@
 use std::rc::Rc;
 
 use super::module::Main;
-use super::runner;
-use crate::conf::{LuaCode, LuaFile, LuaSource, file_chunk_name};
+use super::{runner, tls};
+use crate::conf::{LocConf, LuaCode, LuaFile, LuaSource, file_chunk_name};
 use crate::lua;
 use crate::sys::conf::{Conf, Level, PhaseOrder, Reported, RequestPhase};
 use crate::sys::entry::request_handler;
 use crate::sys::phase::Phase;
-use crate::vm::{Chunk, ChunkKey, Vm, VmOptions, sched};
+use crate::vm::{Chunk, ChunkKey, Host, Outcome, Thread, Vm, VmOptions, sched};
 
 /// Runs after the whole `http` block was read and merged. An error fails the
 /// configuration.
@@ -48,6 +48,7 @@ pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
     if main.conf.source_count() == 0 {
         return Ok(());
     }
+    tls::install(conf)?;
     lua::re::configure(
         main.conf.regex_cache_max_entries,
         main.conf.regex_match_limit,
@@ -76,6 +77,45 @@ pub fn fresh_vm(main: &Main) -> Result<Rc<Vm>, String> {
     }
     vm.guard_globals()?;
     Ok(vm)
+}
+
+/// The VM for a handler with these settings: the worker's, or one of its own.
+pub(super) fn vm(main: &Main, conf: &LocConf) -> Result<Rc<Vm>, String> {
+    if conf.code_cache() {
+        main.vm.get().cloned().ok_or_else(|| "no Lua VM".into())
+    } else {
+        fresh_vm(main)
+    }
+}
+
+/// Starts a handler without a request.
+pub(super) fn start(
+    vm: &Rc<Vm>,
+    host: Rc<dyn Host>,
+    source: &LuaSource,
+) -> Result<(Rc<Thread>, Option<Outcome>), String> {
+    let started = match &source.code {
+        LuaCode::Inline(code) => sched::start(
+            vm,
+            host,
+            &Chunk {
+                key: ChunkKey::Inline(source.id, code),
+                name: &source.chunk_name,
+            },
+        ),
+        LuaCode::File(LuaFile::Fixed(path)) => sched::start(
+            vm,
+            host,
+            &Chunk {
+                name: &file_chunk_name(path),
+                key: ChunkKey::File(&String::from_utf8_lossy(path)),
+            },
+        ),
+        LuaCode::File(LuaFile::Variable(_)) => {
+            return Err("the file name cannot have variables".into());
+        }
+    };
+    started.map_err(|error| error.text)
 }
 
 /// Runs the code of a hook, which cannot wait.

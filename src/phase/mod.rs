@@ -6,4 +6,5 @@ pub mod install;
 pub mod module;
 pub mod runner;
 mod timer;
+mod tls;
 pub mod worker;

@@ -91,13 +91,9 @@ fn begin(request: Request, phase: Phase, conf: &'static LocConf, source: &LuaSou
         return DECLINED;
     }
     let vm = || {
-        if conf.code_cache() {
-            module::main_conf(request).vm.get().cloned()
-        } else {
-            install::fresh_vm(module::main_conf(request))
-                .inspect_err(|e| request.log(Level::Error, e))
-                .ok()
-        }
+        install::vm(module::main_conf(request), conf)
+            .inspect_err(|e| request.log(Level::Error, e))
+            .ok()
     };
     let Some(handler) = RequestHandler::of(request, phase, vm) else {
         return HTTP_INTERNAL_SERVER_ERROR;

@@ -4,7 +4,7 @@ use nginx_sys::{NGX_OK, ngx_cycle_t, ngx_int_t};
 use ngx::http::HttpModuleMainConf;
 
 use super::module::{self, CosocketModule};
-use super::{install, timer};
+use super::{install, timer, tls};
 use crate::conf;
 use crate::lua::timer::set_timers;
 use crate::sys::context::{self, Context};
@@ -12,6 +12,7 @@ use crate::sys::entry::guard;
 use crate::sys::event::{Posted, Turn};
 use crate::sys::log::{self, Level};
 use crate::sys::phase::Phase;
+use crate::sys::ssl::server::set_handlers;
 use crate::sys::{net, process};
 use crate::vm::sched;
 
@@ -26,6 +27,7 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         }
         sched::set_poster(post_ready);
         set_timers(&timer::TIMERS);
+        set_handlers(&tls::HANDLERS);
         // SAFETY: nginx passes the live cycle.
         if let Some(main) = CosocketModule::main_conf(unsafe { &*cycle })
             && let (Some(vm), Some(source)) = (main.vm.get(), &main.conf.init_worker)

@@ -9,11 +9,12 @@ use ngx::ffi::ngx_log_t;
 use super::datagram::Datagram;
 use super::entry::cycle_log;
 use super::link::Link;
-use super::log::{self, Level};
+use super::log::{self, HandshakeLog, Level};
 use super::output::Output;
 use super::phase::Phase;
 use super::request::Request;
 use super::resolver::Resolver;
+use super::ssl::server::{Client, Server};
 use super::uri::Target;
 use crate::rt::{Arena, Key, List};
 use crate::sock::{DatagramSocket, TcpSocket};
@@ -77,9 +78,32 @@ impl Origin {
     }
 }
 
-struct Timer {
-    origin: Origin,
-    log: ngx_log_t,
+/// What a handler without a request has instead.
+enum Apart {
+    Timer {
+        origin: Origin,
+        log: Box<ngx_log_t>,
+    },
+    Handshake {
+        origin: Origin,
+        log: Box<HandshakeLog>,
+        client: RefCell<Option<Client>>,
+    },
+}
+
+impl Apart {
+    fn origin(&self) -> Origin {
+        match self {
+            Apart::Timer { origin, .. } | Apart::Handshake { origin, .. } => *origin,
+        }
+    }
+
+    fn log(&self) -> *mut ngx_log_t {
+        match self {
+            Apart::Timer { log, .. } => ptr::from_ref(&**log).cast_mut(),
+            Apart::Handshake { log, .. } => log.raw(),
+        }
+    }
 }
 
 /// One execution context: it owns sockets and knows its request, if any.
@@ -88,8 +112,8 @@ struct Timer {
 /// then [`Context::request`] is None.
 pub struct Context {
     request: Cell<Option<Request>>,
-    /// What a timer has instead of a request.
-    timer: Option<Box<Timer>>,
+    /// What a timer or a handshake has instead of a request.
+    apart: Option<Apart>,
     /// The running phase.
     phase: Cell<Phase>,
     /// Where the request goes on when its handler ends.
@@ -133,13 +157,13 @@ impl Context {
 
     fn with(
         request: Option<Request>,
-        timer: Option<Box<Timer>>,
+        apart: Option<Apart>,
         phase: Phase,
         main: Option<Rc<Context>>,
     ) -> Rc<Context> {
         Rc::new(Context {
             request: Cell::new(request),
-            timer,
+            apart,
             phase: Cell::new(phase),
             target: Cell::new(None),
             sockets: RefCell::default(),
@@ -152,32 +176,54 @@ impl Context {
 
     /// A context of a timer that was created in another one.
     pub fn of_timer(origin: Origin) -> Rc<Context> {
-        let log = log::of_timer(origin.log);
-        Context::with(
-            None,
-            Some(Box::new(Timer { origin, log })),
-            Phase::Timer,
-            None,
-        )
+        let log = Box::new(log::of_timer(origin.log));
+        let apart = Apart::Timer { origin, log };
+        Context::with(None, Some(apart), Phase::Timer, None)
+    }
+
+    /// A context of a client's handshake. It must end before the connection.
+    pub fn of_handshake(client: Client, server: Server, phase: Phase) -> Rc<Context> {
+        let origin = Origin {
+            resolver: Some(server.resolver()),
+            log: server.error_log(),
+        };
+        // SAFETY: the configuration outlives the connection, and the log of the
+        // connection is forgotten when the context ends.
+        let log = unsafe { HandshakeLog::new(origin.log, client.log(), phase.title()) };
+        let apart = Apart::Handshake {
+            origin,
+            log,
+            client: RefCell::new(Some(client)),
+        };
+        Context::with(None, Some(apart), phase, None)
+    }
+
+    /// TLS of the client's connection, if there is any.
+    pub fn client(&self) -> Option<Client> {
+        match (self.request(), &self.apart) {
+            (Some(request), _) => request.client_tls(),
+            (None, Some(Apart::Handshake { client, .. })) => client.borrow().clone(),
+            _ => None,
+        }
     }
 
     /// What a timer takes over that is created here.
     pub fn origin(&self) -> Origin {
-        match (self.request(), &self.timer) {
+        match (self.request(), &self.apart) {
             (Some(request), _) => Origin {
                 resolver: Some(request.resolver()),
                 log: request.error_log(),
             },
-            (None, Some(timer)) => timer.origin,
+            (None, Some(apart)) => apart.origin(),
             (None, None) => Origin::of_worker(),
         }
     }
 
     /// The `resolver` directive that applies.
     pub fn resolver(&self) -> Option<Resolver> {
-        match (self.request(), &self.timer) {
+        match (self.request(), &self.apart) {
             (Some(request), _) => Some(request.resolver()),
-            (None, Some(timer)) => timer.origin.resolver,
+            (None, Some(apart)) => apart.origin().resolver,
             (None, None) => Resolver::of_worker(),
         }
     }
@@ -201,6 +247,9 @@ impl Context {
     /// Says which phase runs.
     pub fn set_phase(&self, phase: Phase) {
         self.phase.set(phase);
+        if let Some(Apart::Handshake { log, .. }) = &self.apart {
+            log.set_title(phase.title());
+        }
     }
 
     /// Whether it is too late to change the header of the response. Lua's
@@ -269,6 +318,10 @@ impl Context {
         self.close_request_socket();
         self.close_sockets();
         self.request.set(None);
+        if let Some(Apart::Handshake { log, client, .. }) = &self.apart {
+            log.forget();
+            drop(client.take());
+        }
     }
 
     /// Closes the sockets that the context owns.
@@ -288,9 +341,9 @@ impl Context {
     /// The log that fits: the request's, which adds the client to messages,
     /// or the worker's.
     pub fn log_ptr(&self) -> *mut ngx_log_t {
-        match (self.request(), &self.timer) {
+        match (self.request(), &self.apart) {
             (Some(request), _) => request.log_ptr(),
-            (None, Some(timer)) => ptr::from_ref(&timer.log).cast_mut(),
+            (None, Some(apart)) => apart.log(),
             (None, None) => cycle_log(),
         }
     }

@@ -1,5 +1,7 @@
 //! Writing to error.log.
 
+use std::cell::Cell;
+
 use ngx::ffi::{ngx_log_error_core, ngx_log_t, ngx_uint_t};
 
 use super::entry::cycle_log;
@@ -76,6 +78,77 @@ pub(super) fn of_timer(log: *mut ngx_log_t) -> ngx_log_t {
     copy.action = std::ptr::null_mut();
     copy.connection = 0;
     copy
+}
+
+/// The log of a client's handshake: it writes where the server's does, and says
+/// which handler wrote it, and what nginx says of the connection.
+#[repr(C)]
+pub(super) struct HandshakeLog {
+    // First, so that its address is that of the whole.
+    log: ngx_log_t,
+    title: Cell<&'static str>,
+    /// Null once the connection has gone.
+    connection: Cell<*mut ngx_log_t>,
+}
+
+impl HandshakeLog {
+    /// # Safety
+    /// Both must be live; `connection` until `forget` is called.
+    pub(super) unsafe fn new(
+        server: *mut ngx_log_t,
+        connection: *mut ngx_log_t,
+        title: &'static str,
+    ) -> Box<HandshakeLog> {
+        // SAFETY: by the caller's promise; nginx copies logs itself.
+        let (mut log, number) = unsafe { (*server, (*connection).connection) };
+        log.handler = Some(add_handshake);
+        log.data = std::ptr::null_mut();
+        log.action = std::ptr::null_mut();
+        log.connection = number;
+        Box::new(HandshakeLog {
+            log,
+            title: Cell::new(title),
+            connection: Cell::new(connection),
+        })
+    }
+
+    /// nginx's view of it.
+    pub(super) fn raw(&self) -> *mut ngx_log_t {
+        std::ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// Another handler runs.
+    pub(super) fn set_title(&self, title: &'static str) {
+        self.title.set(title);
+    }
+
+    /// The connection is going.
+    pub(super) fn forget(&self) {
+        self.connection.set(std::ptr::null_mut());
+    }
+}
+
+unsafe extern "C" fn add_handshake(log: *mut ngx_log_t, buf: *mut u8, len: usize) -> *mut u8 {
+    // SAFETY: nginx passes the log, which is the start of a HandshakeLog, and a
+    // buffer with room for `len` bytes; the connection's log is live.
+    unsafe {
+        let this = &*log.cast::<HandshakeLog>();
+        let text = format!(", context: {}", this.title.get());
+        let n = text.len().min(len);
+        std::ptr::copy_nonoverlapping(text.as_ptr(), buf, n);
+        let end = buf.add(n);
+        let Some(connection) = this.connection.get().as_mut() else {
+            return end;
+        };
+        let Some(handler) = connection.handler else {
+            return end;
+        };
+        // What nginx does meanwhile is to wait.
+        let action = std::mem::replace(&mut connection.action, std::ptr::null_mut());
+        let end = handler(connection, end, len - n);
+        connection.action = action;
+        end
+    }
 }
 
 /// Writes to the log of the cycle.

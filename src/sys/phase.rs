@@ -91,7 +91,11 @@ impl Phases {
     ]);
 
     /// Where code may wait: for a cosocket, the time, another thread.
-    pub const WAITING: Phases = Phases::BEFORE_RESPONSE.and(Phase::Timer);
+    pub const WAITING: Phases = Phases::BEFORE_RESPONSE
+        .and(Phase::Timer)
+        .and(Phase::SslClientHello)
+        .and(Phase::SslSessionFetch)
+        .and(Phase::SslCertificate);
 
     /// The phases of a list.
     pub const fn of(list: &[Phase]) -> Phases {

@@ -4,6 +4,10 @@
 //! that was handed out is remembered here until Lua's collector frees it; only
 //! such pointers are accepted back.
 
+mod clienthello;
+mod handshake;
+mod session;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::raw::c_int;
@@ -78,6 +82,8 @@ end
 /// Makes the module available to `require`.
 pub fn open(state: &mut State) {
     crate::lua::preload(state, "ngx.ssl", load);
+    clienthello::open(state);
+    session::open(state);
 }
 
 /// Replaces the function on the top by one that returns its pointer as cdata.
@@ -129,6 +135,7 @@ fn load(state: &mut State) -> LuaResult {
     state
         .run_builtin(SOURCE, c"=ngx.ssl", 1, 1)
         .map_err(Throw::Error)?;
+    handshake::add(state);
     Ok(Ret::Values(1))
 }
 

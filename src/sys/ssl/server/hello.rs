@@ -75,10 +75,7 @@ impl Assembler {
             if length > MAX_MESSAGE {
                 return Progress::Unintelligible;
             }
-            if let Some(body) = self
-                .message
-                .get(MESSAGE_HEADER..MESSAGE_HEADER + length)
-            {
+            if let Some(body) = self.message.get(MESSAGE_HEADER..MESSAGE_HEADER + length) {
                 return match ClientHello::read(body) {
                     Some(hello) => Progress::Complete(hello),
                     None => Progress::Unintelligible,
