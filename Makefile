@@ -72,8 +72,10 @@ test-mainline: deps ## and run the .t suite with that nginx
 soak: deps build ## load that misbehaves, for SOAK=600 seconds; then a look at what it left
 	@python3 t/soak/soak.py --seconds $(SOAK)
 
-bench: ## (later)
-	@echo 'No benchmarks yet; they come with a later issue.'
+bench: deps-build headers build ## compare with the C module; SCENARIO=hello: one (see bench/README.md)
+	@tools/deps.sh bench
+	@ROUNDS='$(ROUNDS)' SECONDS_EACH='$(SECONDS_EACH)' INSTRUCTIONS='$(INSTRUCTIONS)' ONLY='$(ONLY)' \
+	    tools/bench.sh $(SCENARIO)
 
 deps: ## install what tests need and is missing
 	@tools/rust.sh

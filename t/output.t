@@ -2,7 +2,7 @@
 use Test::Nginx::Socket::Lua;
 
 repeat_each(2);
-plan tests => repeat_each() * 78;
+plan tests => repeat_each() * 80;
 no_long_string();
 workers(1);
 
@@ -450,3 +450,46 @@ GET /t
 say: nginx output filter error
 --- no_error_log
 [alert]
+
+
+
+=== TEST 20: several threads flush at once: each goes on when the client has taken all
+--- config
+    location = /flush {
+        content_by_lua_block {
+            local seen = {}
+            package.loaded.seen = seen
+            local function write(name)
+                ngx.print((name):rep(4000000))
+                local ok, err = ngx.flush(true)
+                seen[name] = tostring(ok) .. tostring(err)
+            end
+            for name in ("abc"):gmatch(".") do ngx.thread.spawn(write, name) end
+            local killed = ngx.thread.spawn(write, "k")
+            ngx.sleep(0.1)
+            seen.before = tostring(seen.a) .. tostring(seen.b) .. tostring(seen.c)
+            ngx.thread.kill(killed)
+        }
+    }
+    location = /t {
+        content_by_lua_block {
+            local sock = ngx.socket.tcp()
+            sock:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT)
+            sock:send("GET /flush HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            ngx.sleep(0.3)
+            local answer = sock:receive("*a")
+            for name in ("abck"):gmatch(".") do
+                ngx.say(select(2, answer:gsub(name, "")) >= 4000000, " ", package.loaded.seen[name])
+            end
+            ngx.say(package.loaded.seen.before)
+        }
+    }
+--- request
+GET /t
+--- response_body
+true 1nil
+true 1nil
+true 1nil
+true nil
+nilnilnil
+--- timeout: 10

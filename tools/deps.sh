@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Installs what is missing: `deps.sh build` for building and the demo,
-# `deps.sh test` for everything. Does nothing, quickly, when all is there.
+# `deps.sh test` for the tests, `deps.sh bench` for benchmarks. Does nothing,
+# quickly, when all is there.
 #
 # Libraries and tools are installed with apt. Whatever would bring a service
 # with it or is a server (nginx, redis-server, memcached, dnsmasq-base) is
 # unpacked into build/debs instead, unless it is installed already; so are Lua
 # libraries whose packages depend on the C Lua module, which must not be loaded
-# beside this one.
+# beside this one. Benchmarks do use that module: it gets a directory of its own,
+# so that no test and no installed nginx ever finds it.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 PATH=${PATH//$BIN:/} # what is there, not what this script linked
@@ -39,6 +41,13 @@ test_packages=(
     'curl                     program curl'
     'strace                   program strace'
 )
+bench_packages=(
+    'wrk         program wrk'
+    'linux-perf  program perf'
+    'valgrind    program valgrind'
+    'strace      program strace'
+)
+c_module_packages=(libnginx-mod-http-lua libnginx-mod-http-ndk lua-resty-core lua-resty-lrucache)
 lua_packages=(
     lua-nginx-redis lua-nginx-memcached lua-nginx-dns lua-nginx-websocket
     lua-nginx-string lua-nginx-kafka lua-nginx-cookie lua-nginx-redis-connector
@@ -101,7 +110,7 @@ run_root() {
 
 # ---- packages that are unpacked, not installed
 
-unpacked() { [[ -e $DEBS/.done/$1 ]]; }
+unpacked() { [[ -e ${2:-$DEBS}/.done/$1 ]]; }
 
 # The shared libraries that a package needs and that are not installed.
 libraries_of() {
@@ -119,27 +128,28 @@ libraries_of() {
 # apt's sandbox user cannot write here; hashes are checked all the same.
 download() { (cd "$1" && apt-get -qq -o APT::Sandbox::User=root download "${@:2}" >&2); }
 
-unpack() { # package[=version]...
-    local package file tmp wanted=()
-    mkdir -p "$DEBS/.done"
+unpack() { # directory package[=version]...
+    local dir=$1 package file tmp wanted=()
+    shift
+    mkdir -p "$dir/.done"
     for package; do
         if [[ $package == lua-*-* ]] && ! known "$package"; then
             say "this distribution has no $package; its tests will be skipped"
-            touch "$DEBS/.done/$package"
+            touch "$dir/.done/$package"
         else
             wanted+=("$package")
         fi
     done
     ((${#wanted[@]})) || return 0
-    say "unpacking into ${DEBS#"$ROOT"/}: ${wanted[*]%%=*}"
-    tmp=$(mktemp -d "$DEBS/.get.XXXXXX")
+    say "unpacking into ${dir#"$ROOT"/}: ${wanted[*]%%=*}"
+    tmp=$(mktemp -d "$dir/.get.XXXXXX")
     if ! download "$tmp" "${wanted[@]}"; then
         run_root --update # the list was too old to download from
         download "$tmp" "${wanted[@]}" || die "apt-get download ${wanted[*]} failed"
     fi
-    for file in "$tmp"/*.deb; do dpkg-deb -x "$file" "$DEBS"; done
+    for file in "$tmp"/*.deb; do dpkg-deb -x "$file" "$dir"; done
     rm -rf "$tmp"
-    for package in "${wanted[@]%%=*}"; do touch "$DEBS/.done/$package"; done
+    for package in "${wanted[@]%%=*}"; do touch "$dir/.done/$package"; done
 }
 
 # The version of nginx-dev that has the headers of nginx version $1; prefers
@@ -193,11 +203,23 @@ plan_servers() {
     done
 }
 
+plan() {
+    local package
+    to_unpack=() c_module=()
+    plan_nginx
+    if [[ $what != build ]]; then plan_servers; fi
+    if [[ $what == bench ]]; then
+        for package in "${c_module_packages[@]}"; do
+            unpacked "$package" "$C_MODULE" || c_module+=("$package")
+        done
+    fi
+}
+
 link_programs() {
     local name target
     mkdir -p "$BIN"
     if [[ -n ${nginx_link:-} ]]; then ln -sfn "$nginx_link" "$BIN/nginx"; fi
-    [[ $what == test ]] || return 0
+    [[ $what != build ]] || return 0
     for name in redis-server redis-cli memcached dnsmasq; do
         target=$(command -v "$name" || compgen -G "$DEBS/usr/*bin/$name") ||
             die "$name is neither installed nor in $DEBS/usr/bin"
@@ -223,16 +245,16 @@ no_apt() {
 }
 
 what=${1:-test}
-to_unpack=()
 find_missing "${build_packages[@]}"
 [[ $what == test ]] && find_missing "${test_packages[@]}"
+[[ $what == bench ]] && find_missing "${bench_packages[@]}"
 
 if ! have_apt; then
     nginx=$(command -v nginx || true)
     [[ -n ${OWN_NGINX:-} || -n $nginx ]] || missing+=('nginx (1.22 or newer)')
     # Without nginx-dev only a configured source tree has the headers.
     [[ -n ${OWN_NGINX:-} ]] || missing+=('nginx-dev')
-    if [[ $what == test ]]; then
+    if [[ $what != build ]]; then
         for name in redis-server memcached dnsmasq; do program "$name" || missing+=("$name"); done
     fi
     ((${#missing[@]} == 0)) || no_apt "${missing[@]}"
@@ -241,13 +263,12 @@ if ! have_apt; then
     exit 0
 fi
 
-plan_nginx
-[[ $what == test ]] && plan_servers
+plan
 
 # What this distribution cannot supply, although its package list is there.
 unavailable() {
     local names name
-    for names in "${missing[@]}" "${to_unpack[@]%%=*}"; do
+    for names in "${missing[@]}" "${to_unpack[@]%%=*}" "${c_module[@]}"; do
         [[ $names != lua-*-* ]] || continue
         for name in ${names//|/ }; do
             if known "$name"; then continue 2; fi
@@ -256,16 +277,14 @@ unavailable() {
     done
 }
 
-look_up ${missing[*]//|/ } "${to_unpack[@]%%=*}"
+look_up ${missing[*]//|/ } "${to_unpack[@]%%=*}" "${c_module[@]}"
 if [[ -n $(unavailable) ]]; then
     # Perhaps only because there is no list yet. A new one may also know the
     # headers of the installed nginx, so the plan is made again.
     say 'fetching the package lists'
     run_root --update
-    to_unpack=()
-    plan_nginx
-    [[ $what == test ]] && plan_servers
-    look_up ${missing[*]//|/ } "${to_unpack[@]%%=*}"
+    plan
+    look_up ${missing[*]//|/ } "${to_unpack[@]%%=*}" "${c_module[@]}"
     none=$(unavailable | tr '\n' ' ')
     [[ -z $none ]] || die "this distribution has no package for: $none
        (nginx must be 1.22 or newer; where the distribution's is older, build one and set
@@ -281,8 +300,8 @@ for names in "${missing[@]}"; do
         fi
     done
 done
-if ((${#to_unpack[@]})); then
-    mapfile -t names < <(printf '%s\n' "${to_unpack[@]%%=*}" | grep -vx nginx-dev)
+if ((${#to_unpack[@]} + ${#c_module[@]})); then
+    mapfile -t names < <(printf '%s\n' "${to_unpack[@]%%=*}" "${c_module[@]}" | grep -vx nginx-dev)
     mapfile -t libraries < <(libraries_of "${names[@]}")
     packages+=("${libraries[@]}")
 fi
@@ -290,5 +309,6 @@ if ((${#packages[@]})); then
     say "installing ${packages[*]}"
     run_root "${packages[@]}"
 fi
-if ((${#to_unpack[@]})); then unpack "${to_unpack[@]}"; fi
+if ((${#to_unpack[@]})); then unpack "$DEBS" "${to_unpack[@]}"; fi
+if ((${#c_module[@]})); then unpack "$C_MODULE" "${c_module[@]}"; fi
 link_programs

@@ -4,6 +4,7 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$ROOT/build
 DEBS=$BUILD/debs # Debian packages that are unpacked here, not installed
+C_MODULE=$BUILD/c-module # the C Lua module, for benchmarks only
 BIN=$BUILD/bin   # links to the nginx and the servers that demo and tests use
 TARGET=${CARGO_TARGET_DIR:-target}
 if [[ $TARGET != /* ]]; then TARGET=$ROOT/$TARGET; fi

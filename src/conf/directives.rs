@@ -5,7 +5,8 @@ use core::ffi::CStr;
 use super::location::LocConf;
 use super::main::MainConf;
 use crate::sys::conf::kind::{
-    BLOCK, FLAG, HTTP, LOCATION, LOCATION_IF, NO_ARGS, SERVER, TAKES_MANY, TAKES_ONE, TAKES_TWO,
+    BLOCK, FLAG, HTTP, LOCATION, LOCATION_IF, NO_ARGS, SERVER, SERVER_IF, TAKES_MANY, TAKES_ONE,
+    TAKES_TWO, TAKES_TWO_OR_MORE,
 };
 use crate::sys::phase::Phase;
 
@@ -23,6 +24,8 @@ pub struct Directive {
 pub enum Action {
     /// Lua code for a phase.
     Code(Phase, CodeForm),
+    /// Lua code whose result is the value of a variable.
+    SetVariable(CodeForm),
     /// `on` or `off` for the whole server.
     MainFlag(fn(&mut MainConf) -> &mut Option<bool>),
     /// A plain number for the whole server.
@@ -68,6 +71,8 @@ const ANYWHERE: usize = HTTP | SERVER | LOCATION | LOCATION_IF;
 const NOT_IN_IF: usize = HTTP | SERVER | LOCATION;
 /// Where code for all of a server may stand.
 const OF_SERVER: usize = HTTP | SERVER;
+/// Where nginx's own `set` may stand.
+const AMONG_REWRITES: usize = SERVER | SERVER_IF | LOCATION | LOCATION_IF;
 /// Where content code may stand.
 const IN_LOCATION: usize = LOCATION | LOCATION_IF;
 
@@ -90,6 +95,21 @@ pub const DIRECTIVES: &[Directive] = &[
         OF_SERVER,
         Phase::ServerRewrite,
     ),
+    Directive {
+        name: c"set_by_lua",
+        kind: AMONG_REWRITES | TAKES_TWO_OR_MORE,
+        action: Action::SetVariable(CodeForm::Quoted),
+    },
+    Directive {
+        name: c"set_by_lua_block",
+        kind: AMONG_REWRITES | BLOCK | TAKES_ONE,
+        action: Action::SetVariable(CodeForm::Block),
+    },
+    Directive {
+        name: c"set_by_lua_file",
+        kind: AMONG_REWRITES | TAKES_TWO_OR_MORE,
+        action: Action::SetVariable(CodeForm::File),
+    },
     quoted(c"rewrite_by_lua", ANYWHERE, Phase::Rewrite),
     block(c"rewrite_by_lua_block", ANYWHERE, Phase::Rewrite),
     file(c"rewrite_by_lua_file", ANYWHERE, Phase::Rewrite),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::socket::SocketConf;
-use super::source::LuaSource;
+use super::source::{LuaSource, SetVariable};
 use super::ssl::SslConf;
 use crate::sys::phase::Phase;
 
@@ -42,6 +42,9 @@ impl PhaseCode {
 pub struct LocConf {
     /// `…_by_lua*` of this level.
     pub code: PhaseCode,
+    /// `set_by_lua*` of this level, which nginx's rewrite module runs. Boxed:
+    /// it holds their addresses.
+    pub variables: Vec<Box<SetVariable>>,
     /// `lua_code_cache`
     pub code_cache: Option<bool>,
     /// `lua_need_request_body`

@@ -21,7 +21,7 @@ pub use main::MainConf;
 pub use parse::{Context, SyntaxCheck, apply};
 pub use scanner::{Scanner, Step, Unfinished, UnfinishedKind};
 pub use socket::SocketConf;
-pub use source::{LuaCode, LuaFile, LuaSource, file_chunk_name};
+pub use source::{LuaCode, LuaFile, LuaSource, SetVariable, file_chunk_name};
 pub use ssl::SslConf;
 
 thread_local! {

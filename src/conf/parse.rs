@@ -9,7 +9,7 @@ use super::error::DirectiveError;
 use super::location::LocConf;
 use super::main::MainConf;
 use super::scanner::{Scanner, Step, Unfinished, UnfinishedKind};
-use super::source::{LuaCode, LuaFile, LuaSource, file_chunk_name, inline_chunk_name};
+use super::source::{LuaCode, LuaFile, LuaSource, SetVariable, file_chunk_name, inline_chunk_name};
 use crate::sys::conf::{Conf, Level, parse_size, parse_time};
 use crate::sys::phase::Phase;
 use crate::sys::ssl::Protocol;
@@ -35,6 +35,7 @@ type Result<T = (), E = DirectiveError> = core::result::Result<T, E>;
 pub fn apply(directive: &Directive, cx: &mut Context<'_, '_>) -> Result {
     match directive.action {
         Action::Code(phase, form) => code(cx, phase, form),
+        Action::SetVariable(form) => set_variable(cx, form),
         Action::MainFlag(slot) => set(slot(cx.main), || flag(cx.conf)),
         Action::MainNumber(slot) => set(slot(cx.main), || number(argument(cx.conf))),
         Action::LuaPath(slot) => set(slot(cx.main), || {
@@ -153,11 +154,26 @@ fn code(cx: &mut Context<'_, '_>, phase: Phase, form: CodeForm) -> Result {
     if slot(cx, phase).is_some() {
         return Err(DirectiveError::DUPLICATE);
     }
+    let source = read_source(cx, phase, form, 1)?;
+    cx.main.use_phase(phase);
+    *slot(cx, phase) = Some(Rc::new(source));
+    Ok(())
+}
+
+/// Reads the code, which stands in word `index` of the directive unless it is
+/// a block.
+fn read_source(
+    cx: &mut Context<'_, '_>,
+    phase: Phase,
+    form: CodeForm,
+    index: usize,
+) -> Result<LuaSource> {
     let line = cx.conf.line();
+    let word = cx.conf.arg(index).unwrap_or_default();
     let code = match form {
-        CodeForm::Quoted => LuaCode::Inline(argument(cx.conf).into()),
+        CodeForm::Quoted => LuaCode::Inline(word.into()),
         CodeForm::Block => LuaCode::Inline(block(cx.conf)?.into()),
-        CodeForm::File => LuaCode::File(file(cx.conf, phase)?),
+        CodeForm::File => LuaCode::File(file(cx.conf, phase, word)?),
     };
     if let LuaCode::Inline(code) = &code
         && code.is_empty()
@@ -181,8 +197,27 @@ fn code(cx: &mut Context<'_, '_>, phase: Phase, form: CodeForm) -> Result {
             line: Some(line),
         });
     }
-    cx.main.use_phase(phase);
-    *slot(cx, phase) = Some(Rc::new(source));
+    Ok(source)
+}
+
+/// `set_by_lua $variable code args…`
+fn set_variable(cx: &mut Context<'_, '_>, form: CodeForm) -> Result {
+    let Some(name) = argument(cx.conf).strip_prefix(b"$") else {
+        let name = String::from_utf8_lossy(argument(cx.conf));
+        return Err(DirectiveError::message(format!(
+            "invalid variable name \"{name}\""
+        )));
+    };
+    let name: Box<[u8]> = name.into();
+    let args = (3..)
+        .map_while(|index| cx.conf.arg(index))
+        .map(|arg| cx.conf.value(arg))
+        .collect::<Result<_, _>>()?;
+    cx.conf.declare_variable(&name)?;
+    let source = read_source(cx, Phase::Set, form, 2)?;
+    cx.loc
+        .variables
+        .push(Box::new(SetVariable { name, source, args }));
     Ok(())
 }
 
@@ -214,8 +249,7 @@ fn no_code() -> DirectiveError {
 }
 
 /// The path of a `…_file` directive. Variables need a request.
-fn file(conf: &Conf<'_>, phase: Phase) -> Result<LuaFile> {
-    let path = argument(conf);
+fn file(conf: &Conf<'_>, phase: Phase, path: &[u8]) -> Result<LuaFile> {
     if path.is_empty() {
         return Err(no_code());
     }

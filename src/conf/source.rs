@@ -40,6 +40,17 @@ pub enum LuaFile {
     Variable(ComplexValue),
 }
 
+/// One `set_by_lua*`.
+#[derive(Debug)]
+pub struct SetVariable {
+    /// The variable's name, without its dollar.
+    pub name: Box<[u8]>,
+    /// What gives its value.
+    pub source: LuaSource,
+    /// What `ngx.arg` holds.
+    pub args: Vec<ComplexValue>,
+}
+
 /// The name of an inline chunk: `=content_by_lua(nginx.conf:12)`. A file name
 /// too long for Lua's messages loses its start, so that the line stays visible.
 pub(super) fn inline_chunk_name(directive: &str, file: &[u8], line: usize) -> CString {

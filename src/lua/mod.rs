@@ -2,6 +2,7 @@
 //! below, pushes results or parks.
 
 mod abort;
+mod arg;
 mod args;
 mod config;
 mod control;
@@ -43,6 +44,7 @@ pub fn open(state: &mut State) {
     state.push_globals();
     state.new_table(0, 64);
     abort::open(state);
+    arg::open(state);
     config::open(state);
     control::open(state);
     log::open(state);

@@ -6,7 +6,7 @@ use nginx_sys::{NGX_HTTP_LOC_CONF_OFFSET, ngx_command_t, ngx_conf_t, ngx_str_t};
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
 
 use super::module::{CosocketModule, guarded};
-use super::runner;
+use super::{runner, set};
 use crate::conf::{
     Action, Context, DIRECTIVES, Directive, DirectiveError, LocConf, SyntaxCheck, apply,
 };
@@ -77,15 +77,17 @@ fn run(
     // of the HTTP modules.
     let cf = unsafe { &*conf.as_ptr() };
     let main = CosocketModule::main_conf_mut(cf).ok_or(DirectiveError::Reported)?;
-    apply(
-        directive,
-        &mut Context {
-            syntax_check: conf.is_test().then_some(vm::syntax_check as SyntaxCheck),
-            conf,
-            main: &mut main.conf,
-            loc,
-        },
-    )?;
+    let mut context = Context {
+        syntax_check: conf.is_test().then_some(vm::syntax_check as SyntaxCheck),
+        conf,
+        main: &mut main.conf,
+        loc,
+    };
+    apply(directive, &mut context)?;
+    if let (Action::SetVariable(_), Some(set)) = (&directive.action, context.loc.variables.last()) {
+        // SAFETY: it is boxed and lives as long as the location's configuration.
+        unsafe { context.conf.add_script_code(&**set, set::set_variable)? };
+    }
     if matches!(directive.action, Action::Code(Phase::Content, _)) {
         let core = NgxHttpCoreModule::location_conf_mut(cf).ok_or(DirectiveError::Reported)?;
         core.handler = request_handler(runner::content);

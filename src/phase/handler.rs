@@ -6,8 +6,8 @@ use std::rc::{Rc, Weak};
 
 use ngx::ffi::NGX_DONE;
 
-use super::module;
 use super::runner;
+use super::{install, module};
 use crate::conf;
 use crate::sys::abort;
 use crate::sys::context::{self, Context};
@@ -42,11 +42,7 @@ pub(super) struct RequestHandler {
 impl RequestHandler {
     /// The request's handler, made on the first call. None where memory is
     /// short.
-    pub(super) fn of(
-        request: Request,
-        phase: Phase,
-        vm: impl FnOnce() -> Option<Rc<Vm>>,
-    ) -> Option<Rc<Self>> {
+    pub(super) fn of(request: Request, phase: Phase) -> Option<Rc<Self>> {
         if let Some(handler) = Self::existing(request) {
             return Some(handler);
         }
@@ -54,7 +50,9 @@ impl RequestHandler {
         // not read it, and redirected to an error page.
         request.forget_reading();
         downstream::detach(request);
-        let vm = vm()?;
+        let vm = install::vm(module::main_conf(request), module::location_conf(request))
+            .inspect_err(|e| request.log(Level::Error, e))
+            .ok()?;
         let handler = Rc::new_cyclic(|this| RequestHandler {
             this: this.clone(),
             context: Context::new(Some(request), phase),

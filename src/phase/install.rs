@@ -3,14 +3,15 @@
 
 use std::rc::Rc;
 
+use super::code::with_chunk;
 use super::module::Main;
 use super::{runner, tls};
-use crate::conf::{LocConf, LuaCode, LuaFile, LuaSource, file_chunk_name};
+use crate::conf::{LocConf, LuaSource};
 use crate::lua;
 use crate::sys::conf::{Conf, Level, PhaseOrder, Reported, RequestPhase};
 use crate::sys::entry::request_handler;
 use crate::sys::phase::Phase;
-use crate::vm::{Chunk, ChunkKey, Host, Outcome, Thread, Vm, VmOptions, sched};
+use crate::vm::{Host, Outcome, Thread, Vm, VmOptions, sched};
 
 /// Runs after the whole `http` block was read and merged. An error fails the
 /// configuration.
@@ -94,43 +95,15 @@ pub(super) fn start(
     host: Rc<dyn Host>,
     source: &LuaSource,
 ) -> Result<(Rc<Thread>, Option<Outcome>), String> {
-    let started = match &source.code {
-        LuaCode::Inline(code) => sched::start(
-            vm,
-            host,
-            &Chunk {
-                key: ChunkKey::Inline(source.id, code),
-                name: &source.chunk_name,
-            },
-        ),
-        LuaCode::File(LuaFile::Fixed(path)) => sched::start(
-            vm,
-            host,
-            &Chunk {
-                name: &file_chunk_name(path),
-                key: ChunkKey::File(&String::from_utf8_lossy(path)),
-            },
-        ),
-        LuaCode::File(LuaFile::Variable(_)) => {
-            return Err("the file name cannot have variables".into());
-        }
-    };
-    started.map_err(|error| error.text)
+    with_chunk(source, None, |chunk| sched::start(vm, host, chunk))
+        .ok_or("the file name cannot have variables")?
+        .map_err(|error| error.text)
 }
 
 /// Runs the code of a hook, which cannot wait.
 pub(super) fn run_hook(vm: &Vm, source: &LuaSource) -> Result<(), String> {
-    match &source.code {
-        LuaCode::Inline(code) => vm.run_main(&Chunk {
-            key: ChunkKey::Inline(source.id, code),
-            name: &source.chunk_name,
-        }),
-        LuaCode::File(LuaFile::Fixed(path)) => vm.run_main(&Chunk {
-            name: &file_chunk_name(path),
-            key: ChunkKey::File(&String::from_utf8_lossy(path)),
-        }),
-        LuaCode::File(LuaFile::Variable(_)) => Err("the file name cannot have variables".into()),
-    }
+    with_chunk(source, None, |chunk| vm.evaluate(chunk, |_| ()))
+        .unwrap_or_else(|| Err("the file name cannot have variables".into()))
 }
 
 fn report(conf: &mut Conf<'_>, message: &str) -> Reported {

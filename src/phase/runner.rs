@@ -6,14 +6,15 @@ use std::rc::Rc;
 
 use ngx::ffi::{NGX_DECLINED, NGX_DONE, NGX_ERROR, NGX_OK};
 
+use super::code::with_chunk;
 use super::handler::{Progress, RequestHandler, on_writable, output_options};
-use super::{install, module};
-use crate::conf::{LocConf, LuaCode, LuaFile, LuaSource, file_chunk_name};
+use super::module;
+use crate::conf::{LocConf, LuaSource};
 use crate::sys::body::Body;
 use crate::sys::log::Level;
 use crate::sys::phase::Phase;
 use crate::sys::request::Request;
-use crate::vm::{Chunk, ChunkKey, Outcome, sched};
+use crate::vm::{Outcome, sched};
 
 const OK: isize = NGX_OK as isize;
 const DECLINED: isize = NGX_DECLINED as isize;
@@ -90,12 +91,7 @@ fn begin(request: Request, phase: Phase, conf: &'static LocConf, source: &LuaSou
         // nginx is on its way to another location (`rewrite … last`).
         return DECLINED;
     }
-    let vm = || {
-        install::vm(module::main_conf(request), conf)
-            .inspect_err(|e| request.log(Level::Error, e))
-            .ok()
-    };
-    let Some(handler) = RequestHandler::of(request, phase, vm) else {
+    let Some(handler) = RequestHandler::of(request, phase) else {
         return HTTP_INTERNAL_SERVER_ERROR;
     };
     if conf.need_request_body() {
@@ -129,26 +125,11 @@ fn body_read(handler: &Rc<RequestHandler>, phase: Phase) {
 /// Runs the phase's code; DONE where it has to wait.
 fn run(handler: &Rc<RequestHandler>, request: Request, phase: Phase, source: &LuaSource) -> isize {
     handler.context.set_phase(phase);
-    let started = match &source.code {
-        LuaCode::Inline(code) => sched::start(
-            &handler.vm,
-            handler.clone(),
-            &Chunk {
-                key: ChunkKey::Inline(source.id, code),
-                name: &source.chunk_name,
-            },
-        ),
-        LuaCode::File(file) => match file_path(request, file) {
-            Some(path) => sched::start(
-                &handler.vm,
-                handler.clone(),
-                &Chunk {
-                    name: &file_chunk_name(path.as_bytes()),
-                    key: ChunkKey::File(&path),
-                },
-            ),
-            None => return HTTP_INTERNAL_SERVER_ERROR,
-        },
+    let started = with_chunk(source, Some(request), |chunk| {
+        sched::start(&handler.vm, handler.clone(), chunk)
+    });
+    let Some(started) = started else {
+        return HTTP_INTERNAL_SERVER_ERROR;
     };
     let (thread, outcome) = match started {
         Ok(started) => started,
@@ -169,14 +150,6 @@ fn run(handler: &Rc<RequestHandler>, request: Request, phase: Phase, source: &Lu
     handler.progress.set(Progress::Waiting(phase));
     request.set_write_handler(on_writable);
     DONE
-}
-
-fn file_path(request: Request, file: &LuaFile) -> Option<String> {
-    let path = match file {
-        LuaFile::Fixed(path) => path.to_vec(),
-        LuaFile::Variable(value) => request.full_path(value)?,
-    };
-    Some(String::from_utf8_lossy(&path).into_owned())
 }
 
 /// A handler that had to wait has ended: nginx goes on with the request.

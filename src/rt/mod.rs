@@ -14,4 +14,4 @@ pub use arena::{Arena, Key, List};
 pub use deadline::{Deadline, Millis};
 pub use panic::panic_message;
 pub use semaphore::{Semaphore, Wait};
-pub use wake::{may_run_now, wake_both_now, wake_now};
+pub use wake::{may_run_now, wake_all_now, wake_now};

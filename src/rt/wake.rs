@@ -19,16 +19,13 @@ pub fn wake_now(waker: Waker) {
     NOW.set(false);
 }
 
-/// Wakes up to two as the last act of an event's handler. Only one may run right
-/// here; the other has its turn after it.
-pub fn wake_both_now(wakers: [Option<Waker>; 2]) {
-    match wakers {
-        [Some(first), Some(second)] => {
-            second.wake();
-            wake_now(first);
-        }
-        [Some(waker), None] | [None, Some(waker)] => wake_now(waker),
-        [None, None] => {}
+/// Wakes several as the last act of an event's handler. Only the first may run
+/// right here; the others have their turn after it.
+pub fn wake_all_now(wakers: impl IntoIterator<Item = Waker>) {
+    let mut wakers = wakers.into_iter();
+    if let Some(first) = wakers.next() {
+        wakers.for_each(Waker::wake);
+        wake_now(first);
     }
 }
 
@@ -44,7 +41,7 @@ mod tests {
     use std::sync::Arc;
     use std::task::{Wake, Waker};
 
-    use super::{may_run_now, wake_now};
+    use super::{may_run_now, wake_all_now, wake_now};
 
     thread_local!(static SEEN: RefCell<Vec<bool>> = const { RefCell::new(Vec::new()) });
 
@@ -62,5 +59,11 @@ mod tests {
         wake_now(Waker::from(Arc::new(Look)));
         Waker::from(Arc::new(Look)).wake();
         assert_eq!(SEEN.take(), [true, false, false, false]);
+    }
+
+    #[test]
+    fn one_of_several_may_run_now() {
+        wake_all_now([(); 2].map(|()| Waker::from(Arc::new(Look))));
+        assert_eq!(SEEN.take(), [false, false, true, false]);
     }
 }

@@ -31,6 +31,8 @@ pub mod kind {
     pub const SERVER: usize = nginx_sys::NGX_HTTP_SRV_CONF as usize;
     /// In `location`.
     pub const LOCATION: usize = nginx_sys::NGX_HTTP_LOC_CONF as usize;
+    /// In `if` in `server`.
+    pub const SERVER_IF: usize = nginx_sys::NGX_HTTP_SIF_CONF as usize;
     /// In `if` in `location`.
     pub const LOCATION_IF: usize = nginx_sys::NGX_HTTP_LIF_CONF as usize;
     /// A block, not a simple directive.
@@ -41,6 +43,8 @@ pub mod kind {
     pub const TAKES_ONE: usize = nginx_sys::NGX_CONF_TAKE1 as usize;
     /// Takes two arguments.
     pub const TAKES_TWO: usize = nginx_sys::NGX_CONF_TAKE2 as usize;
+    /// Takes two arguments or more.
+    pub const TAKES_TWO_OR_MORE: usize = nginx_sys::NGX_CONF_2MORE as usize;
     /// Takes one argument or more.
     pub const TAKES_MANY: usize = nginx_sys::NGX_CONF_1MORE as usize;
     /// Takes `on` or `off`.
@@ -189,6 +193,15 @@ impl<'cf> Conf<'cf> {
     /// Compiles a path with variables. It evaluates to a full path: nginx puts
     /// its prefix before a relative one.
     pub fn path_value(&self, text: &[u8]) -> Result<ComplexValue, Reported> {
+        self.compile(text, true)
+    }
+
+    /// Compiles text with variables.
+    pub fn value(&self, text: &[u8]) -> Result<ComplexValue, Reported> {
+        self.compile(text, false)
+    }
+
+    fn compile(&self, text: &[u8], is_path: bool) -> Result<ComplexValue, Reported> {
         let mut text = self.pool_string(text).ok_or(Reported)?;
         // SAFETY: the pool lives as long as the configuration.
         let value =
@@ -199,7 +212,7 @@ impl<'cf> Conf<'cf> {
         compile.cf = self.cf.as_ptr();
         compile.value = &mut text;
         compile.complex_value = value.as_ptr();
-        compile.set_root_prefix(1);
+        compile.set_root_prefix(is_path.into());
         // SAFETY: the parser is live, text and result are in its pool.
         match unsafe { ngx_http_compile_complex_value(&mut compile) } {
             rc if rc == NGX_OK as isize => Ok(ComplexValue(value)),

@@ -1,6 +1,6 @@
 //! What Lua code runs in: a request, or the worker itself.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ptr;
 use std::rc::{Rc, Weak};
 
@@ -124,6 +124,8 @@ pub struct Context {
     pub output: Output,
     /// The Lua table of `ngx.ctx`, anchored in the VM's registry.
     lua_table: Cell<Option<i32>>,
+    /// The arguments of `set_by_lua*`.
+    args: OnceCell<Vec<Vec<u8>>>,
     /// Whose `ngx.ctx` is used instead: that of the request.
     main: Option<Rc<Context>>,
 }
@@ -170,6 +172,7 @@ impl Context {
             request_socket: RefCell::new(None),
             output: Output::new(),
             lua_table: Cell::new(None),
+            args: OnceCell::new(),
             main,
         })
     }
@@ -256,6 +259,17 @@ impl Context {
     /// output is deferred: what it has written counts as sent.
     pub fn header_is_final(&self, request: Request) -> bool {
         self.output.committed() || request.header_sent()
+    }
+
+    /// Says what `ngx.arg` holds, once.
+    pub fn set_args(&self, args: Vec<Vec<u8>>) {
+        let _ = self.args.set(args);
+    }
+
+    /// Argument `n` of the code, counted from 1.
+    pub fn arg(&self, n: usize) -> Option<&[u8]> {
+        let arg = self.args.get()?.get(n.checked_sub(1)?)?;
+        Some(arg)
     }
 
     /// Anchor of the `ngx.ctx` table.

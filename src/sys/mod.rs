@@ -22,6 +22,7 @@ pub mod quit;
 pub mod regex;
 pub mod request;
 pub mod resolver;
+pub mod script;
 pub mod sockopt;
 pub mod ssl;
 pub mod text;

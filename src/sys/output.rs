@@ -19,7 +19,7 @@ use ngx::ffi::{
 
 use super::headers::wants_default_type;
 use super::request::Request;
-use crate::rt::wake_now;
+use crate::rt::wake_all_now;
 
 /// Pending bytes that make [`Output::write`] hand them to the filters.
 const PUSH_SIZE: usize = 16 * 1024;
@@ -80,7 +80,8 @@ pub struct Output {
     committed: Cell<bool>,
     eof: Cell<bool>,
     handed_over: Cell<bool>,
-    flush_waker: RefCell<Option<Waker>>,
+    /// Of those who wait in [`poll_flushed`](Self::poll_flushed), each once.
+    flush_wakers: RefCell<Vec<Waker>>,
 }
 
 #[derive(Clone, Copy)]
@@ -110,7 +111,7 @@ impl Output {
             committed: Cell::new(false),
             eof: Cell::new(false),
             handed_over: Cell::new(false),
-            flush_waker: RefCell::new(None),
+            flush_wakers: RefCell::default(),
         }
     }
 
@@ -240,7 +241,10 @@ impl Output {
             } else if (*c).buffered() != 0 || !(*r.raw()).postponed.is_null() {
                 // Filters that keep a few bytes back until more come
                 // (`buffered` of the request) do not count.
-                *self.flush_waker.borrow_mut() = Some(cx.waker().clone());
+                let mut wakers = self.flush_wakers.borrow_mut();
+                if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    wakers.push(cx.waker().clone());
+                }
                 return Poll::Pending;
             } else {
                 Ok(())
@@ -483,10 +487,10 @@ unsafe fn await_client(r: Request) {
 }
 
 /// The write handler of a request whose Lua handler runs: sends on what
-/// nginx holds back, and wakes a flush that waits for it. The request may be
+/// nginx holds back, and wakes the flushes that wait for it. The request may be
 /// gone afterwards.
 pub fn on_writable(r: Request, output: &Output) {
-    let waker = output.flush_waker.borrow_mut().take();
+    let wakers = output.flush_wakers.take();
     // SAFETY: the request and its connection are live.
     unsafe {
         let c = (*r.raw()).connection;
@@ -496,7 +500,7 @@ pub fn on_writable(r: Request, output: &Output) {
             (*wev).set_timedout(0);
             (*c).set_timedout(1);
             (*c).set_error(1);
-            if waker.is_none() {
+            if wakers.is_empty() {
                 return r.finalize(NGX_HTTP_REQUEST_TIME_OUT as isize);
             }
         } else if (*r.raw()).buffered() != 0
@@ -513,7 +517,5 @@ pub fn on_writable(r: Request, output: &Output) {
             await_client(r);
         }
     }
-    if let Some(waker) = waker {
-        wake_now(waker);
-    }
+    wake_all_now(wakers);
 }

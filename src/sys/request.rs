@@ -431,6 +431,12 @@ impl Request {
         }
     }
 
+    /// The text of a value with variables. None where memory is short.
+    pub fn evaluate(self, value: &ComplexValue) -> Option<Vec<u8>> {
+        // SAFETY: the request is live and of the value's configuration.
+        unsafe { value.evaluate(self.raw()) }.map(<[u8]>::to_vec)
+    }
+
     /// Evaluates a file name with variables; a relative one is under nginx's
     /// prefix. None where nginx could not (it has logged why).
     pub fn full_path(self, value: &ComplexValue) -> Option<Vec<u8>> {

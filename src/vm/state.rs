@@ -161,15 +161,21 @@ impl Vm {
         spare.unwrap_or_else(|| new_coroutine(state))
     }
 
-    /// Runs `chunk` on the main state: for init_by_lua, which cannot wait.
+    /// Runs `chunk` on the main state: for code that cannot wait. `take` finds
+    /// its result on the top of the stack.
     ///
     /// # Errors
     /// The message with a traceback.
-    pub fn run_main(&self, chunk: &Chunk<'_>) -> Result<(), String> {
+    pub fn evaluate<R>(
+        &self,
+        chunk: &Chunk<'_>,
+        take: impl FnOnce(&mut State) -> R,
+    ) -> Result<R, String> {
         self.protect(|state| {
             let anchor = self.load(state, chunk).map_err(|e| e.text)?;
             state.push_anchored(anchor);
-            protected_call(state, 0)
+            protected_call(state)?;
+            Ok(take(state))
         })?
     }
 
@@ -241,12 +247,12 @@ impl Drop for Vm {
     }
 }
 
-/// Calls the function below `nargs` arguments, dropping its results.
+/// Calls the function on the top; its first result takes its place.
 ///
 /// # Errors
 /// The error message with a traceback.
-pub(super) fn protected_call(state: &mut State, nargs: c_int) -> Result<(), String> {
-    let base = state.top() - nargs;
+fn protected_call(state: &mut State) -> Result<(), String> {
+    let base = state.top();
     state.push_function(|state| {
         let text = super::trace::traceback_of(state);
         state.push_bytes(text);
@@ -254,14 +260,11 @@ pub(super) fn protected_call(state: &mut State, nargs: c_int) -> Result<(), Stri
     });
     state.insert(base);
     // SAFETY: function, arguments and handler stand on the live stack.
-    let status = unsafe { ffi::lua_pcall(state.raw(), nargs, 0, base) };
-    let result = if status == ffi::LUA_OK {
-        Ok(())
-    } else {
-        Err(super::trace::message_of(state))
-    };
-    state.set_top(base - 1);
-    result
+    let status = unsafe { ffi::lua_pcall(state.raw(), 0, 1, base) };
+    if status == ffi::LUA_OK {
+        return Ok(());
+    }
+    Err(super::trace::message_of(state))
 }
 
 impl State {

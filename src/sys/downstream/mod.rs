@@ -23,7 +23,7 @@ use super::connection::disarm;
 use super::event::now_msec;
 use super::request::Request;
 use super::ssl;
-use crate::rt::{Millis, wake_both_now};
+use crate::rt::{Millis, wake_all_now};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
 
 /// Why there is no request socket.
@@ -245,7 +245,7 @@ fn on_readable(request: Request) {
             drop(shared);
             request.test_client();
         }
-        wakers => wake_both_now(wakers),
+        wakers => wake_all_now(wakers.into_iter().flatten()),
     }
 }
 
@@ -267,7 +267,12 @@ pub fn on_writable(request: Request) -> bool {
         return false;
     }
     let expired = take_expired(event(request, Direction::Write));
-    wake_both_now(shared.take_wakers(Direction::Write, expired));
+    wake_all_now(
+        shared
+            .take_wakers(Direction::Write, expired)
+            .into_iter()
+            .flatten(),
+    );
     true
 }
 

@@ -1,0 +1,121 @@
+"""What a request costs the worker: instructions, processor time, system calls."""
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+import load
+import servers
+from scenario import Scenario
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_time(pid: int) -> tuple[float, float]:
+    """User and system seconds of a process. The sum is exact to the nanosecond where the
+    kernel tells (schedstat); the kernel divides it by sampling."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    user, system = int(fields[11]) / TICK, int(fields[12]) / TICK
+    with contextlib.suppress(OSError, ValueError):
+        exact = int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+        if user + system > 0:
+            return exact * user / (user + system), exact * system / (user + system)
+    return user, system
+
+
+class Perf:
+    """`perf stat` on a running process."""
+
+    EVENTS = "instructions:u,instructions:k"
+
+    def __init__(self, pid: int, file: pathlib.Path):
+        self.file = file
+        self.process = subprocess.Popen(
+            ["perf", "stat", "-x,", "-e", self.EVENTS, "-o", str(file), "-p", str(pid)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.2)  # until it has attached
+
+    def stop(self) -> tuple[float, float]:
+        servers.stop(self.process, signal.SIGINT)
+        return self.parse(self.file.read_text())
+
+    @staticmethod
+    def parse(text: str) -> tuple[float, float] | None:
+        counts = re.findall(r"^(\d+),[^,]*,instructions:[uk]", text, re.M)
+        return (float(counts[0]), float(counts[1])) if len(counts) == 2 else None
+
+    @classmethod
+    def permitted(cls) -> bool:
+        try:
+            result = subprocess.run(["perf", "stat", "-x,", "-e", cls.EVENTS, "true"],
+                                    capture_output=True, text=True)
+        except OSError:
+            return False
+        return cls.parse(result.stderr) is not None
+
+
+def under_load(scenario: Scenario, nginx: servers.Nginx, seconds: float, perf: bool) -> dict[str, float]:
+    """One run of wrk: its figures, and what a request cost the worker."""
+    counter = Perf(nginx.worker, nginx.dir / "perf") if perf else None
+    before = cpu_time(nginx.worker)
+    result = load.wrk(scenario, nginx.port, seconds, nginx.dir)
+    after = cpu_time(nginx.worker)
+    requests = result["requests"]
+    result |= {"user_us": (after[0] - before[0]) / requests * 1e6,
+               "system_us": (after[1] - before[1]) / requests * 1e6}
+    result["cpu_us"] = result["user_us"] + result["system_us"]
+    if counter:
+        user, kernel = counter.stop()
+        result |= {"instructions_user": user / requests, "instructions_kernel": kernel / requests}
+    return result
+
+
+def system_calls(scenario: Scenario, nginx: servers.Nginx) -> dict[str, float] | None:
+    """Calls a request by name; None without the right to trace."""
+    count = min(scenario.requests, 200)
+    log = nginx.dir / "strace"
+    with load.Client(scenario, nginx.port) as client:
+        client.run(3)
+        process = subprocess.Popen(["strace", "-f", "-c", "-U", "name,calls", "-o", str(log), "-p", str(nginx.worker)],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if "attached" not in process.stderr.readline():
+            process.wait()
+            return None
+        client.run(count)
+        servers.stop(process, signal.SIGINT)
+    calls = re.findall(r"^ *(\w+) +(\d+)$", log.read_text(), re.M)
+    return {name: round(int(number) / count, 2) for name, number in calls if name != "total"}
+
+
+class Callgrind:
+    """nginx under valgrind, which counts instructions exactly: those in user space, of one
+    process that is master and worker. Slow, but the same on every machine."""
+
+    def __init__(self, module: str, scenario: Scenario, peers: servers.Peers, keep: pathlib.Path, stack):
+        keep.mkdir(parents=True, exist_ok=True)
+        self.scenario = scenario
+        self.out = keep / f"{scenario.name}.{module}"
+        for old in keep.glob(f"{self.out.name}*"):
+            old.unlink()
+        self.pipe = f"--vgdb-prefix={peers.dir}/vgdb"
+        self.nginx = servers.Nginx(module, scenario, peers, stack, master=False, wrapper=(
+            "valgrind", "--tool=callgrind", f"--callgrind-out-file={self.out}", "--quiet",
+            f"--log-file={peers.dir}/valgrind.log", self.pipe))
+
+    def order(self, command: str) -> None:
+        subprocess.run(["vgdb", f"--pid={self.nginx.process.pid}", self.pipe, command],
+                       check=True, capture_output=True, timeout=300)
+
+    def instructions(self) -> float:
+        """User instructions a request. LuaJIT's compiler has done its work before."""
+        with load.Client(self.scenario, self.nginx.port) as client:
+            client.run(self.scenario.requests)
+            self.order("zero")
+            client.run(self.scenario.requests)
+            self.order("dump")
+        dump = pathlib.Path(f"{self.out}.1")
+        total = int(re.search(r"^(?:totals|summary): (\d+)", dump.read_text(), re.M).group(1))
+        return total / self.scenario.requests
