@@ -27,6 +27,8 @@ use Net::SSLeay ();
 our @EXPORT = qw( tls hello_of );
 
 Net::SSLeay::initialize();
+# A farewell to a server that has gone
+$SIG{PIPE} = "IGNORE";
 
 sub tls {
     my ( $port, %option ) = @_;
