@@ -8,14 +8,18 @@ import pathlib
 import statistics
 import sys
 
+import chart
 import load
 import measure
+import memory
 import modules
 import report
 import scenario
 import servers
 
 HERE = pathlib.Path(__file__).resolve().parent
+RATIOS = ("instructions_user", "instructions_kernel", "user_us", "cpu_us", "rps", "p50_us", "p99_us",
+          "system_calls_total", "bytes_each")
 BUILD = modules.ROOT / "build/bench"  # profiles, and the results of a part of the scenarios
 
 
@@ -23,7 +27,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenarios", nargs="*", help="all, if none is named")
     parser.add_argument("--rounds", type=int, default=5, help="runs of wrk for each module")
-    parser.add_argument("--seconds", type=float, default=3, help="of each run")
+    parser.add_argument("--seconds", type=int, default=3, help="of each run")
     parser.add_argument("--instructions", choices=["auto", "perf", "callgrind", "no"], default="auto",
                         help="auto: perf where permitted")
     parser.add_argument("--module", choices=[modules.OURS, modules.C], help="only this one")
@@ -44,7 +48,10 @@ def compare_answers(item, instances) -> None:
     answers = {}
     for name, nginx in instances.items():
         with load.Client(item, nginx.port) as client:
-            answers[name] = client.get()
+            try:
+                answers[name] = client.get()
+            except (OSError, load.Failed) as reason:
+                raise load.Failed("; ".join([f"{name}: {reason}", *nginx.complaints()[:3]])) from None
     if len(set(answers.values())) > 1:
         raise load.Failed(f"the answers differ: {answers}")
 
@@ -76,6 +83,18 @@ def measure_callgrind(item, peers, name) -> dict:
         return {"instructions_user": callgrind.instructions()}
 
 
+def measure_memory(item, peers, options, names) -> dict:
+    """Rounds of a fresh nginx each: memory once used does not tell much."""
+    rounds = {name: [] for name in names}
+    for number in range(max(1, options.rounds // 2)):
+        for name in names:
+            with contextlib.ExitStack() as stack:
+                nginx = servers.Nginx(name, item, peers, stack)
+                rounds[name].append(memory.MEASURES[item.hold](
+                    item, nginx, lambda text, name=name: report.progress(f"{item.name}, {name}: {text}")))
+    return {name: {"rounds": rounds[name]} for name in names}
+
+
 def summarize(result: dict, names: list[str]) -> None:
     """Adds medians over the rounds, and of the ratios ours / C median and range."""
     for name in names:
@@ -89,7 +108,7 @@ def summarize(result: dict, names: list[str]) -> None:
         return
     ours, theirs = result[modules.OURS], result[modules.C]
     result["ratio"] = {}
-    for metric in ("instructions_user", "instructions_kernel", "cpu_us", "user_us", "rps", "p50_us", "p99_us"):
+    for metric in RATIOS:
         pairs = [(a[metric], b[metric]) for a, b in zip(ours.get("rounds", []), theirs.get("rounds", []))
                  if metric in a] or ([(ours[metric], theirs[metric])] if metric in ours else [])
         ratios = [a / b for a, b in pairs if b]
@@ -101,8 +120,11 @@ def summarize(result: dict, names: list[str]) -> None:
 def run(item, peers, options, names) -> dict:
     result = {"name": item.name, "title": item.title, "bar": item.bar, "native": item.native}
     try:
-        result |= measure_load(item, peers, options, names)
-        if options.instructions == "callgrind":
+        if item.memory:
+            result |= measure_memory(item, peers, options, names)
+        else:
+            result |= measure_load(item, peers, options, names)
+        if options.instructions == "callgrind" and not item.memory:
             for name in names:
                 result[name] |= measure_callgrind(item, peers, name)
         summarize(result, names)
@@ -130,12 +152,14 @@ def main() -> None:
         for item in chosen:
             results["scenarios"].append(run(item, peers, options, names))
             report.row(results["scenarios"][-1], names)
-    report.foot(results)
+    report.foot(results, names)
     whole = not options.scenarios and not options.module and options.rounds > 0
     file = HERE / "results.json" if whole else BUILD / "results.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"\n{file.relative_to(modules.ROOT)} has all figures")
+    file.with_suffix(".md").write_text(report.markdown(results))
+    charts = chart.write(results, modules.ROOT / "docs/img" if whole else BUILD)
+    report.line("\nwritten: " + ", ".join(str(path.relative_to(modules.ROOT)) for path in [file, file.with_suffix(".md"), *charts]))
     if any("failed" in result for result in results["scenarios"]):
         sys.exit(1)
 

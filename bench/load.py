@@ -14,9 +14,9 @@ class Failed(Exception):
     """Requests were not answered as they should be."""
 
 
-def wrk(scenario: Scenario, port: int, seconds: float, dir: pathlib.Path) -> dict[str, float]:
+def wrk(scenario: Scenario, port: int, seconds: int, dir: pathlib.Path) -> dict[str, float]:
     """Requests/s, number of requests, p50 and p99 in microseconds."""
-    command = ["wrk", "-t1", f"-c{scenario.connections}", f"-d{seconds:g}s", "--latency", "--timeout", "30s"]
+    command = ["wrk", "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "--latency", "--timeout", "30s"]
     for header in scenario.headers:
         command += ["-H", header]
     if scenario.post:
@@ -62,9 +62,10 @@ class Client:
     def __exit__(self, *_):
         self.http.close()
 
-    def get(self) -> bytes:
+    def get(self, path: str | None = None) -> bytes:
         method = "POST" if self.scenario.post else "GET"
-        self.http.putrequest(method, self.scenario.path, skip_accept_encoding=True)
+        path = path or self.scenario.path
+        self.http.putrequest(method, path, skip_accept_encoding=True)
         for header in self.scenario.headers:
             self.http.putheader(*re.split(": *", header, maxsplit=1))
         if self.body:
@@ -73,7 +74,7 @@ class Client:
         response = self.http.getresponse()
         body = response.read()
         if response.status != 200:
-            raise Failed(f"{method} {self.scenario.path}: {response.status} {body[:200]!r}")
+            raise Failed(f"{method} {path}: {response.status}")
         return body
 
     def run(self, count: int) -> None:

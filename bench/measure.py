@@ -57,7 +57,7 @@ class Perf:
         return cls.parse(result.stderr) is not None
 
 
-def under_load(scenario: Scenario, nginx: servers.Nginx, seconds: float, perf: bool) -> dict[str, float]:
+def under_load(scenario: Scenario, nginx: servers.Nginx, seconds: int, perf: bool) -> dict[str, float]:
     """One run of wrk: its figures, and what a request cost the worker."""
     counter = Perf(nginx.worker, nginx.dir / "perf") if perf else None
     before = cpu_time(nginx.worker)
@@ -78,7 +78,7 @@ def system_calls(scenario: Scenario, nginx: servers.Nginx) -> dict[str, float] |
     count = min(scenario.requests, 200)
     log = nginx.dir / "strace"
     with load.Client(scenario, nginx.port) as client:
-        client.run(3)
+        client.run(count)  # else LuaJIT's compiler asks for memory meanwhile
         process = subprocess.Popen(["strace", "-f", "-c", "-U", "name,calls", "-o", str(log), "-p", str(nginx.worker)],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if "attached" not in process.stderr.readline():

@@ -22,8 +22,9 @@ class Scenario:
     post: int = 0  # bytes of request body; 0: a GET request
     headers: tuple[str, ...] = ()
     tls: bool = False
-    native: bool = False  # runs no Lua: shown to compare with, ratio not of interest
-    memory: int = 0  # a memory scenario: how many things are held; see memory.py
+    native: str = ""  # has nothing of the modules in it: to compare the scenario of this name with
+    memory: int = 0  # a memory scenario: how many things are held
+    hold: str = ""  # and of what kind; see memory.py
 
     @property
     def keepalive(self) -> bool:
@@ -53,7 +54,7 @@ def read(file: pathlib.Path) -> Scenario:
 
 
 def select(names: list[str]) -> list[Scenario]:
-    """Those named (all, if none are), in the order of their `order` file."""
+    """Those named (all, if none are), in the order of the file ORDER."""
     order = (DIRECTORY / "ORDER").read_text().split()
     files = {file.stem: file for file in DIRECTORY.glob("*.conf")}
     unknown = [name for name in names if name not in files]

@@ -109,7 +109,14 @@ class Peers:
     def files(self) -> None:
         files = self.dir / "files"
         files.mkdir()
-        (files / "lines.txt").write_bytes(b"nineteen bytes long\n" * 10000)
+        # Lines that begin like a boundary do, as text often does.
+        text = b"--a line of eighty bytes, which is what one often finds in a message, or a log\r\n"
+        megabyte = (text * 13110)[:1 << 20]
+        parts = b"".join(megabyte[:65536] + b"\r\n--boundary\r\n" for _ in range(16))
+        for name, data in (("lines.txt", b"nineteen bytes long\n" * 10000), ("text.txt", megabyte),
+                           ("part.txt", megabyte[:100_000] + b"\r\n--boundary--\r\n"),
+                           ("multipart.txt", parts), ("large.bin", megabyte * 64)):
+            (files / name).write_bytes(data)
 
     def redis(self) -> None:
         port = self.values["REDIS_PORT"]

@@ -13,6 +13,10 @@ pub mod sock;
 pub mod sys;
 pub mod vm;
 
+#[cfg(not(test))]
+#[global_allocator]
+static MEMORY: rt::WorkerMemory = rt::WorkerMemory;
+
 /// The module as nginx knows it. nginx writes its indexes into it while it
 /// loads the module, hence `mut`.
 ///
@@ -31,6 +35,18 @@ pub static mut ngx_http_cosocket_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
+/// A second one, which stands behind all others: the output filter that it
+/// installs must be the first to run.
+#[allow(non_upper_case_globals)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub static mut ngx_http_cosocket_last_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw const phase::module::LAST_CONTEXT)
+        .cast_mut()
+        .cast::<c_void>(),
+    type_: NGX_HTTP_MODULE as usize,
+    ..ngx_module_t::default()
+};
+
 /// What nginx looks up in a shared object to learn which modules it holds.
 #[cfg(not(test))]
 #[allow(non_upper_case_globals)]
@@ -41,14 +57,26 @@ mod exports {
     use nginx_sys::ngx_module_t;
 
     #[unsafe(no_mangle)]
-    static mut ngx_modules: [*const ngx_module_t; 2] =
-        [&raw const super::ngx_http_cosocket_module, ptr::null()];
+    static mut ngx_modules: [*const ngx_module_t; 3] = [
+        &raw const super::ngx_http_cosocket_module,
+        &raw const super::ngx_http_cosocket_last_module,
+        ptr::null(),
+    ];
 
     #[unsafe(no_mangle)]
-    static mut ngx_module_names: [*const c_char; 2] =
-        [c"ngx_http_cosocket_module".as_ptr(), ptr::null()];
+    static mut ngx_module_names: [*const c_char; 3] = [
+        c"ngx_http_cosocket_module".as_ptr(),
+        c"ngx_http_cosocket_last_module".as_ptr(),
+        ptr::null(),
+    ];
 
-    /// A plain HTTP module needs no place among nginx's own.
+    /// The first module stands where nginx puts the filters of others, as
+    /// OpenResty's does: its filters see what the content handler has made
+    /// before nginx's own do, but for those that cut ranges and read files.
     #[unsafe(no_mangle)]
-    static mut ngx_module_order: [*const c_char; 1] = [ptr::null()];
+    static mut ngx_module_order: [*const c_char; 3] = [
+        c"ngx_http_cosocket_module".as_ptr(),
+        c"ngx_http_copy_filter_module".as_ptr(),
+        ptr::null(),
+    ];
 }

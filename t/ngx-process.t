@@ -15,8 +15,10 @@ my %part = (
         local process = require "ngx.process"
         in_init = { process.type(), tostring(ngx.worker.pids()), tostring(process.get_master_pid()),
             select(2, process.enable_privileged_agent()) }
+        id_in_init = tostring(ngx.worker.id()) .. " " .. tostring(ngx.worker.count())
     }
     init_worker_by_lua_block {
+        id_in_worker = tostring(ngx.worker.id())
         in_worker = require("ngx.process").type()
     }
 END
@@ -33,6 +35,11 @@ END
             content_by_lua_block {
                 local pids = ngx.worker.pids()
                 ngx.say(pids[1] == ngx.worker.pid(), " ", table.concat(pids, " "))
+            }
+        }
+        location = /id {
+            content_by_lua_block {
+                ngx.say(ngx.worker.id(), " ", id_in_worker, " ", ngx.worker.count(), " ", id_in_init)
             }
         }
         location = /leave {
@@ -62,6 +69,12 @@ master; nil; $pid; this nginx has no privileged agent
 worker worker $pid
 API disabled in the current context
 END
+
+# Each worker has a number of its own; the master has none.
+my %id;
+my $until = time + 10;
+$id{ $nginx->get('/id') } = 1 while keys %id < 2 && time < $until;
+is( join( '', sort keys %id ), "0 0 2 nil 2\n1 1 2 nil 2\n", 'numbers of workers' );
 
 # Those that serve: without nginx's cache manager and loader.
 sub listed {

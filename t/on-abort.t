@@ -250,3 +250,57 @@ GET /t
 done
 --- no_error_log
 [error]
+
+
+
+=== TEST 12: HTTP/2: a stream that is reset, a connection that ends
+--- http_config
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 http2;
+        location = /handler {
+            lua_check_client_abort on;
+            content_by_lua_block {
+                local seen, how = package.loaded.seen, ngx.var.arg_how
+                ngx.on_abort(function()
+                    ngx.sleep(0.01)
+                    seen[#seen + 1] = how .. " aborted"
+                    if how == "exit" then ngx.exit(499) end
+                end)
+                ngx.sleep(how == "exit" and 30 or 0.2)
+                seen[#seen + 1] = how .. " done"
+            }
+        }
+        location = /other { content_by_lua_block { ngx.req.read_body() ngx.sleep(0.1) ngx.say("other") } }
+    }
+--- config
+    location = /t {
+        content_by_lua_block {
+            local seen = {}
+            package.loaded.seen = seen
+            local client = require("h2").connect($TEST_NGINX_RAND_PORT_1)
+            local other = client:post("/other")
+            client:data(other, "", true)
+            local a, b = client:post("/handler?how=exit"), client:post("/handler?how=on")
+            ngx.sleep(0.05)
+            client:reset(a)
+            client:reset(b)
+            -- Another stream is none the worse.
+            client:say(other)
+            ngx.sleep(0.2)
+            local c = client:post("/handler?how=exit")
+            local d = client:post("/handler?how=on")
+            ngx.sleep(0.05)
+            client:close()
+            ngx.sleep(0.3)
+            ngx.say(table.concat(seen, ", "))
+        }
+    }
+--- request
+GET /t
+--- response_body
+200
+other
+exit aborted, on aborted, on done, exit aborted, on aborted, on done
+--- no_error_log
+[error]
+[alert]

@@ -323,3 +323,29 @@ nil nil "failed to receive the first 2 bytes: timeout"
 "bye" "close" 1000
 --- error_log
 lua tcp socket read timed out
+
+
+
+=== TEST 11: full duplex: one thread reads while another writes, at both ends, large messages both ways
+--- http_config
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 ssl;
+        ssl_certificate $TEST_NGINX_CA/good.pem;
+        ssl_certificate_key $TEST_NGINX_CA/good.key;
+        location = /both { content_by_lua_block { require "ws".both() } }
+    }
+--- config
+    location = /both { content_by_lua_block { require "ws".both() } }
+--- lua
+local ws_lib = require "ws"
+for _, url in ipairs { "ws://127.0.0.1:" .. ngx.var.server_port .. "/both", "wss://127.0.0.1:$TEST_NGINX_RAND_PORT_1/both" } do
+    local ws = ws_lib.connect({ timeout = 20000, max_payload_len = 1000000 }, url)
+    ngx.say(ws_lib.exchange(ws, "client"))
+    show(ws:recv_frame())
+end
+--- response_body
+client: sent 12800000 and received 12800000, both at once
+"server: sent 12800000 and received 12800000, both at once" "text" nil
+client: sent 12800000 and received 12800000, both at once
+"server: sent 12800000 and received 12800000, both at once" "text" nil
+--- timeout: 60

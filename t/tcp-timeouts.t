@@ -245,3 +245,4 @@ end
 show((("x"):gsub("x", function() return sock:receive(1) end)))
 --- response_body
 "x"
+--- timeout: 60

@@ -397,7 +397,7 @@ GET /t
 GET /t
 --- response_body
 0
---- timeout: 10
+--- timeout: 60
 --- error_log
 lua entry thread aborted: runtime error
 --- no_error_log

@@ -485,21 +485,19 @@ true true
     init_by_lua_block {
         init = { pcall(ngx.thread.spawn, print) }
     }
-    init_worker_by_lua_block {
-        init_worker = { pcall(ngx.thread.spawn, print) }
-    }
 --- config
     location = /t {
+        set_by_lua_block $result { return (select(2, pcall(ngx.thread.spawn, print))) }
         content_by_lua_block {
             ngx.say(init[2])
-            ngx.say(init_worker[2])
+            ngx.say(ngx.var.result)
         }
     }
 --- request
 GET /t
 --- response_body_like
 no request found
-.*API disabled in the context of init_worker_by_lua\*
+.*API disabled in the context of set_by_lua\*, use rewrite_by_lua\* instead
 
 
 

@@ -46,7 +46,7 @@ sub start {
         location = /running {
             content_by_lua_block {
                 ngx.timer.at(0, function(premature)
-                    ngx.sleep(0.3)
+                    ngx.sleep(1)
                     ngx.log(ngx.WARN, "done: ", tostring(premature), " ", tostring(ngx.worker.exiting()))
                 end)
                 ngx.timer.every(0.02, function(premature)

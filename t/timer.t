@@ -392,7 +392,7 @@ rounds(20000)
 show(t.memory() - before < 3000, ngx.timer.pending_count())
 --- response_body
 true 0
---- timeout: 20
+--- timeout: 60
 
 
 

@@ -126,7 +126,7 @@ attempt to send data on a closed socket
 
 === TEST 6: a killed writer leaves half a record behind; the reader goes on
 --- lua
-local sock = open("tls:good wait:0.3 say:hello%0A mute")
+local sock = open("tls:good wait:2 say:hello%0A mute")
 assert(sock:sslhandshake(false))
 local writer = ngx.thread.spawn(function() return sock:send(("x"):rep(20000000)) end)
 local reader = ngx.thread.spawn(function() return sock:receive() end)

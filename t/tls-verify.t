@@ -78,6 +78,7 @@ end
 "client" nil "26: unsuitable certificate purpose"
 "revoked" true
 "revoked" true
+--- timeout: 30
 
 
 

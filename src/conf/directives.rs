@@ -6,7 +6,7 @@ use super::location::LocConf;
 use super::main::MainConf;
 use crate::sys::conf::kind::{
     BLOCK, FLAG, HTTP, LOCATION, LOCATION_IF, NO_ARGS, SERVER, SERVER_IF, TAKES_MANY, TAKES_ONE,
-    TAKES_TWO, TAKES_TWO_OR_MORE,
+    TAKES_TWO, TAKES_TWO_OR_MORE, UPSTREAM,
 };
 use crate::sys::phase::Phase;
 
@@ -30,6 +30,10 @@ pub enum Action {
     MainFlag(fn(&mut MainConf) -> &mut Option<bool>),
     /// A plain number for the whole server.
     MainNumber(fn(&mut MainConf) -> &mut Option<usize>),
+    /// `balancer_keepalive`: how many idle connections an upstream keeps.
+    IdlePeers,
+    /// A time for the whole server, kept in milliseconds.
+    MainTime(fn(&mut MainConf) -> &mut Option<u64>),
     /// A Lua search path.
     LuaPath(fn(&mut MainConf) -> &mut Option<Vec<u8>>),
     /// `on` or `off`.
@@ -166,6 +170,52 @@ pub const DIRECTIVES: &[Directive] = &[
         HTTP,
         Phase::SslSessionStore,
     ),
+    quoted(
+        c"proxy_ssl_certificate_by_lua",
+        NOT_IN_IF,
+        Phase::ProxySslCertificate,
+    ),
+    block(
+        c"proxy_ssl_certificate_by_lua_block",
+        NOT_IN_IF,
+        Phase::ProxySslCertificate,
+    ),
+    file(
+        c"proxy_ssl_certificate_by_lua_file",
+        NOT_IN_IF,
+        Phase::ProxySslCertificate,
+    ),
+    quoted(c"proxy_ssl_verify_by_lua", NOT_IN_IF, Phase::ProxySslVerify),
+    block(
+        c"proxy_ssl_verify_by_lua_block",
+        NOT_IN_IF,
+        Phase::ProxySslVerify,
+    ),
+    file(
+        c"proxy_ssl_verify_by_lua_file",
+        NOT_IN_IF,
+        Phase::ProxySslVerify,
+    ),
+    quoted(c"balancer_by_lua", UPSTREAM, Phase::Balancer),
+    block(c"balancer_by_lua_block", UPSTREAM, Phase::Balancer),
+    file(c"balancer_by_lua_file", UPSTREAM, Phase::Balancer),
+    Directive {
+        name: c"balancer_keepalive",
+        kind: UPSTREAM | TAKES_ONE,
+        action: Action::IdlePeers,
+    },
+    quoted(c"log_by_lua", ANYWHERE, Phase::Log),
+    block(c"log_by_lua_block", ANYWHERE, Phase::Log),
+    file(c"log_by_lua_file", ANYWHERE, Phase::Log),
+    quoted(c"exit_worker_by_lua", HTTP, Phase::ExitWorker),
+    block(c"exit_worker_by_lua_block", HTTP, Phase::ExitWorker),
+    file(c"exit_worker_by_lua_file", HTTP, Phase::ExitWorker),
+    quoted(c"header_filter_by_lua", ANYWHERE, Phase::HeaderFilter),
+    block(c"header_filter_by_lua_block", ANYWHERE, Phase::HeaderFilter),
+    file(c"header_filter_by_lua_file", ANYWHERE, Phase::HeaderFilter),
+    quoted(c"body_filter_by_lua", ANYWHERE, Phase::BodyFilter),
+    block(c"body_filter_by_lua_block", ANYWHERE, Phase::BodyFilter),
+    file(c"body_filter_by_lua_file", ANYWHERE, Phase::BodyFilter),
     Directive {
         name: c"lua_package_path",
         kind: HTTP | TAKES_ONE,
@@ -210,6 +260,16 @@ pub const DIRECTIVES: &[Directive] = &[
         name: c"lua_max_running_timers",
         kind: HTTP | TAKES_ONE,
         action: Action::MainNumber(|main| &mut main.max_running_timers),
+    },
+    Directive {
+        name: c"lua_max_waiting_logs",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainNumber(|main| &mut main.max_waiting_logs),
+    },
+    Directive {
+        name: c"lua_exit_worker_timeout",
+        kind: HTTP | TAKES_ONE,
+        action: Action::MainTime(|main| &mut main.exit_worker_timeout),
     },
     Directive {
         name: c"lua_code_cache",

@@ -45,6 +45,8 @@ pub struct LocConf {
     /// `set_by_lua*` of this level, which nginx's rewrite module runs. Boxed:
     /// it holds their addresses.
     pub variables: Vec<Box<SetVariable>>,
+    /// `balancer_keepalive`
+    pub idle_peers: Option<usize>,
     /// `lua_code_cache`
     pub code_cache: Option<bool>,
     /// `lua_need_request_body`

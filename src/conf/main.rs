@@ -32,6 +32,10 @@ pub struct MainConf {
     pub max_pending_timers: Option<usize>,
     /// `lua_max_running_timers`
     pub max_running_timers: Option<usize>,
+    /// `lua_max_waiting_logs`
+    pub max_waiting_logs: Option<usize>,
+    /// `lua_exit_worker_timeout`
+    pub exit_worker_timeout: Option<u64>,
     /// The phases that have Lua code somewhere.
     pub phases: Phases,
     sources: u32,
@@ -70,6 +74,16 @@ impl MainConf {
     /// How many timers may run at once, in one worker.
     pub fn max_running_timers(&self) -> usize {
         self.max_running_timers.unwrap_or(256)
+    }
+
+    /// How many handlers of the log phase may wait at once, in one worker.
+    pub fn max_waiting_logs(&self) -> usize {
+        self.max_waiting_logs.unwrap_or(4096)
+    }
+
+    /// How many milliseconds the handler of a worker's end may wait.
+    pub fn exit_worker_timeout(&self) -> u64 {
+        self.exit_worker_timeout.unwrap_or(1000)
     }
 
     /// Notes that `phase` has code somewhere.

@@ -4,6 +4,8 @@
 
 use std::cell::Cell;
 
+use crate::rt::worker_local;
+
 mod directives;
 mod error;
 mod location;
@@ -24,8 +26,8 @@ pub use socket::SocketConf;
 pub use source::{LuaCode, LuaFile, LuaSource, SetVariable, file_chunk_name};
 pub use ssl::SslConf;
 
-thread_local! {
-    static CURRENT: Cell<Option<&'static LocConf>> = const { Cell::new(None) };
+worker_local! {
+    static CURRENT: Cell<Option<&'static LocConf>> = Cell::new(None);
 }
 
 /// Settings of the location whose handler runs; None outside of requests.

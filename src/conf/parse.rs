@@ -38,6 +38,8 @@ pub fn apply(directive: &Directive, cx: &mut Context<'_, '_>) -> Result {
         Action::SetVariable(form) => set_variable(cx, form),
         Action::MainFlag(slot) => set(slot(cx.main), || flag(cx.conf)),
         Action::MainNumber(slot) => set(slot(cx.main), || number(argument(cx.conf))),
+        Action::IdlePeers => set(&mut cx.loc.idle_peers, || number(argument(cx.conf))),
+        Action::MainTime(slot) => set(slot(cx.main), || time(cx.conf)),
         Action::LuaPath(slot) => set(slot(cx.main), || {
             Ok(expand_prefix(argument(cx.conf), cx.conf.prefix()))
         }),
@@ -50,9 +52,7 @@ pub fn apply(directive: &Directive, cx: &mut Context<'_, '_>) -> Result {
             }
             Ok(())
         }
-        Action::Time(slot) => set(slot(cx.loc), || {
-            parse_time(argument(cx.conf)).ok_or(DirectiveError::INVALID_VALUE)
-        }),
+        Action::Time(slot) => set(slot(cx.loc), || time(cx.conf)),
         Action::Size(slot, least) => set(slot(cx.loc), || {
             parse_size(argument(cx.conf))
                 .filter(|size| *size >= least)
@@ -112,6 +112,10 @@ fn number(value: &[u8]) -> Result<usize> {
         .ok()
         .and_then(|digits| digits.parse().ok())
         .ok_or(DirectiveError::INVALID_NUMBER)
+}
+
+fn time(conf: &Conf<'_>) -> Result<u64> {
+    parse_time(argument(conf)).ok_or(DirectiveError::INVALID_VALUE)
 }
 
 fn protocols(conf: &Conf<'_>) -> Result<Vec<Protocol>> {

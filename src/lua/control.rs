@@ -7,9 +7,13 @@ use crate::sys::phase::{Phase, Phases};
 use crate::vm::{LuaResult, Ret, State, Throw, sched};
 
 /// Where `ngx.exit` means something.
-const MAY_EXIT: Phases = Phases::WAITING
+const MAY_EXIT: Phases = Phases::BEFORE_RESPONSE
+    .and(Phase::Timer)
     .and(Phase::HeaderFilter)
     .and(Phase::Balancer)
+    .and(Phase::SslClientHello)
+    .and(Phase::SslSessionFetch)
+    .and(Phase::SslCertificate)
     .and(Phase::SslSessionStore);
 
 const CORE: [(&str, i64); 5] = [

@@ -2,8 +2,9 @@
 //! below, pushes results or parks.
 
 mod abort;
-mod arg;
+pub mod arg;
 mod args;
+mod balancer;
 mod config;
 mod control;
 mod ctx;
@@ -45,6 +46,7 @@ pub fn open(state: &mut State) {
     state.new_table(0, 64);
     abort::open(state);
     arg::open(state);
+    balancer::open(state);
     config::open(state);
     control::open(state);
     log::open(state);

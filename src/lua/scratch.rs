@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 
+use crate::rt::worker_local;
+
 /// The most that stays allocated between two uses.
 const KEPT: usize = 256 * 1024;
 
-thread_local! {
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+worker_local! {
+    static BUFFER: Cell<Vec<u8>> = Cell::new(Vec::new());
 }
 
 /// Calls `f` with an empty buffer. A use within `f` gets a buffer of its own.

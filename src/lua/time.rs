@@ -107,4 +107,8 @@ impl Parked for Sleeping {
     fn poll(&mut self, cx: &mut Context<'_>, _state: &mut State) -> Poll<c_int> {
         Pin::new(&mut self.0).poll(cx).map(|()| 0)
     }
+
+    fn may_raise(&self) -> bool {
+        false
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-use super::context;
+use super::{context, disabled};
+use crate::sys::phase::Phase;
 use crate::sys::process;
 use crate::vm::{Call, LuaResult, Ret, State, Throw, Type};
 
@@ -72,7 +73,10 @@ fn start(state: &mut State, every: bool) -> LuaResult {
     if every && delay == 0 {
         return Err(Throw::error("delay cannot be zero"));
     }
-    context()?;
+    let context = context()?;
+    if context.phase() == Phase::ExitWorker {
+        return Err(disabled(&context));
+    }
     let Some(timers) = TIMERS.get() else {
         return Err(Throw::error("no timers in this process"));
     };

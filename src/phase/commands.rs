@@ -1,12 +1,13 @@
 //! The directives as nginx calls them.
 
 use core::ffi::{c_char, c_void};
+use std::rc::Rc;
 
 use nginx_sys::{NGX_HTTP_LOC_CONF_OFFSET, ngx_command_t, ngx_conf_t, ngx_str_t};
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
 
-use super::module::{CosocketModule, guarded};
-use super::{runner, set};
+use super::module::{CosocketModule, guarded, module};
+use super::{balancer, runner, set};
 use crate::conf::{
     Action, Context, DIRECTIVES, Directive, DirectiveError, LocConf, SyntaxCheck, apply,
 };
@@ -84,13 +85,30 @@ fn run(
         loc,
     };
     apply(directive, &mut context)?;
-    if let (Action::SetVariable(_), Some(set)) = (&directive.action, context.loc.variables.last()) {
-        // SAFETY: it is boxed and lives as long as the location's configuration.
-        unsafe { context.conf.add_script_code(&**set, set::set_variable)? };
-    }
-    if matches!(directive.action, Action::Code(Phase::Content, _)) {
-        let core = NgxHttpCoreModule::location_conf_mut(cf).ok_or(DirectiveError::Reported)?;
-        core.handler = request_handler(runner::content);
+    let Context { conf, loc, .. } = context;
+    match directive.action {
+        Action::Code(Phase::Content, _) => {
+            let core = NgxHttpCoreModule::location_conf_mut(cf).ok_or(DirectiveError::Reported)?;
+            core.handler = request_handler(runner::content);
+        }
+        Action::Code(Phase::Balancer, _) => {
+            let source = loc.code.get(Phase::Balancer).cloned();
+            let source = source.ok_or(DirectiveError::Reported)?;
+            let chooser =
+                Box::new(move |request, peer: &Rc<_>| balancer::choose(request, peer, &source));
+            // SAFETY: `create_srv_conf` makes an `Upstream`.
+            unsafe { conf.set_balancer(module(), chooser) };
+        }
+        Action::IdlePeers => {
+            // SAFETY: as above.
+            unsafe { conf.set_idle_peers(module(), loc.idle_peers.unwrap_or_default()) };
+        }
+        Action::SetVariable(_) => {
+            let set = loc.variables.last().ok_or(DirectiveError::Reported)?;
+            // SAFETY: it is boxed and lives as long as the location's settings.
+            unsafe { conf.add_script_code(&**set, set::set_variable)? };
+        }
+        _ => {}
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! A request as the scheduler's host: what runs in it, and what happens when
 //! that ends.
 
-use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 
 use ngx::ffi::NGX_DONE;
 
+use super::filter::Filter;
 use super::runner;
 use super::{install, module};
 use crate::conf;
@@ -15,7 +16,7 @@ use crate::sys::downstream;
 use crate::sys::log::Level;
 use crate::sys::output::{self, OutputOptions};
 use crate::sys::phase::Phase;
-use crate::sys::request::Request;
+use crate::sys::request::{Attached, Request};
 use crate::vm::{Host, Outcome, Thread, Vm, sched};
 
 /// Where a request's Lua stands.
@@ -32,11 +33,12 @@ pub(super) enum Progress {
 
 /// One request with Lua handlers. Made when its first handler runs.
 pub(super) struct RequestHandler {
-    this: Weak<RequestHandler>,
     pub(super) context: Rc<Context>,
     pub(super) vm: Rc<Vm>,
     pub(super) progress: Cell<Progress>,
     entry: RefCell<Option<Rc<Thread>>>,
+    /// What runs the code of filters, once there was some.
+    pub(super) filter: OnceCell<Rc<Filter>>,
 }
 
 impl RequestHandler {
@@ -50,24 +52,17 @@ impl RequestHandler {
         // not read it, and redirected to an error page.
         request.forget_reading();
         downstream::detach(request);
-        let vm = install::vm(module::main_conf(request), module::location_conf(request))
-            .inspect_err(|e| request.log(Level::Error, e))
-            .ok()?;
-        let handler = Rc::new_cyclic(|this| RequestHandler {
-            this: this.clone(),
+        let vm = vm_for(request)?;
+        let handler = Rc::new(RequestHandler {
             context: Context::new(Some(request), phase),
             vm,
             progress: Cell::new(Progress::Idle),
             entry: RefCell::new(None),
+            filter: OnceCell::new(),
         });
-        if !request.attach(module::module(), handler.clone()) {
-            return None;
-        }
-        let at_end = handler.clone();
-        if !request.on_end(move || at_end.end()) {
-            return None;
-        }
-        Some(handler)
+        request
+            .attach(module::module(), handler.clone())
+            .then_some(handler)
     }
 
     /// The request's handler, if one was made.
@@ -94,8 +89,28 @@ impl RequestHandler {
         drop(previous);
     }
 
+    /// Cancels the code that waits. Returns its phase, which nginx can be told
+    /// of by [`runner::go_on`].
+    pub(super) fn cancel(&self) -> Option<Phase> {
+        let Progress::Waiting(phase) = self.progress.replace(Progress::Idle) else {
+            return None;
+        };
+        let entry = self.entry.take();
+        if let Some(thread) = entry {
+            sched::kill(&thread);
+        }
+        if let Some(request) = self.context.request() {
+            abort::forget(request);
+        }
+        self.context.close_request_socket();
+        Some(phase)
+    }
+
     /// The request ends: whatever still waits is cancelled.
     pub(super) fn end(&self) {
+        if let Some(filter) = self.filter.get() {
+            filter.end();
+        }
         let entry = self.entry.borrow_mut().take();
         if let Some(thread) = entry {
             sched::kill(&thread);
@@ -107,12 +122,25 @@ impl RequestHandler {
     }
 }
 
+impl Attached for RequestHandler {
+    fn request_ended(&self) {
+        self.end();
+    }
+}
+
 impl Drop for RequestHandler {
     fn drop(&mut self) {
         if let Some(anchor) = self.context.set_lua_table(None) {
             self.vm.release(anchor);
         }
     }
+}
+
+/// The worker's VM, or a new one where code is not kept.
+pub(super) fn vm_for(request: Request) -> Option<Rc<Vm>> {
+    install::vm(module::main_conf(request), module::location_conf(request))
+        .inspect_err(|e| request.log(Level::Error, e))
+        .ok()
 }
 
 /// Output settings of a location.
@@ -135,14 +163,11 @@ pub(super) fn on_writable(request: Request) {
 
 impl Host for RequestHandler {
     fn enter(&self) {
-        let Some(this) = self.this.upgrade() else {
-            return;
-        };
         if let Some(request) = self.context.request() {
             conf::set_current(Some(module::location_conf(request)));
             request.set_log_request();
         }
-        context::set_current(Some(this.context.clone()));
+        context::set_current(Some(self.context.clone()));
     }
 
     fn leave(&self) {
@@ -163,13 +188,13 @@ impl Host for RequestHandler {
         }
     }
 
-    fn ended(&self, outcome: Outcome) {
-        let (Some(request), Some(this)) = (self.context.request(), self.this.upgrade()) else {
+    fn ended(self: Rc<Self>, outcome: Outcome) {
+        let Some(request) = self.context.request() else {
             return;
         };
-        this.set_entry(None);
+        self.set_entry(None);
         abort::forget(request);
-        runner::ended(&this, request, outcome);
+        runner::ended(&self, request, outcome);
     }
 
     fn log_error(&self, message: &[u8]) {

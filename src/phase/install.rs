@@ -4,12 +4,14 @@
 use std::rc::Rc;
 
 use super::code::with_chunk;
+use super::filter::{body, header};
 use super::module::Main;
-use super::{runner, tls};
+use super::{log, runner, tls};
 use crate::conf::{LocConf, LuaSource};
 use crate::lua;
 use crate::sys::conf::{Conf, Level, PhaseOrder, Reported, RequestPhase};
 use crate::sys::entry::request_handler;
+use crate::sys::filter;
 use crate::sys::phase::Phase;
 use crate::vm::{Host, Outcome, Thread, Vm, VmOptions, sched};
 
@@ -37,14 +39,19 @@ pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
             RequestPhase::Precontent,
             request_handler(runner::precontent),
         ),
+        (Phase::Log, RequestPhase::Log, request_handler(log::log)),
     ] {
         if main.conf.phases.contains(phase) {
-            let order = match main.conf.no_postpone(phase) {
+            // The log phase's come before nginx's access log.
+            let order = match phase == Phase::Log || main.conf.no_postpone(phase) {
                 true => PhaseOrder::First,
                 false => PhaseOrder::Last,
             };
             conf.add_phase_handler(place, order, handler)?;
         }
+    }
+    if has_filters(main) {
+        filter::install(header::header, body::body);
     }
     if main.conf.source_count() == 0 {
         return Ok(());
@@ -63,6 +70,18 @@ pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
         .map_err(|e| report(conf, &e))?;
     let _ = main.vm.set(vm);
     Ok(())
+}
+
+/// Runs after the configuration of all modules was taken in.
+pub fn install_last(main: &Main) {
+    if has_filters(main) {
+        filter::install_first(header::hold);
+    }
+}
+
+fn has_filters(main: &Main) -> bool {
+    let phases = main.conf.phases;
+    phases.contains(Phase::HeaderFilter) || phases.contains(Phase::BodyFilter)
 }
 
 /// A new VM, in which `init_by_lua` has run.

@@ -12,12 +12,14 @@ use nginx_sys::{
 };
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
 
-use super::{install, timer};
+use super::{install, quit, upstream};
 use crate::conf::{LocConf, MainConf};
 use crate::rt::panic_message;
+use crate::sys::balancer::Upstream;
 use crate::sys::conf::{Conf, DIRECTIVE_FAILED, Level, Reported, http_location_conf};
+use crate::sys::phase::Phase;
 use crate::sys::request::Request;
-use crate::sys::ssl::server::Server;
+use crate::sys::ssl::{self, server::Server};
 use crate::vm::Vm;
 
 /// The hooks, as nginx wants them.
@@ -26,10 +28,22 @@ pub static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     postconfiguration: Some(postconfiguration),
     create_main_conf: Some(create_main_conf),
     init_main_conf: None,
-    create_srv_conf: None,
+    create_srv_conf: Some(create_srv_conf),
     merge_srv_conf: None,
     create_loc_conf: Some(create_loc_conf),
     merge_loc_conf: Some(merge_loc_conf),
+};
+
+/// The hooks of the module that stands behind all others.
+pub static LAST_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: Some(last_postconfiguration),
+    create_main_conf: None,
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: None,
+    merge_loc_conf: None,
 };
 
 /// The module's main configuration: what was configured, and the VM that
@@ -51,7 +65,7 @@ impl Main {
 impl Drop for Main {
     fn drop(&mut self) {
         // What they may use of the configuration goes with it.
-        timer::cancel_all_of(self.id());
+        quit::cancel_all_of(self.id());
     }
 }
 
@@ -122,6 +136,12 @@ unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     unsafe { create::<Main>(cf) }
 }
 
+/// Of a server it holds nothing; of an `upstream` block what balances it.
+unsafe extern "C" fn create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx passes its live parser.
+    unsafe { create::<Upstream>(cf) }
+}
+
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx passes its live parser.
     unsafe { create::<LocConf>(cf) }
@@ -145,12 +165,17 @@ unsafe extern "C" fn merge_loc_conf(
 ) -> *mut c_char {
     // SAFETY: nginx passes its live parser.
     let mut conf = unsafe { Conf::new(cf) };
-    let merged = guarded(&mut conf, |conf| {
+    let merged = guarded(&mut conf, |conf| -> Result<(), Reported> {
         // SAFETY: both are what `create_loc_conf` made, for different levels.
         let (parent, child) =
             unsafe { (&*parent.cast::<LocConf>(), &mut *child.cast::<LocConf>()) };
         child.merge(parent);
-        child.ssl.prepare(&parent.ssl, conf)
+        child.ssl.prepare(&parent.ssl, conf)?;
+        let wanted = [Phase::ProxySslCertificate, Phase::ProxySslVerify];
+        if wanted.iter().any(|&phase| child.code.get(phase).is_some()) {
+            ssl::upstream::install(conf, &upstream::HANDLERS)?;
+        }
+        Ok(())
     });
     match merged {
         Some(Ok(())) => ptr::null_mut(),
@@ -160,13 +185,32 @@ unsafe extern "C" fn merge_loc_conf(
 
 unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx passes its live parser.
+    unsafe { configured(cf, install::install) }
+}
+
+unsafe extern "C" fn last_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    let last = |_: &mut Conf<'_>, main: &mut Main| {
+        install::install_last(main);
+        Ok(())
+    };
+    // SAFETY: nginx passes its live parser.
+    unsafe { configured(cf, last) }
+}
+
+/// # Safety
+/// `cf` is nginx's live parser, after the `http` block.
+unsafe fn configured(
+    cf: *mut ngx_conf_t,
+    f: impl FnOnce(&mut Conf<'_>, &mut Main) -> Result<(), Reported>,
+) -> ngx_int_t {
+    // SAFETY: the caller's promise.
     let mut conf = unsafe { Conf::new(cf) };
-    let installed = guarded(&mut conf, |conf| {
+    let done = guarded(&mut conf, |conf| {
         // SAFETY: the parser is live and in the context of the HTTP modules.
         let main = CosocketModule::main_conf_mut(unsafe { &*conf.as_ptr() }).ok_or(Reported)?;
-        install::install(conf, main)
+        f(conf, main)
     });
-    match installed {
+    match done {
         Some(Ok(())) => NGX_OK as ngx_int_t,
         _ => NGX_ERROR as ngx_int_t,
     }

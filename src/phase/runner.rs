@@ -1,20 +1,18 @@
 //! Runs a request's Lua code in nginx's phases: one table of phases, one
 //! runner.
 
-use std::io::ErrorKind;
 use std::rc::Rc;
 
 use ngx::ffi::{NGX_DECLINED, NGX_DONE, NGX_ERROR, NGX_OK};
 
-use super::code::with_chunk;
+use super::code::start;
 use super::handler::{Progress, RequestHandler, on_writable, output_options};
 use super::module;
 use crate::conf::{LocConf, LuaSource};
 use crate::sys::body::Body;
-use crate::sys::log::Level;
 use crate::sys::phase::Phase;
 use crate::sys::request::Request;
-use crate::vm::{Outcome, sched};
+use crate::vm::Outcome;
 
 const OK: isize = NGX_OK as isize;
 const DECLINED: isize = NGX_DECLINED as isize;
@@ -26,9 +24,7 @@ const REDIRECTED: isize = isize::MIN;
 const HTTP_CONTINUE: isize = 100;
 const HTTP_OK: isize = 200;
 const HTTP_SPECIAL_RESPONSE: isize = 300;
-const HTTP_NOT_FOUND: isize = 404;
 const HTTP_INTERNAL_SERVER_ERROR: isize = 500;
-const HTTP_SERVICE_UNAVAILABLE: isize = 503;
 
 /// What nginx is told when the code of `phase` ran to its end without an answer
 /// to the client, so that the request goes on.
@@ -125,23 +121,9 @@ fn body_read(handler: &Rc<RequestHandler>, phase: Phase) {
 /// Runs the phase's code; DONE where it has to wait.
 fn run(handler: &Rc<RequestHandler>, request: Request, phase: Phase, source: &LuaSource) -> isize {
     handler.context.set_phase(phase);
-    let started = with_chunk(source, Some(request), |chunk| {
-        sched::start(&handler.vm, handler.clone(), chunk)
-    });
-    let Some(started) = started else {
-        return HTTP_INTERNAL_SERVER_ERROR;
-    };
-    let (thread, outcome) = match started {
+    let (thread, outcome) = match start(source, request, &handler.vm, handler.clone()) {
         Ok(started) => started,
-        Err(error) => {
-            request.log(Level::Error, error.text);
-            // As OpenResty: a file that is not there is not found.
-            return match error.unreadable {
-                Some(ErrorKind::NotFound) => HTTP_NOT_FOUND,
-                Some(_) => HTTP_SERVICE_UNAVAILABLE,
-                None => HTTP_INTERNAL_SERVER_ERROR,
-            };
-        }
+        Err(status) => return status,
     };
     if let Some(outcome) = outcome {
         return conclude(handler, request, phase, outcome);
@@ -162,7 +144,7 @@ pub(super) fn ended(handler: &Rc<RequestHandler>, request: Request, outcome: Out
 }
 
 /// Tells nginx, from an event, what came of a phase that waited.
-fn go_on(handler: &Rc<RequestHandler>, request: Request, phase: Phase, rc: isize) {
+pub(super) fn go_on(handler: &Rc<RequestHandler>, request: Request, phase: Phase, rc: isize) {
     let client = request.client();
     if rc == REDIRECTED {
         handler.progress.set(Progress::Idle);
@@ -226,7 +208,7 @@ fn complete(handler: &RequestHandler, request: Request) -> isize {
     match handler.context.output.finish(request, options) {
         // In the access phase OK would mean: go on.
         Ok(()) => HTTP_OK,
-        Err(_) => ERROR,
+        Err(_) => refused(handler),
     }
 }
 
@@ -235,7 +217,13 @@ fn complete(handler: &RequestHandler, request: Request) -> isize {
 fn break_off(handler: &RequestHandler, request: Request) -> isize {
     let options = output_options(module::location_conf(request));
     let _ = handler.context.output.push(request, options);
-    ERROR
+    refused(handler)
+}
+
+/// What comes of output that failed: an error, or what a header filter wants
+/// in its place.
+fn refused(handler: &RequestHandler) -> isize {
+    handler.context.output.refusal().unwrap_or(ERROR)
 }
 
 /// Whether nginx closes the connection for `status` instead of answering.

@@ -7,6 +7,7 @@ use super::code::with_chunk;
 use super::handler::RequestHandler;
 use super::module;
 use crate::conf::{self, LocConf, SetVariable};
+use crate::lua::arg::SetArguments;
 use crate::sys::context::{self, Context};
 use crate::sys::log::Level;
 use crate::sys::phase::Phase;
@@ -40,7 +41,8 @@ fn run(
 ) -> Result<(), String> {
     let args = set.args.iter().map(|arg| request.evaluate(arg));
     let args: Option<Vec<_>> = args.collect();
-    context.set_args(args.ok_or("no memory for the arguments")?);
+    let args = args.ok_or("no memory for the arguments")?;
+    context.set_subject(Rc::new(SetArguments(args)));
     let value = {
         let _running = Running::new(request, context);
         with_chunk(&set.source, Some(request), |chunk| {

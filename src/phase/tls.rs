@@ -1,7 +1,7 @@
 //! Handlers of clients' TLS handshakes, which wait while Lua runs.
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use super::{install, module};
 use crate::conf::{self, LocConf, LuaSource};
@@ -73,7 +73,6 @@ fn next_code(
 
 /// A handshake whose Lua runs or waits.
 struct TlsHandler {
-    this: Weak<TlsHandler>,
     /// None once it is over: a session is stored.
     arrival: Option<Rc<Arrival>>,
     context: Rc<Context>,
@@ -127,8 +126,7 @@ impl TlsHandler {
         let vm = install::vm(module::server_main_conf(server), conf)
             .inspect_err(|error| client.log_error(error.as_bytes()))
             .ok()?;
-        Some(Rc::new_cyclic(|this| TlsHandler {
-            this: this.clone(),
+        Some(Rc::new(TlsHandler {
             arrival: arrival.cloned(),
             context: Context::of_handshake(client, server, phase),
             vm,
@@ -138,7 +136,7 @@ impl TlsHandler {
     }
 
     /// Runs what comes after the code of `done`, until some of it has to wait.
-    fn run(&self, arrival: &Arrival, mut done: Option<Phase>) {
+    fn run(self: &Rc<Self>, arrival: &Arrival, mut done: Option<Phase>) {
         while let Some((phase, conf, source)) = self.next(arrival, done) {
             self.context.set_phase(phase);
             self.conf.set(conf);
@@ -168,8 +166,8 @@ impl TlsHandler {
             .filter(|(phase, ..)| *phase != Phase::SslCertificate || arrival.needs_certificate())
     }
 
-    fn start_code(&self, source: &LuaSource) -> Option<(Rc<Thread>, Option<Outcome>)> {
-        install::start(&self.vm, self.this.upgrade()?, source)
+    fn start_code(self: &Rc<Self>, source: &LuaSource) -> Option<(Rc<Thread>, Option<Outcome>)> {
+        install::start(&self.vm, self.clone(), source)
             .inspect_err(|error| self.context.log(Level::Error, error))
             .ok()
     }
@@ -227,7 +225,7 @@ impl Host for TlsHandler {
 
     fn suspended(&self) {}
 
-    fn ended(&self, outcome: Outcome) {
+    fn ended(self: Rc<Self>, outcome: Outcome) {
         let entry = self.entry.take();
         drop(entry);
         let Some(arrival) = &self.arrival else {

@@ -2,16 +2,26 @@
 //!
 //! Waiting is done with [`std::future::Future`] and [`std::task::Waker`]; a worker is
 //! single-threaded, so nothing here is `Sync`. What is cancelled is dropped.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod address;
 mod arena;
 mod deadline;
+#[allow(unsafe_code)]
+mod local;
+#[allow(unsafe_code)]
+mod memory;
 mod panic;
 mod semaphore;
 mod wake;
 
+pub use address::AddressMap;
 pub use arena::{Arena, Key, List};
 pub use deadline::{Deadline, Millis};
+#[cfg(not(test))]
+pub use local::WorkerLocal;
+pub(crate) use local::worker_local;
+pub use memory::WorkerMemory;
 pub use panic::panic_message;
 pub use semaphore::{Semaphore, Wait};
 pub use wake::{may_run_now, wake_all_now, wake_now};

@@ -8,8 +8,10 @@
 use std::cell::Cell;
 use std::task::Waker;
 
-thread_local! {
-    static NOW: Cell<bool> = const { Cell::new(false) };
+use super::local::worker_local;
+
+worker_local! {
+    static NOW: Cell<bool> = Cell::new(false);
 }
 
 /// Wakes as the last act of an event's handler.

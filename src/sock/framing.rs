@@ -22,6 +22,32 @@ pub enum Mode {
     Until(Until, Option<usize>),
 }
 
+impl Mode {
+    /// The result, if it is plain to see at the beginning of `data`.
+    #[inline]
+    pub(crate) fn at_once(&self, data: &[u8]) -> Option<Piece> {
+        match *self {
+            Self::Line => {
+                let len = memchr2(b'\r', b'\n', data)?;
+                let rest = data.get(len..)?;
+                let end = if rest.starts_with(b"\r\n") {
+                    2
+                } else if rest.starts_with(b"\n") {
+                    1
+                } else {
+                    return None;
+                };
+                Some(Piece {
+                    len,
+                    used: len + end,
+                })
+            }
+            Self::Exact(n) if n > 0 && n <= data.len() => Some(Piece::whole(n)),
+            _ => None,
+        }
+    }
+}
+
 /// A stretch of received bytes, valid until the next call on the socket; see
 /// [`TcpSocket::take`](crate::sock::TcpSocket::take).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

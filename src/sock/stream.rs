@@ -175,6 +175,16 @@ impl<T: Transport> Socket<T> {
             .take_if(|connection| !(connection.readable || connection.writable))
     }
 
+    /// Whether a read may begin.
+    #[inline]
+    fn may_read(&self) -> bool {
+        let free = self
+            .slots
+            .idle(&[Operation::Connecting, Operation::Reading])
+            .is_ok();
+        free && matches!(&self.connection, Some(connection) if connection.readable)
+    }
+
     pub(super) fn close_half(&mut self, dir: Direction) {
         if let Some(connection) = &mut self.connection {
             match dir {
@@ -301,6 +311,20 @@ impl<T: Transport> TcpSocket<T> {
             .connection
             .as_mut()
             .map(|connection| f(&mut connection.transport))
+    }
+
+    /// [`read`](Self::read) where the result has been received already, which is the life of a
+    /// pipeline of short replies: `f` sees it as in [`take`](Self::take). `None`: call `read`.
+    #[inline]
+    pub fn take_now<R>(&self, mode: &Mode, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let mut rx = self.0.rx.try_borrow_mut().ok()?;
+        let piece = mode.at_once(rx.data())?;
+        if !self.0.socket.borrow().may_read() {
+            return None;
+        }
+        let result = f(rx.head(piece.len));
+        rx.consume(piece.used);
+        Some(result)
     }
 
     /// `receive`, `receiveany`, the iterator of `receiveuntil`. Ready outcomes include the busy

@@ -1,7 +1,6 @@
 //! Hearing of a client that goes away, instead of having that end the request.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -14,7 +13,7 @@ use ngx::ffi::{ngx_handle_read_event, ngx_http_request_t};
 use super::entry::guard;
 use super::log::{self, Level};
 use super::request::Request;
-use crate::rt::wake_now;
+use crate::rt::{AddressMap, wake_now, worker_local};
 
 const HTTP_2: usize = 2000;
 
@@ -24,8 +23,8 @@ struct Shared {
     waker: RefCell<Option<Waker>>,
 }
 
-thread_local! {
-    static LISTENERS: RefCell<HashMap<*mut ngx_http_request_t, Rc<Shared>>> = RefCell::default();
+worker_local! {
+    static LISTENERS: RefCell<AddressMap<Rc<Shared>>> = RefCell::new(AddressMap::new());
 }
 
 /// Completes when the client has gone, provided that the request watches for
@@ -43,7 +42,7 @@ impl ClientGone {
         let shared = Rc::<Shared>::default();
         let request = request.raw();
         LISTENERS.with_borrow_mut(|listeners| {
-            if listeners.contains_key(&request) {
+            if listeners.contains(request) {
                 return None;
             }
             listeners.insert(request, shared.clone());
@@ -80,16 +79,13 @@ pub fn forget(request: Request) {
 }
 
 fn remove(request: *mut ngx_http_request_t) {
-    let shared = LISTENERS.with_borrow_mut(|listeners| {
-        // Seldom is there any.
-        (!listeners.is_empty()).then(|| listeners.remove(&request))
-    });
+    let shared = LISTENERS.with_borrow_mut(|listeners| listeners.remove(request));
     drop(shared);
 }
 
 /// Whether somebody wants to hear of the client.
 pub(super) fn is_awaited(request: Request) -> bool {
-    LISTENERS.with_borrow(|listeners| listeners.contains_key(&request.raw()))
+    LISTENERS.with_borrow(|listeners| listeners.contains(request.raw()))
 }
 
 /// A read handler for requests with a [`ClientGone`].
@@ -105,7 +101,7 @@ pub(super) unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
 /// Looks whether the client has gone, and wakes the one who waits for that:
 /// the last act of an event handler. False where nobody does.
 pub(super) fn tell(request: Request) -> bool {
-    let listener = LISTENERS.with_borrow(|listeners| listeners.get(&request.raw()).cloned());
+    let listener = LISTENERS.with_borrow(|listeners| listeners.get(request.raw()).cloned());
     let Some(shared) = listener else { return false };
     if !shared.gone.get() && client_is_gone(request) {
         shared.gone.set(true);

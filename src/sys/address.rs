@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::ptr;
 
+use crate::sock::Address;
+
 /// A socket address in the form that the kernel takes.
 #[derive(Clone, Copy)]
 pub struct RawAddress {
@@ -19,6 +21,14 @@ impl RawAddress {
     /// Its `AF_` number.
     pub(super) fn family(&self) -> libc::c_int {
         self.storage.ss_family.into()
+    }
+
+    /// An address of either kind; None when a path is too long for the kernel.
+    pub fn of(address: &Address) -> Option<RawAddress> {
+        match address {
+            Address::Ip(address) => Some(RawAddress::inet(*address)),
+            Address::Unix(path) => RawAddress::unix(path),
+        }
     }
 
     /// An IPv4 or IPv6 address.

@@ -1,7 +1,6 @@
 //! The request body.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::slice;
 
@@ -13,10 +12,11 @@ use ngx::ffi::{
 
 use super::entry::guard;
 use super::request::Request;
+use crate::rt::{AddressMap, worker_local};
 
-thread_local! {
+worker_local! {
     /// Bodies that are being read, by request: all that nginx tells on_body.
-    static READING: RefCell<HashMap<*mut ngx_http_request_t, Rc<Reading>>> = RefCell::default();
+    static READING: RefCell<AddressMap<Rc<Reading>>> = RefCell::new(AddressMap::new());
 }
 
 /// What nginx calls when it has read a body.
@@ -58,7 +58,7 @@ impl Request {
     /// # Errors
     /// The status that the request is to end with.
     pub fn read_body(self) -> Result<Body, isize> {
-        if let Some(reading) = READING.with_borrow(|all| all.get(&self.raw()).cloned()) {
+        if let Some(reading) = READING.with_borrow(|all| all.get(self.raw()).cloned()) {
             return Ok(Body::Reading(reading));
         }
         // SAFETY: the request is live; the callback finds the waiters by it.
@@ -113,12 +113,12 @@ impl Request {
 
     /// Whether `ngx.req.read_body` is under way.
     pub(super) fn is_reading_body(self) -> bool {
-        READING.with_borrow(|all| all.contains_key(&self.raw()))
+        READING.with_borrow(|all| all.contains(self.raw()))
     }
 
     /// Lets go of those who wait for the body: their handler is over.
     pub fn forget_reading(self) {
-        let reading = READING.with_borrow_mut(|all| all.remove(&self.raw()));
+        let reading = READING.with_borrow_mut(|all| all.remove(self.raw()));
         drop(reading);
     }
 
@@ -146,7 +146,7 @@ impl Request {
         // memory the bytes from pos to last lie.
         unsafe {
             let body = (*self.raw()).request_body;
-            if body.is_null() || READING.with_borrow(|all| all.contains_key(&self.raw())) {
+            if body.is_null() || READING.with_borrow(|all| all.contains(self.raw())) {
                 return None;
             }
             let first = (*body).bufs;
@@ -208,7 +208,7 @@ impl<'a> Iterator for BodyChunks<'a> {
 /// nginx has read a body; at once (then nobody waits yet) or from an event.
 unsafe extern "C" fn on_body(r: *mut ngx_http_request_t) {
     guard((), || {
-        let Some(reading) = READING.with_borrow_mut(|all| all.remove(&r)) else {
+        let Some(reading) = READING.with_borrow_mut(|all| all.remove(r)) else {
             return;
         };
         reading.done.set(true);

@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use core::ops::ControlFlow;
 use core::ptr::{self, NonNull};
 use core::slice;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
 use nginx_sys::{
@@ -18,9 +18,9 @@ use nginx_sys::{
 use nginx_sys::{
     ngx_array_push, ngx_cycle, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t,
     ngx_http_core_module, ngx_http_handler_pt, ngx_http_module,
-    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
-    ngx_http_phases_NGX_HTTP_REWRITE_PHASE, ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE,
-    ngx_module_t,
+    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_LOG_PHASE,
+    ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
+    ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE, ngx_module_t,
 };
 
 /// Bits of a directive's type: where it may stand, what it takes.
@@ -29,6 +29,8 @@ pub mod kind {
     pub const HTTP: usize = nginx_sys::NGX_HTTP_MAIN_CONF as usize;
     /// In `server`.
     pub const SERVER: usize = nginx_sys::NGX_HTTP_SRV_CONF as usize;
+    /// In `upstream`.
+    pub const UPSTREAM: usize = nginx_sys::NGX_HTTP_UPS_CONF as usize;
     /// In `location`.
     pub const LOCATION: usize = nginx_sys::NGX_HTTP_LOC_CONF as usize;
     /// In `if` in `server`.
@@ -290,7 +292,8 @@ impl<'cf> Conf<'cf> {
     /// Adds a handler to a phase of request processing.
     ///
     /// nginx runs the handlers of a phase from the last one added to the
-    /// first, so the place in the list decides the order.
+    /// first, those of the log phase the other way round: the place in the list
+    /// decides the order.
     pub fn add_phase_handler(
         &mut self,
         phase: RequestPhase,
@@ -302,7 +305,9 @@ impl<'cf> Conf<'cf> {
             RequestPhase::Rewrite => ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
             RequestPhase::Access => ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
             RequestPhase::Precontent => ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
+            RequestPhase::Log => ngx_http_phases_NGX_HTTP_LOG_PHASE,
         };
+        let in_front = (order == PhaseOrder::Last) != (phase == ngx_http_phases_NGX_HTTP_LOG_PHASE);
         // SAFETY: inside of `http` the parser's context is that of the HTTP
         // modules, and the core module has made its lists of handlers.
         unsafe {
@@ -314,16 +319,34 @@ impl<'cf> Conf<'cf> {
             if added.is_null() {
                 return Err(Reported);
             }
-            match order {
-                PhaseOrder::First => added.write(handler),
-                PhaseOrder::Last => {
-                    let first = (*list).elts.cast::<ngx_http_handler_pt>();
-                    ptr::copy(first, first.add(1), (*list).nelts - 1);
-                    first.write(handler);
-                }
+            if in_front {
+                let first = (*list).elts.cast::<ngx_http_handler_pt>();
+                ptr::copy(first, first.add(1), (*list).nelts - 1);
+                first.write(handler);
+            } else {
+                added.write(handler);
             }
         }
         Ok(())
+    }
+
+    /// The configuration that another module has for the location that is
+    /// being merged. None where nginx has no HTTP module of that name.
+    pub(super) fn location_conf_of(&self, module: &CStr) -> Option<NonNull<c_void>> {
+        // SAFETY: nginx's list of modules, each with a name, ends with null;
+        // inside of `http` the context is that of the HTTP modules.
+        unsafe {
+            let cf = self.cf.as_ref();
+            let mut modules = (*cf.cycle).modules;
+            while let Some(candidate) = (*modules).as_ref() {
+                if CStr::from_ptr(candidate.name) == module {
+                    let http = cf.ctx.cast::<ngx_http_conf_ctx_t>();
+                    return NonNull::new(*(*http).loc_conf.add(candidate.ctx_index));
+                }
+                modules = modules.add(1);
+            }
+        }
+        None
     }
 
     /// Gives a value to the configuration: it is dropped with it.
@@ -368,6 +391,7 @@ pub enum RequestPhase {
     Rewrite,
     Access,
     Precontent,
+    Log,
 }
 
 /// When a handler runs within its phase.

@@ -11,10 +11,12 @@ use std::task::{Poll, Waker};
 
 use ngx::ffi::{
     NGX_AGAIN, NGX_ERROR, NGX_OK, SSL, SSL_CTX, SSL_get_SSL_CTX, ngx_add_timer, ngx_addr_t,
-    ngx_close_connection, ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t, ngx_cycle,
+    ngx_close_connection, ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t,
+    ngx_connection_tcp_nodelay_e_NGX_TCP_NODELAY_DISABLED as TCP_NODELAY_DISABLED,
+    ngx_connection_tcp_nodelay_e_NGX_TCP_NODELAY_UNSET as TCP_NODELAY_UNSET, ngx_cycle,
     ngx_del_timer, ngx_destroy_pool, ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event,
     ngx_handle_write_event, ngx_int_t, ngx_log_t, ngx_msec_t, ngx_peer_connection_t,
-    ngx_reusable_connection, ngx_str_t,
+    ngx_reusable_connection, ngx_str_t, ngx_tcp_nodelay,
 };
 
 use super::address::RawAddress;
@@ -31,6 +33,8 @@ pub struct Connection {
     c: *mut ngx_connection_t,
     shared: Box<Shared>,
     connecting: bool,
+    /// Something was sent, and nothing received since.
+    unanswered: bool,
     /// TLS holds part of a record that the kernel did not take yet.
     unsent: bool,
     /// TLS swallowed this error of the system.
@@ -153,7 +157,29 @@ impl Connection {
         // SAFETY: nginx made the connection for us.
         let mut connection = unsafe { Connection::watch(peer.connection) };
         connection.connecting = !connected;
+        if address.family() == libc::AF_UNIX {
+            connection.keep_tcp_delay();
+        }
         Ok(connection)
+    }
+
+    /// The kernel is to send small pieces at once. By default it holds back
+    /// what is sent before the answer to something earlier (Nagle), which
+    /// together with the peer's delayed acknowledgement costs 40 ms.
+    pub(super) fn no_tcp_delay(&mut self) {
+        // SAFETY: the connection is live.
+        unsafe {
+            if (*self.c).tcp_nodelay() == TCP_NODELAY_UNSET {
+                // nginx has logged a failure; what is sent may come late.
+                let _ = ngx_tcp_nodelay(self.c);
+            }
+        }
+    }
+
+    /// Whatever the socket's setting is now: it stays.
+    pub fn keep_tcp_delay(&mut self) {
+        // SAFETY: the connection is live.
+        unsafe { (*self.c).set_tcp_nodelay(TCP_NODELAY_DISABLED) }
     }
 
     /// Takes over a connection, and its events.
@@ -169,6 +195,7 @@ impl Connection {
             c,
             shared,
             connecting: false,
+            unanswered: false,
             unsent: false,
             swallowed: 0,
         };
@@ -336,10 +363,17 @@ impl Transport for Connection {
         if self.has_tls() {
             self.settle_tls_read(n)?;
         }
+        if n > 0 {
+            self.unanswered = false;
+        }
         from_nginx(n)
     }
 
     fn send(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.unanswered {
+            self.no_tcp_delay();
+        }
+        self.unanswered = true;
         clear_errno();
         // SAFETY: as recv; nginx only reads the data.
         let n = unsafe {

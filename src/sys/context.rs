@@ -1,6 +1,7 @@
 //! What Lua code runs in: a request, or the worker itself.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ptr;
 use std::rc::{Rc, Weak};
 
@@ -9,14 +10,15 @@ use ngx::ffi::ngx_log_t;
 use super::datagram::Datagram;
 use super::entry::cycle_log;
 use super::link::Link;
-use super::log::{self, HandshakeLog, Level};
+use super::log::{self, HandshakeWords, Level};
 use super::output::Output;
 use super::phase::Phase;
 use super::request::Request;
 use super::resolver::Resolver;
+use super::snapshot::Snapshot;
 use super::ssl::server::{Client, Server};
 use super::uri::Target;
-use crate::rt::{Arena, Key, List};
+use crate::rt::{Arena, Key, List, worker_local};
 use crate::sock::{DatagramSocket, TcpSocket};
 
 /// A socket of whatever kind, as a context owns it.
@@ -48,15 +50,42 @@ impl From<DatagramSocket<Datagram>> for Socket {
     }
 }
 
-#[derive(Default)]
-struct Sockets {
-    arena: Arena<Socket>,
-    list: List,
+worker_local! {
+    /// The sockets of all contexts; each has a list of its own in it.
+    static SOCKETS: RefCell<Arena<Socket>> = RefCell::new(Arena::new());
 }
 
+/// The sockets that a context owns.
+#[derive(Default)]
+struct Sockets(RefCell<List>);
+
 impl Sockets {
-    fn remove(&mut self, key: Key) -> Option<Socket> {
-        self.arena.remove(&mut self.list, key)
+    fn add(&self, socket: Socket) -> Key {
+        let list = &mut *self.0.borrow_mut();
+        SOCKETS.with_borrow_mut(|arena| arena.push_back(list, |_| socket))
+    }
+
+    fn remove(&self, key: Key) -> Option<Socket> {
+        let list = &mut *self.0.borrow_mut();
+        SOCKETS.with_borrow_mut(|arena| arena.remove(list, key))
+    }
+
+    fn first(&self) -> Option<Key> {
+        SOCKETS.with_borrow(|arena| arena.front(&self.0.borrow()))
+    }
+
+    /// Closes all of them.
+    fn close(&self) {
+        // Taken out one by one: closing a socket may wake a waiting connect.
+        while let Some(socket) = self.first().and_then(|key| self.remove(key)) {
+            socket.abandon();
+        }
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -78,32 +107,22 @@ impl Origin {
     }
 }
 
-/// What a handler without a request has instead.
-enum Apart {
-    Timer {
-        origin: Origin,
-        log: Box<ngx_log_t>,
-    },
-    Handshake {
-        origin: Origin,
-        log: Box<HandshakeLog>,
-        client: RefCell<Option<Client>>,
-    },
+/// What a handler has that outlives its request, or never had one.
+struct Own {
+    /// Of a timer: where it was created.
+    origin: Option<Origin>,
+    /// Connections of the handler write to it, from its start to its end.
+    log: UnsafeCell<ngx_log_t>,
+    /// Stands for the request after that has gone.
+    snapshot: RefCell<Option<Snapshot>>,
+    handshake: Option<Handshake>,
 }
 
-impl Apart {
-    fn origin(&self) -> Origin {
-        match self {
-            Apart::Timer { origin, .. } | Apart::Handshake { origin, .. } => *origin,
-        }
-    }
-
-    fn log(&self) -> *mut ngx_log_t {
-        match self {
-            Apart::Timer { log, .. } => ptr::from_ref(&**log).cast_mut(),
-            Apart::Handshake { log, .. } => log.raw(),
-        }
-    }
+/// What a client's handshake has instead of a request.
+struct Handshake {
+    client: RefCell<Option<Client>>,
+    // The log refers to it.
+    words: Box<HandshakeWords>,
 }
 
 /// One execution context: it owns sockets and knows its request, if any.
@@ -112,26 +131,27 @@ impl Apart {
 /// then [`Context::request`] is None.
 pub struct Context {
     request: Cell<Option<Request>>,
-    /// What a timer or a handshake has instead of a request.
-    apart: Option<Apart>,
+    own: Option<Box<Own>>,
     /// The running phase.
     phase: Cell<Phase>,
     /// Where the request goes on when its handler ends.
     target: Cell<Option<Target>>,
-    sockets: RefCell<Sockets>,
+    /// Made with the first one. What Lua holds of a socket keeps these few bytes,
+    /// not the context.
+    sockets: OnceCell<Rc<Sockets>>,
     request_socket: RefCell<Option<TcpSocket<Link>>>,
     /// Response output that Lua made.
     pub output: Output,
     /// The Lua table of `ngx.ctx`, anchored in the VM's registry.
     lua_table: Cell<Option<i32>>,
-    /// The arguments of `set_by_lua*`.
-    args: OnceCell<Vec<Vec<u8>>>,
+    /// What the phase's code works on.
+    subject: OnceCell<Rc<dyn Any>>,
     /// Whose `ngx.ctx` is used instead: that of the request.
-    main: Option<Rc<Context>>,
+    main: RefCell<Option<Rc<Context>>>,
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<Rc<Context>>> = const { RefCell::new(None) };
+worker_local! {
+    static CURRENT: RefCell<Option<Rc<Context>>> = RefCell::new(None);
 }
 
 /// The context whose Lua code runs.
@@ -143,6 +163,26 @@ pub fn current() -> Option<Rc<Context>> {
 pub fn set_current(context: Option<Rc<Context>>) {
     let previous = CURRENT.with(|c| c.replace(context));
     drop(previous);
+}
+
+impl Own {
+    /// The handler has ended, and the request may have gone, too.
+    fn end(&self) {
+        if self.origin.is_none() {
+            // SAFETY: the log lives as long as this; only its text refers to
+            // the request or its copy.
+            unsafe {
+                (*self.log.get()).handler = None;
+                (*self.log.get()).data = ptr::null_mut();
+            }
+        }
+        let snapshot = self.snapshot.borrow_mut().take();
+        drop(snapshot);
+        if let Some(handshake) = &self.handshake {
+            handshake.words.forget();
+            drop(handshake.client.take());
+        }
+    }
 }
 
 impl Context {
@@ -159,76 +199,122 @@ impl Context {
 
     fn with(
         request: Option<Request>,
-        apart: Option<Apart>,
+        own: Option<Own>,
         phase: Phase,
         main: Option<Rc<Context>>,
     ) -> Rc<Context> {
         Rc::new(Context {
             request: Cell::new(request),
-            apart,
+            own: own.map(Box::new),
             phase: Cell::new(phase),
             target: Cell::new(None),
-            sockets: RefCell::default(),
+            sockets: OnceCell::new(),
             request_socket: RefCell::new(None),
             output: Output::new(),
             lua_table: Cell::new(None),
-            args: OnceCell::new(),
-            main,
+            subject: OnceCell::new(),
+            main: RefCell::new(main),
         })
     }
 
     /// A context of a timer that was created in another one.
     pub fn of_timer(origin: Origin) -> Rc<Context> {
-        let log = Box::new(log::of_timer(origin.log));
-        let apart = Apart::Timer { origin, log };
-        Context::with(None, Some(apart), Phase::Timer, None)
+        let own = Own {
+            origin: Some(origin),
+            log: UnsafeCell::new(log::of_timer(origin.log)),
+            snapshot: RefCell::new(None),
+            handshake: None,
+        };
+        Context::with(None, Some(own), Phase::Timer, None)
     }
 
     /// A context of a client's handshake. It must end before the connection.
     pub fn of_handshake(client: Client, server: Server, phase: Phase) -> Rc<Context> {
-        let origin = Origin {
-            resolver: Some(server.resolver()),
-            log: server.error_log(),
+        // SAFETY: the log of the connection is forgotten when the context ends.
+        let words = unsafe { HandshakeWords::new(client.log(), phase.title()) };
+        let own = Own {
+            origin: Some(Origin {
+                resolver: Some(server.resolver()),
+                log: server.error_log(),
+            }),
+            log: UnsafeCell::new(log::of_handshake(server.error_log(), &words)),
+            snapshot: RefCell::new(None),
+            handshake: Some(Handshake {
+                client: RefCell::new(Some(client)),
+                words,
+            }),
         };
-        // SAFETY: the configuration outlives the connection, and the log of the
-        // connection is forgotten when the context ends.
-        let log = unsafe { HandshakeLog::new(origin.log, client.log(), phase.title()) };
-        let apart = Apart::Handshake {
-            origin,
-            log,
-            client: RefCell::new(Some(client)),
-        };
-        Context::with(None, Some(apart), phase, None)
+        Context::with(None, Some(own), phase, None)
+    }
+
+    fn handshake(&self) -> Option<&Handshake> {
+        self.own.as_ref()?.handshake.as_ref()
     }
 
     /// TLS of the client's connection, if there is any.
     pub fn client(&self) -> Option<Client> {
-        match (self.request(), &self.apart) {
+        match (self.request(), self.handshake()) {
             (Some(request), _) => request.client_tls(),
-            (None, Some(Apart::Handshake { client, .. })) => client.borrow().clone(),
-            _ => None,
+            (None, Some(handshake)) => handshake.client.borrow().clone(),
+            (None, None) => None,
         }
+    }
+
+    /// A context for the log phase of `request`, which may go on without it,
+    /// see [`Context::detach`]; `main` is the request's own.
+    pub fn of_log(request: Request, main: Option<Rc<Context>>) -> Rc<Context> {
+        let own = Own {
+            origin: None,
+            // SAFETY: the request's log lives as long as the request; before
+            // that goes, detach() or end() change the copy.
+            log: UnsafeCell::new(unsafe { log::copy_of(request.log_ptr()) }),
+            snapshot: RefCell::new(None),
+            handshake: None,
+        };
+        Context::with(Some(request), Some(own), Phase::Log, main)
+    }
+
+    /// Goes on without the request, which nginx is about to free: with a copy,
+    /// and with its `ngx.ctx`. False where memory is short.
+    pub fn detach(&self) -> bool {
+        let (Some(request), Some(own)) = (self.request(), &self.own) else {
+            return false;
+        };
+        let Some(snapshot) = Snapshot::of(request, own.log.get()) else {
+            return false;
+        };
+        let main = self.main.take();
+        if let Some(main) = main {
+            self.lua_table.set(main.set_lua_table(None));
+        }
+        self.request.set(Some(snapshot.request()));
+        *own.snapshot.borrow_mut() = Some(snapshot);
+        true
     }
 
     /// What a timer takes over that is created here.
     pub fn origin(&self) -> Origin {
-        match (self.request(), &self.apart) {
+        match (self.request(), self.own_origin()) {
             (Some(request), _) => Origin {
                 resolver: Some(request.resolver()),
                 log: request.error_log(),
             },
-            (None, Some(apart)) => apart.origin(),
+            (None, Some(origin)) => origin,
             (None, None) => Origin::of_worker(),
         }
     }
 
     /// The `resolver` directive that applies.
     pub fn resolver(&self) -> Option<Resolver> {
-        match (self.request(), &self.apart) {
+        match (self.request(), self.own_origin()) {
             (Some(request), _) => Some(request.resolver()),
-            (None, Some(apart)) => apart.origin().resolver,
+            (None, Some(origin)) => origin.resolver,
             (None, None) => Resolver::of_worker(),
         }
+    }
+
+    fn own_origin(&self) -> Option<Origin> {
+        self.own.as_ref()?.origin
     }
 
     /// The request, while it lives.
@@ -250,31 +336,32 @@ impl Context {
     /// Says which phase runs.
     pub fn set_phase(&self, phase: Phase) {
         self.phase.set(phase);
-        if let Some(Apart::Handshake { log, .. }) = &self.apart {
-            log.set_title(phase.title());
+        if let Some(handshake) = self.handshake() {
+            handshake.words.set_title(phase.title());
         }
     }
 
     /// Whether it is too late to change the header of the response. Lua's
     /// output is deferred: what it has written counts as sent.
     pub fn header_is_final(&self, request: Request) -> bool {
-        self.output.committed() || request.header_sent()
+        // A header filter may hold it back.
+        self.phase() != Phase::HeaderFilter && (self.output.committed() || request.header_sent())
     }
 
-    /// Says what `ngx.arg` holds, once.
-    pub fn set_args(&self, args: Vec<Vec<u8>>) {
-        let _ = self.args.set(args);
+    /// Says, once, what the phase's code works on beside the request: what
+    /// that is, its phase knows.
+    pub fn set_subject(&self, subject: Rc<dyn Any>) {
+        let _ = self.subject.set(subject);
     }
 
-    /// Argument `n` of the code, counted from 1.
-    pub fn arg(&self, n: usize) -> Option<&[u8]> {
-        let arg = self.args.get()?.get(n.checked_sub(1)?)?;
-        Some(arg)
+    /// What the phase's code works on, if it is a `T`.
+    pub fn subject<T: 'static>(&self) -> Option<Rc<T>> {
+        Rc::downcast(self.subject.get()?.clone()).ok()
     }
 
     /// Anchor of the `ngx.ctx` table.
     pub fn lua_table(&self) -> Option<i32> {
-        match &self.main {
+        match &*self.main.borrow() {
             Some(main) => main.lua_table(),
             None => self.lua_table.get(),
         }
@@ -282,7 +369,7 @@ impl Context {
 
     /// Sets the anchor of the `ngx.ctx` table; returns the one before.
     pub fn set_lua_table(&self, anchor: Option<i32>) -> Option<i32> {
-        match &self.main {
+        match &*self.main.borrow() {
             Some(main) => main.set_lua_table(anchor),
             None => self.lua_table.replace(anchor),
         }
@@ -291,14 +378,11 @@ impl Context {
     /// Makes the context the owner of `socket`, which is closed when the
     /// context ends.
     pub fn adopt_socket<S: Clone + Into<Socket>>(self: &Rc<Self>, socket: S) -> OwnedSocket<S> {
-        let key = {
-            let Sockets { arena, list } = &mut *self.sockets.borrow_mut();
-            arena.push_back(list, |_| socket.clone().into())
-        };
+        let sockets = self.sockets.get_or_init(Rc::default);
         OwnedSocket {
+            key: sockets.add(socket.clone().into()),
+            owner: Rc::downgrade(sockets),
             socket,
-            owner: Rc::downgrade(self),
-            key,
         }
     }
 
@@ -332,32 +416,24 @@ impl Context {
         self.close_request_socket();
         self.close_sockets();
         self.request.set(None);
-        if let Some(Apart::Handshake { log, client, .. }) = &self.apart {
-            log.forget();
-            drop(client.take());
+        if let Some(own) = &self.own {
+            own.end();
         }
     }
 
     /// Closes the sockets that the context owns.
     pub fn close_sockets(&self) {
-        // Taken out one by one: closing a socket may wake a waiting connect.
-        while let Some(socket) = self.take_socket() {
-            socket.abandon();
+        if let Some(sockets) = self.sockets.get() {
+            sockets.close();
         }
     }
 
-    fn take_socket(&self) -> Option<Socket> {
-        let mut sockets = self.sockets.borrow_mut();
-        let key = sockets.arena.front(&sockets.list)?;
-        sockets.remove(key)
-    }
-
     /// The log that fits: the request's, which adds the client to messages,
-    /// or the worker's.
+    /// one of its own, or the worker's.
     pub fn log_ptr(&self) -> *mut ngx_log_t {
-        match (self.request(), &self.apart) {
-            (Some(request), _) => request.log_ptr(),
-            (None, Some(apart)) => apart.log(),
+        match (&self.own, self.request()) {
+            (Some(own), _) => own.log.get(),
+            (None, Some(request)) => request.log_ptr(),
             (None, None) => cycle_log(),
         }
     }
@@ -384,7 +460,7 @@ impl Context {
 /// A socket with the context it belongs to. Dropping it closes the socket.
 pub struct OwnedSocket<S: Clone + Into<Socket>> {
     socket: S,
-    owner: Weak<Context>,
+    owner: Weak<Sockets>,
     key: Key,
 }
 
@@ -394,16 +470,24 @@ impl<S: Clone + Into<Socket>> OwnedSocket<S> {
         &self.socket
     }
 
-    /// The socket, if `context` owns it.
-    pub fn of(&self, context: &Rc<Context>) -> Option<&S> {
-        std::ptr::eq(self.owner.as_ptr(), Rc::as_ptr(context)).then_some(&self.socket)
+    /// The socket, if the running context owns it.
+    #[inline]
+    pub fn own(&self) -> Option<&S> {
+        let own = |running: &Option<Rc<Context>>| match running {
+            Some(context) => match context.sockets.get() {
+                Some(sockets) => ptr::eq(self.owner.as_ptr(), Rc::as_ptr(sockets)),
+                None => false,
+            },
+            None => false,
+        };
+        CURRENT.with_borrow(own).then_some(&self.socket)
     }
 }
 
 impl<S: Clone + Into<Socket>> Drop for OwnedSocket<S> {
     fn drop(&mut self) {
         if let Some(owner) = self.owner.upgrade() {
-            let socket = owner.sockets.borrow_mut().remove(self.key);
+            let socket = owner.remove(self.key);
             drop(socket);
         }
         self.socket.clone().into().abandon();

@@ -48,7 +48,7 @@ pub fn request_handler<F: Fn(Request) -> isize + Copy + 'static>(_f: F) -> ngx_h
 ///
 /// # Safety
 /// `pool` must be a live nginx pool.
-pub unsafe fn on_pool_destroyed<F: FnOnce() + 'static>(pool: *mut ngx_pool_t, f: F) -> bool {
+pub(super) unsafe fn on_pool_destroyed<F: FnOnce() + 'static>(pool: *mut ngx_pool_t, f: F) -> bool {
     unsafe extern "C" fn run<F: FnOnce()>(data: *mut c_void) {
         // SAFETY: the value was written below and nginx runs a cleanup once.
         let f = unsafe { data.cast::<F>().read() };

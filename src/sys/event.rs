@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use ngx::ffi::{
     ngx_add_timer, ngx_current_msec, ngx_del_timer, ngx_delete_posted_event, ngx_event_t,
     ngx_exiting, ngx_msec_t, ngx_post_event, ngx_posted_events, ngx_posted_next_events,
+    ngx_queue_t,
 };
 
 use super::entry::{cycle_log, guard};
@@ -57,9 +58,8 @@ impl Shared {
         shared
     }
 
-    /// Has the event fire after `delay` milliseconds; with 0, in the next
-    /// round of the event loop.
-    fn arm(&self, delay: ngx_msec_t) {
+    /// Has the event fire after `delay` milliseconds; with 0, in that `turn`.
+    fn arm(&self, delay: ngx_msec_t, turn: Turn) {
         let event = self.event.get();
         // SAFETY: the event is initialised, and not in the tree or a queue.
         unsafe {
@@ -68,7 +68,7 @@ impl Shared {
             } else {
                 // A timer of 0 ms that is set by the handler of another one
                 // fires before nginx looks at any other event.
-                ngx_post_event(event, ptr::addr_of_mut!(ngx_posted_next_events));
+                ngx_post_event(event, turn.queue());
                 ngx_add_timer(event, HOLD);
             }
         }
@@ -143,7 +143,7 @@ impl Future for Sleep {
             return Poll::Ready(());
         }
         if !self.armed {
-            self.shared.arm(self.delay);
+            self.shared.arm(self.delay, Turn::Next);
             self.armed = true;
         }
         let action = Action::Wake(cx.waker().clone());
@@ -164,12 +164,11 @@ impl Drop for Sleep {
 pub struct Alarm(Rc<Shared>);
 
 impl Alarm {
-    /// Has `f` called after `msec` milliseconds; with 0, in the next round of
-    /// the event loop.
-    pub fn new(msec: u64, f: impl FnOnce() + 'static) -> Alarm {
+    /// Has `f` called after `msec` milliseconds; with 0, in that `turn`.
+    pub fn new(msec: u64, turn: Turn, f: impl FnOnce() + 'static) -> Alarm {
         let shared = Shared::new();
         *shared.action.borrow_mut() = Some(Action::Call(Box::new(f)));
-        shared.arm(msec as ngx_msec_t);
+        shared.arm(msec as ngx_msec_t, turn);
         Alarm(shared)
     }
 }
@@ -183,10 +182,20 @@ impl Drop for Alarm {
 /// When a posted call runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// At the end of the current round of the event loop.
+    /// At the end of the current round of the event loop. What posts itself
+    /// again and again keeps other events from being looked at.
     This,
     /// In the next round, after new events were taken in.
     Next,
+}
+
+impl Turn {
+    fn queue(self) -> *mut ngx_queue_t {
+        match self {
+            Turn::This => ptr::addr_of_mut!(ngx_posted_events),
+            Turn::Next => ptr::addr_of_mut!(ngx_posted_next_events),
+        }
+    }
 }
 
 /// A function that can be posted to run from the event loop. Lives as long
@@ -220,15 +229,11 @@ impl Posted {
 
     /// Posts the call, once however often it is asked for.
     pub fn post(&self, turn: Turn) {
-        let queue = match turn {
-            Turn::This => ptr::addr_of_mut!(ngx_posted_events),
-            Turn::Next => ptr::addr_of_mut!(ngx_posted_next_events),
-        };
         // SAFETY: the event lives for ever and the queues are nginx's own,
         // initialised before any worker runs.
         unsafe {
             (*self.event).log = cycle_log();
-            ngx_post_event(self.event, queue);
+            ngx_post_event(self.event, turn.queue());
             if (turn == Turn::Next || ngx_exiting != 0) && (*self.event).timer_set() == 0 {
                 ngx_add_timer(self.event, HOLD);
             }

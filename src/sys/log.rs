@@ -1,6 +1,7 @@
 //! Writing to error.log.
 
 use std::cell::Cell;
+use std::ptr;
 
 use ngx::ffi::{ngx_log_error_core, ngx_log_t, ngx_uint_t};
 
@@ -59,6 +60,40 @@ pub(super) unsafe fn write(log: *mut ngx_log_t, level: Level, errno: i32, messag
     }
 }
 
+/// Keeps a log from being written to, until it is dropped.
+pub(super) struct Silenced {
+    log: *mut ngx_log_t,
+    level: ngx_uint_t,
+}
+
+impl Silenced {
+    /// # Safety
+    /// `log` must be live for as long as the value.
+    pub(super) unsafe fn new(log: *mut ngx_log_t) -> Silenced {
+        // SAFETY: by the caller's promise. Nothing is of level 0 that anyone
+        // writes to a log.
+        let level = unsafe { std::mem::replace(&mut (*log).log_level, 0) };
+        Silenced { log, level }
+    }
+}
+
+impl Drop for Silenced {
+    fn drop(&mut self) {
+        // SAFETY: the log is live by the promise to `new`.
+        unsafe { (*self.log).log_level = self.level }
+    }
+}
+
+/// A log that writes what `log` does.
+///
+/// # Safety
+/// `log` must be live, and what its handler uses must be as long as the copy
+/// has the same.
+pub(super) unsafe fn copy_of(log: *const ngx_log_t) -> ngx_log_t {
+    // SAFETY: by the caller's promise; nginx copies logs itself.
+    unsafe { *log }
+}
+
 /// A log that writes where `log` does, and says that a timer wrote it.
 pub(super) fn of_timer(log: *mut ngx_log_t) -> ngx_log_t {
     unsafe extern "C" fn add_context(_log: *mut ngx_log_t, buf: *mut u8, len: usize) -> *mut u8 {
@@ -80,41 +115,24 @@ pub(super) fn of_timer(log: *mut ngx_log_t) -> ngx_log_t {
     copy
 }
 
-/// The log of a client's handshake: it writes where the server's does, and says
-/// which handler wrote it, and what nginx says of the connection.
-#[repr(C)]
-pub(super) struct HandshakeLog {
-    // First, so that its address is that of the whole.
-    log: ngx_log_t,
+/// What the log of a client's handshake adds to messages.
+pub(super) struct HandshakeWords {
     title: Cell<&'static str>,
     /// Null once the connection has gone.
     connection: Cell<*mut ngx_log_t>,
 }
 
-impl HandshakeLog {
+impl HandshakeWords {
     /// # Safety
-    /// Both must be live; `connection` until `forget` is called.
+    /// The log of the connection must be live until `forget` is called.
     pub(super) unsafe fn new(
-        server: *mut ngx_log_t,
         connection: *mut ngx_log_t,
         title: &'static str,
-    ) -> Box<HandshakeLog> {
-        // SAFETY: by the caller's promise; nginx copies logs itself.
-        let (mut log, number) = unsafe { (*server, (*connection).connection) };
-        log.handler = Some(add_handshake);
-        log.data = std::ptr::null_mut();
-        log.action = std::ptr::null_mut();
-        log.connection = number;
-        Box::new(HandshakeLog {
-            log,
+    ) -> Box<HandshakeWords> {
+        Box::new(HandshakeWords {
             title: Cell::new(title),
             connection: Cell::new(connection),
         })
-    }
-
-    /// nginx's view of it.
-    pub(super) fn raw(&self) -> *mut ngx_log_t {
-        std::ptr::from_ref(self).cast_mut().cast()
     }
 
     /// Another handler runs.
@@ -124,31 +142,44 @@ impl HandshakeLog {
 
     /// The connection is going.
     pub(super) fn forget(&self) {
-        self.connection.set(std::ptr::null_mut());
+        self.connection.set(ptr::null_mut());
     }
 }
 
-unsafe extern "C" fn add_handshake(log: *mut ngx_log_t, buf: *mut u8, len: usize) -> *mut u8 {
-    // SAFETY: nginx passes the log, which is the start of a HandshakeLog, and a
-    // buffer with room for `len` bytes; the connection's log is live.
-    unsafe {
-        let this = &*log.cast::<HandshakeLog>();
-        let text = format!(", context: {}", this.title.get());
-        let n = text.len().min(len);
-        std::ptr::copy_nonoverlapping(text.as_ptr(), buf, n);
-        let end = buf.add(n);
-        let Some(connection) = this.connection.get().as_mut() else {
-            return end;
-        };
-        let Some(handler) = connection.handler else {
-            return end;
-        };
-        // What nginx does meanwhile is to wait.
-        let action = std::mem::replace(&mut connection.action, std::ptr::null_mut());
-        let end = handler(connection, end, len - n);
-        connection.action = action;
-        end
+/// The log of a client's handshake: it writes where the server's does, and says
+/// which handler wrote it, and what nginx says of the connection. The words
+/// must live as long as the log.
+pub(super) fn of_handshake(server: *mut ngx_log_t, words: &HandshakeWords) -> ngx_log_t {
+    unsafe extern "C" fn add_context(log: *mut ngx_log_t, buf: *mut u8, len: usize) -> *mut u8 {
+        // SAFETY: nginx passes the log and a buffer with room for `len` bytes;
+        // the connection's log is live while it is known.
+        unsafe {
+            let words = &*(*log).data.cast::<HandshakeWords>();
+            let text = format!(", context: {}", words.title.get());
+            let n = text.len().min(len);
+            ptr::copy_nonoverlapping(text.as_ptr(), buf, n);
+            let end = buf.add(n);
+            let Some(connection) = words.connection.get().as_mut() else {
+                return end;
+            };
+            let Some(handler) = connection.handler else {
+                return end;
+            };
+            // What nginx does meanwhile is to wait.
+            let action = std::mem::replace(&mut connection.action, ptr::null_mut());
+            let end = handler(connection, end, len - n);
+            connection.action = action;
+            end
+        }
     }
+    // SAFETY: callers pass a live log of the configuration, and words whose
+    // connection is live.
+    let (mut copy, number) = unsafe { (*server, (*words.connection.get()).connection) };
+    copy.handler = Some(add_context);
+    copy.data = ptr::from_ref(words).cast_mut().cast();
+    copy.action = ptr::null_mut();
+    copy.connection = number;
+    copy
 }
 
 /// Writes to the log of the cycle.

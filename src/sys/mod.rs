@@ -2,6 +2,7 @@
 
 pub mod abort;
 pub mod address;
+pub mod balancer;
 pub mod body;
 pub mod conf;
 pub mod connection;
@@ -11,6 +12,8 @@ pub mod digest;
 pub mod downstream;
 pub mod entry;
 pub mod event;
+pub mod exit;
+pub mod filter;
 pub mod headers;
 pub mod link;
 pub mod log;
@@ -23,6 +26,7 @@ pub mod regex;
 pub mod request;
 pub mod resolver;
 pub mod script;
+pub mod snapshot;
 pub mod sockopt;
 pub mod ssl;
 pub mod text;

@@ -1,6 +1,6 @@
 //! The network as one handler sees it.
 
-use std::mem::ManuallyDrop;
+use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -12,17 +12,16 @@ use super::context::Context;
 use super::datagram::Datagram;
 use super::event::{Sleep, now_msec};
 use super::link::Link;
-use crate::rt::Millis;
+use crate::rt::{Millis, worker_local};
 use crate::sock::net::Local;
 use crate::sock::{Address, DatagramNet, Error, Idle, Net, Pools, ResolveError, Stage};
 
 /// The keepalive pools of this worker.
 pub fn pools() -> Pools<Idle<Link>> {
-    thread_local! {
-        // Not dropped when the process exits: nginx has gone by then.
-        static POOLS: ManuallyDrop<Pools<Idle<Link>>> = ManuallyDrop::new(Pools::new());
+    worker_local! {
+        static POOLS: OnceCell<Pools<Idle<Link>>> = OnceCell::new();
     }
-    POOLS.with(|pools| Pools::clone(pools))
+    POOLS.with(|pools| pools.get_or_init(Pools::new).clone())
 }
 
 /// Whether the worker is leaving: idle connections are not kept any more.
@@ -120,12 +119,7 @@ impl DatagramNet for HandlerNet {
 }
 
 fn remote(address: &Address) -> Result<RawAddress, ConnectFailed> {
-    match address {
-        Address::Ip(address) => Ok(RawAddress::inet(*address)),
-        Address::Unix(path) => {
-            RawAddress::unix(path).ok_or(ConnectFailed::System(libc::ENAMETOOLONG))
-        }
-    }
+    RawAddress::of(address).ok_or(ConnectFailed::System(libc::ENAMETOOLONG))
 }
 
 fn not_connected(failed: ConnectFailed, stage: Stage) -> Error {

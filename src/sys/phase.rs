@@ -90,12 +90,28 @@ impl Phases {
         Phase::Content,
     ]);
 
+    /// Where a request can be changed.
+    pub const BEFORE_LOG: Phases = Phases::BEFORE_RESPONSE
+        .and(Phase::Set)
+        .and(Phase::Balancer)
+        .and(Phase::ProxySslCertificate)
+        .and(Phase::ProxySslVerify)
+        .and(Phase::HeaderFilter)
+        .and(Phase::BodyFilter);
+
     /// Where code may wait: for a cosocket, the time, another thread.
     pub const WAITING: Phases = Phases::BEFORE_RESPONSE
         .and(Phase::Timer)
         .and(Phase::SslClientHello)
         .and(Phase::SslSessionFetch)
-        .and(Phase::SslCertificate);
+        .and(Phase::SslCertificate)
+        .and(Phase::ProxySslCertificate)
+        .and(Phase::ProxySslVerify)
+        .and(Phase::InitWorker)
+        .and(Phase::ExitWorker)
+        .and(Phase::Log)
+        .and(Phase::HeaderFilter)
+        .and(Phase::BodyFilter);
 
     /// The phases of a list.
     pub const fn of(list: &[Phase]) -> Phases {

@@ -2,9 +2,9 @@
 
 use ngx::ffi::{
     NGX_CONFIGURE, NGX_PROCESS_HELPER, NGX_PROCESS_MASTER, NGX_PROCESS_SIGNALLER,
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, nginx_version, ngx_core_conf_t, ngx_core_module,
-    ngx_cycle, ngx_cycle_t, ngx_exiting, ngx_parent, ngx_pid, ngx_process, ngx_process_slot,
-    ngx_processes, ngx_quit, ngx_worker,
+    NGX_PROCESS_WORKER, nginx_version, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t,
+    ngx_exiting, ngx_parent, ngx_pid, ngx_process, ngx_process_slot, ngx_processes, ngx_quit,
+    ngx_worker,
 };
 
 use super::conf::Conf;
@@ -117,9 +117,7 @@ pub fn quit() {
 /// The worker's number, from 0; None in other processes.
 pub fn worker_id() -> Option<i64> {
     // SAFETY: as pid.
-    let (process, worker) = unsafe { (ngx_process, ngx_worker) };
-    (process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize)
-        .then_some(worker as i64)
+    matches!(kind(), Kind::Worker | Kind::Single).then(|| unsafe { ngx_worker } as i64)
 }
 
 /// What `worker_processes` says.

@@ -1,21 +1,23 @@
 //! The HTTP request.
 
 use std::any::Any;
+use std::mem::ManuallyDrop;
 use std::os::raw::c_void;
 use std::ptr::{self, NonNull, fn_addr_eq};
 use std::rc::Rc;
 
 use ngx::ffi::{
-    ngx_connection_t, ngx_cycle, ngx_http_block_reading, ngx_http_cleanup_add,
+    ngx_connection_t, ngx_cycle, ngx_http_block_reading, ngx_http_cleanup_add, ngx_http_cleanup_t,
     ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_core_run_phases,
     ngx_http_event_handler_pt, ngx_http_finalize_request, ngx_http_log_ctx_t, ngx_http_request_t,
     ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_log_t, ngx_module_t,
-    ngx_pnalloc, ngx_pool_t, ngx_post_event, ngx_posted_events, ngx_str_t,
+    ngx_palloc, ngx_pnalloc, ngx_pool_cleanup_t, ngx_pool_t, ngx_post_event, ngx_posted_events,
+    ngx_str_t,
 };
 
 use super::abort;
 use super::conf::ComplexValue;
-use super::entry::{guard, on_pool_destroyed};
+use super::entry::guard;
 use super::log::{self, Level};
 use super::resolver::Resolver;
 use super::ssl::server::Client;
@@ -367,36 +369,48 @@ impl Request {
         true
     }
 
-    /// Calls `f` when the request's memory is freed, after its log phase.
-    pub fn on_free<F: FnOnce() + 'static>(self, f: F) -> bool {
-        // SAFETY: the pool is as live as the request.
-        unsafe { on_pool_destroyed(self.pool(), f) }
-    }
-
-    /// Attaches a value to the request, in our module's place. It is dropped
-    /// with the request's memory; an internal redirect detaches it before.
-    /// False where memory is short.
-    pub fn attach(self, module: &ngx_module_t, value: Rc<dyn Any>) -> bool {
-        let slot = Box::into_raw(Box::new(value));
-        // SAFETY: the slot was just made and is freed once, here or with the
-        // pool; the place in `ctx` belongs to our module.
+    /// Attaches a value to the request, in our module's place. It hears when the
+    /// request ends, and is dropped with the request's memory; an internal
+    /// redirect detaches it before. False where memory is short.
+    pub fn attach(self, module: &ngx_module_t, value: Rc<dyn Attached>) -> bool {
+        const { assert!(align_of::<Attachment>() <= align_of::<usize>()) };
+        // SAFETY: the request is live, and so are its main request and pool;
+        // nginx allocates word-aligned. The attachment is written in full and
+        // in the lists, which are plain lists, as nginx's own functions would
+        // put it there. The place in `ctx` belongs to our module.
         unsafe {
-            if !self.on_free(move || drop(Box::from_raw(slot))) {
-                drop(Box::from_raw(slot));
+            let slot = ngx_palloc(self.pool(), size_of::<Attachment>()).cast::<Attachment>();
+            if slot.is_null() {
                 return false;
             }
+            let main = self.get().main;
+            slot.write(Attachment {
+                at_end: ngx_http_cleanup_t {
+                    handler: Some(Attachment::at_end),
+                    data: slot.cast(),
+                    next: (*main).cleanup,
+                },
+                at_free: ngx_pool_cleanup_t {
+                    handler: Some(Attachment::at_free),
+                    data: slot.cast(),
+                    next: (*self.pool()).cleanup,
+                },
+                value: ManuallyDrop::new(value),
+            });
+            (*main).cleanup = &raw mut (*slot).at_end;
+            (*self.pool()).cleanup = &raw mut (*slot).at_free;
             *self.get().ctx.add(module.ctx_index) = slot.cast();
         }
         true
     }
 
     /// The attached value.
-    pub fn attached<T: 'static>(self, module: &ngx_module_t) -> Option<Rc<T>> {
-        // SAFETY: the place holds null or a slot that attach() made, which
+    pub fn attached<T: Attached>(self, module: &ngx_module_t) -> Option<Rc<T>> {
+        // SAFETY: the place holds null or what attach() put there, which
         // lives as long as the request's memory.
-        let value = unsafe {
-            let slot = (*self.get().ctx.add(module.ctx_index)).cast::<Rc<dyn Any>>();
-            slot.as_ref()?.clone()
+        let value: Rc<dyn Any> = unsafe {
+            let slot = (*self.get().ctx.add(module.ctx_index)).cast::<Attachment>();
+            Rc::<dyn Attached>::clone(&slot.as_ref()?.value)
         };
         value.downcast().ok()
     }
@@ -482,6 +496,41 @@ impl Request {
             (*self.get().loc_conf.add(ngx_http_core_module.ctx_index))
                 .cast::<ngx_http_core_loc_conf_t>()
         }
+    }
+}
+
+/// What can be attached to a request.
+pub trait Attached: Any {
+    /// The request ends; its log phase is yet to come.
+    fn request_ended(&self);
+}
+
+/// An attached value, and what tells of the request's end: in one piece, since
+/// there is one for each request that has to do with Lua.
+struct Attachment {
+    at_end: ngx_http_cleanup_t,
+    at_free: ngx_pool_cleanup_t,
+    value: ManuallyDrop<Rc<dyn Attached>>,
+}
+
+impl Attachment {
+    /// # Safety
+    /// Called by nginx only, once, with the attachment.
+    unsafe extern "C" fn at_end(slot: *mut c_void) {
+        // SAFETY: the attachment lives in the request's pool, which is freed
+        // later, and so does its value.
+        guard((), || unsafe {
+            (*slot.cast::<Attachment>()).value.request_ended()
+        });
+    }
+
+    /// # Safety
+    /// As `at_end`; nothing uses the value afterwards.
+    unsafe extern "C" fn at_free(slot: *mut c_void) {
+        // SAFETY: the pool's blocks are freed after its clean-ups.
+        guard((), || unsafe {
+            ManuallyDrop::drop(&mut (*slot.cast::<Attachment>()).value);
+        });
     }
 }
 

@@ -39,27 +39,22 @@ impl Request {
         // fills the value it is given when it returns NGX_OK, and an address
         // is data for what it is registered with.
         unsafe {
-            let value: *const ngx_http_variable_value_t = match self.find(&name) {
-                Some(v) if (*v).flags & NGX_HTTP_VAR_INDEXED as usize != 0 => {
-                    ngx_http_get_flushed_variable(self.raw(), (*v).index)
-                }
-                Some(v) => {
-                    let get = (*v).get_handler?;
-                    if get(self.raw(), &mut own, (*v).data) != NGX_OK as isize {
+            let value = match self.find(&name) {
+                Some(v) if self.is_copy() => self.copied_value(v)?.as_ref(),
+                Some(v) => self.value_of(v, &mut own)?,
+                None => {
+                    let family = self.find_prefix(&name)?;
+                    if !self.has_family(family.name.as_bytes()) {
                         return None;
                     }
-                    &own
-                }
-                None => {
-                    let get = self.find_prefix(&name)?.get_handler?;
                     let mut name = borrowed(&name);
+                    let get = family.get_handler?;
                     if get(self.raw(), &mut own, (&raw mut name).addr()) != NGX_OK as isize {
                         return None;
                     }
                     &own
                 }
             };
-            let value = value.as_ref()?;
             if value.not_found() != 0 || value.valid() == 0 {
                 return None;
             }
@@ -67,6 +62,42 @@ impl Request {
                 0 => Some(&[]),
                 len => Some(std::slice::from_raw_parts(value.data, len)),
             }
+        }
+    }
+
+    /// Evaluates a variable, into `own` where it has no place in the request.
+    ///
+    /// # Safety
+    /// `v` must be a variable of the request's configuration, and the request
+    /// not a copy. The value must not be used when nginx's code has run.
+    pub(super) unsafe fn value_of(
+        self,
+        v: *const ngx_http_variable_t,
+        own: &mut ngx_http_variable_value_t,
+    ) -> Option<&ngx_http_variable_value_t> {
+        // SAFETY: by the caller's promise; as in `variable`.
+        unsafe {
+            if (*v).flags & NGX_HTTP_VAR_INDEXED as usize != 0 {
+                return ngx_http_get_flushed_variable(self.raw(), (*v).index).as_ref();
+            }
+            let get = (*v).get_handler?;
+            (get(self.raw(), own, (*v).data) == NGX_OK as isize).then_some(own)
+        }
+    }
+
+    /// The value of a variable, if it was evaluated before.
+    ///
+    /// # Safety
+    /// As [`Request::value_of`].
+    pub(super) unsafe fn known_value<'v>(
+        self,
+        v: *const ngx_http_variable_t,
+    ) -> Option<&'v ngx_http_variable_value_t> {
+        // SAFETY: by the caller's promise; a variable with an index has its
+        // place in the request's array.
+        unsafe {
+            let indexed = (*v).flags & NGX_HTTP_VAR_INDEXED as usize != 0;
+            indexed.then(|| &*(*self.raw()).variables.add((*v).index))
         }
     }
 
@@ -83,11 +114,15 @@ impl Request {
             Some(value) if value.len() > LONGEST_VALUE => return Err(VariableError::TooLong),
             Some(value) => {
                 let copy = self.copy(&[value]).ok_or(VariableError::Memory)?;
-                new.set_len(value.len() as u32);
-                new.set_valid(1);
-                new.data = copy.data;
+                set_text(&mut new, copy.as_bytes());
             }
             None => new.set_not_found(1),
+        }
+        if self.is_copy() {
+            let value = self.copied_value(v).ok_or(VariableError::NotAssignable)?;
+            // SAFETY: the copy is live.
+            unsafe { value.write(new) };
+            return Ok(());
         }
         // SAFETY: the request is live; a variable with an index has a place
         // in its array, and a handler gets memory that it may keep.
@@ -159,7 +194,7 @@ impl Request {
         None
     }
 
-    fn core_main(self) -> *mut ngx_http_core_main_conf_t {
+    pub(super) fn core_main(self) -> *mut ngx_http_core_main_conf_t {
         // SAFETY: the core module has a main configuration.
         unsafe {
             (*(*self.raw()).main_conf.add(ngx_http_core_module.ctx_index))
@@ -197,9 +232,20 @@ impl Request {
     }
 }
 
-fn empty_value() -> ngx_http_variable_value_t {
+pub(super) fn empty_value() -> ngx_http_variable_value_t {
     // SAFETY: zeros are a valid value: an empty one, neither valid nor missing.
     unsafe { std::mem::zeroed() }
+}
+
+/// Makes `text` the value, which is not to be used for longer than that.
+pub(super) fn set_text<'v>(
+    value: &'v mut ngx_http_variable_value_t,
+    text: &[u8],
+) -> &'v ngx_http_variable_value_t {
+    value.set_len(text.len() as u32);
+    value.set_valid(1);
+    value.data = text.as_ptr().cast_mut();
+    value
 }
 
 fn lowercase(name: &[u8]) -> ShortText {

@@ -7,9 +7,10 @@
 
 use super::ffi;
 use super::function::{LuaResult, Ret, Throw};
+use super::mark::Mark;
 use super::sched::{self, light};
 use super::stack::{State, Type};
-use super::state::{Coroutine, Vm};
+use super::state::Coroutine;
 
 /// Arguments: resume, yield, status, running for handlers; a function that
 /// tells whether the running coroutine is one of a handler. That is asked at
@@ -85,44 +86,15 @@ fn thread_argument(state: &State) -> Result<*mut ffi::lua_State, Throw> {
     Ok(l)
 }
 
-/// Key in the registry: coroutines whose thread ended while they waited.
-const ABANDONED: &str = "cosocket.abandoned";
-
-/// Sees to it that nobody resumes `co`, which waits, for whoever would have
-/// resumed it has gone.
-pub(super) fn abandon(vm: &Vm, co: Coroutine) {
-    // Where memory is short, resuming it goes wrong with less of a message.
-    let _ = vm.protect(|state| {
-        state.push_weak_keyed(ABANDONED);
-        state.push_anchored(co.anchor);
-        state.push_bool(true);
-        state.raw_set(-3);
-    });
-}
-
-/// Whether the coroutine at argument 1 was abandoned.
-fn is_abandoned(state: &mut State) -> bool {
-    state.raw_get_field(ffi::LUA_REGISTRYINDEX, ABANDONED);
-    let mut abandoned = false;
-    if state.type_of(-1) == Type::Table {
-        state.push_value(1);
-        state.raw_get(-2);
-        abandoned = state.to_bool(-1);
-        state.pop(1);
-    }
-    state.pop(1);
-    abandoned
-}
-
-/// Whether the coroutine at argument 1, `l`, has ended.
-fn is_dead(state: &mut State, l: *mut ffi::lua_State) -> bool {
+/// Whether the coroutine has ended.
+fn is_dead(l: *mut ffi::lua_State) -> bool {
     // SAFETY: callers hold the coroutine on a stack.
     unsafe {
         match ffi::lua_status(l) {
-            ffi::LUA_YIELD => is_abandoned(state) || light::has_ended(state, 1),
+            ffi::LUA_YIELD => Mark::of(l).is_some(),
             // Not started yet, or finished with nothing left on its stack,
             // but for the results of a light thread.
-            ffi::LUA_OK => ffi::lua_gettop(l) == 0 || light::has_ended(state, 1),
+            ffi::LUA_OK => ffi::lua_gettop(l) == 0 || Mark::of(l).is_some(),
             _ => true,
         }
     }
@@ -133,7 +105,7 @@ fn resume(state: &mut State) -> LuaResult {
     let l = thread_argument(state)?;
     let refused = if l == state.raw() || sched::is_active(l) {
         Some("cannot resume non-suspended coroutine")
-    } else if is_dead(state, l) {
+    } else if is_dead(l) {
         Some("cannot resume dead coroutine")
     } else if !state.is_yieldable() {
         state.push_bytes("attempt to yield across C-call boundary");
@@ -182,9 +154,9 @@ fn status(state: &mut State) -> LuaResult {
         "running"
     } else if sched::is_active(l) {
         "normal"
-    } else if light::is_zombie(state, 1) {
+    } else if light::is_zombie(l) {
         "zombie"
-    } else if is_dead(state, l) {
+    } else if is_dead(l) {
         "dead"
     } else {
         "suspended"

@@ -9,6 +9,7 @@ pub mod coroutine;
 mod ffi;
 mod function;
 mod guard;
+mod mark;
 mod op;
 mod protect;
 pub mod sched;

@@ -20,6 +20,13 @@ pub trait Parked {
     /// parked still stands there, so that an object cannot be collected while
     /// one of its methods waits.
     fn poll(&mut self, cx: &mut Context<'_>, state: &mut State) -> Poll<c_int>;
+
+    /// Whether `poll` does anything to the stack that may raise an error of
+    /// Lua's, such as to make a string. Where it does not, the scheduler saves
+    /// itself a protected call.
+    fn may_raise(&self) -> bool {
+        true
+    }
 }
 
 /// Runs `op` as the body of a Lua function: returns its results at once where
@@ -30,12 +37,15 @@ pub fn run_op<O: Parked + 'static>(state: &mut State, mut op: O) -> LuaResult {
     };
     match op.poll(&mut Context::from_waker(&waker), state) {
         Poll::Ready(n) => Ok(Ret::Values(n)),
-        Poll::Pending if !state.is_yieldable() => {
-            Err(Throw::error("attempt to yield across C-call boundary"))
-        }
-        Poll::Pending => {
-            sched::park(Box::new(op));
-            Ok(Ret::Yield(state.top()))
-        }
+        Poll::Pending => suspend(state, op),
     }
+}
+
+/// Suspends the running coroutine until `op`, which is pending, completes.
+pub(super) fn suspend<O: Parked + 'static>(state: &mut State, op: O) -> LuaResult {
+    if !state.is_yieldable() {
+        return Err(Throw::error("attempt to yield across C-call boundary"));
+    }
+    sched::park(Box::new(op));
+    Ok(Ret::Yield(state.top()))
 }

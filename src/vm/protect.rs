@@ -10,13 +10,14 @@ use super::ffi;
 use super::stack::{State, Type};
 use super::trace::message_of;
 use super::unwind::{Payload, catch_panic};
+use crate::rt::worker_local;
 
 /// Lua's message when memory runs out.
 pub(in crate::vm) const NO_MEMORY: &str = "not enough memory";
 
-thread_local! {
+worker_local! {
     /// What the next call of `enter` runs.
-    static NEXT: Cell<Option<Job>> = const { Cell::new(None) };
+    static NEXT: Cell<Option<Job>> = Cell::new(None);
 }
 
 #[derive(Clone, Copy)]

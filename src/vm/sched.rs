@@ -17,9 +17,7 @@
 //! one are made inside of `protect`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
-use std::mem::ManuallyDrop;
+use std::collections::VecDeque;
 use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{RawWaker, RawWakerVTable, Waker};
@@ -28,10 +26,10 @@ use super::chunk::{Chunk, LoadError};
 use super::ffi;
 use super::op::Parked;
 use super::state::{Coroutine, Vm};
-use crate::rt::may_run_now;
+use crate::rt::{AddressMap, may_run_now, worker_local};
 
 use light::{Family, Member};
-use run::{Step, drive, end_all, finish};
+use run::{Step, drive, end_all};
 
 pub(super) mod light;
 mod run;
@@ -48,7 +46,9 @@ pub trait Host {
     fn suspended(&self);
     /// The handler, which had to wait, has come to its end. Not called when
     /// it ends within [`start`].
-    fn ended(&self, outcome: Outcome);
+    fn ended(self: Rc<Self>, outcome: Outcome);
+    /// The handler's code has returned `first`, and maybe other values.
+    fn returned(&self, _first: Option<f64>) {}
     /// Writes an error of the handler to error.log.
     fn log_error(&self, message: &[u8]);
 }
@@ -97,8 +97,12 @@ pub struct Thread {
     parked: RefCell<Option<Box<dyn Parked>>>,
     /// Lua code got hold of the base coroutine, so it cannot be recycled.
     escaped: Cell<bool>,
+    /// Its last coroutine is running, and may have called nginx.
+    running: Cell<bool>,
+    /// The `ngx.thread.wait` that it waits in, by number; else 0.
+    wait: Cell<u64>,
     /// What makes it a light thread.
-    light: Option<Box<Member>>,
+    light: Option<Member>,
     /// The light threads of an entry thread, once there was one.
     family: RefCell<Option<Box<Family>>>,
     // Dropped after everything that refers to the Lua state.
@@ -183,43 +187,22 @@ enum Request {
     Exit(i32),
 }
 
-#[derive(Default)]
 struct Scheduler {
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<u32>>,
     current: RefCell<Option<Rc<Thread>>>,
     request: RefCell<Option<Request>>,
     ready: RefCell<VecDeque<ThreadId>>,
-    /// Coroutines that are in some thread's chain, by address.
-    active: RefCell<HashMap<usize, ThreadId, BuildHasherDefault<AddressHasher>>>,
+    /// Coroutines that Lua code may have a hand on, and that are in some
+    /// thread's chain or the base of one.
+    active: RefCell<AddressMap<ThreadId>>,
     post: Cell<Option<fn(Turn)>>,
     /// Collect all garbage before each resume.
     gc_stress: Cell<bool>,
     /// How many coroutines have spawned light threads.
     parents: Cell<u64>,
-    /// There has been a light thread.
-    any_light: Cell<bool>,
-}
-
-/// Hashes addresses, which nobody chooses to make them collide.
-#[derive(Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&b| self.write_usize(b.into()));
-    }
-
-    fn write_usize(&mut self, n: usize) {
-        // The low bits of an address are zero, those of the product's upper
-        // half are not.
-        let product = (self.0 ^ n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = product.rotate_left(32);
-    }
+    /// How often a thread has waited for others.
+    waits: Cell<u64>,
 }
 
 /// When the ready queue is to be run.
@@ -231,9 +214,8 @@ pub enum Turn {
     AfterEvents,
 }
 
-thread_local! {
-    // Not dropped when the process exits: nginx has gone by then.
-    static SCHED: ManuallyDrop<Scheduler> = ManuallyDrop::default();
+worker_local! {
+    static SCHED: Scheduler = Scheduler::new();
 }
 
 /// Finds code that relies on garbage staying where it is: from now on all of
@@ -293,8 +275,9 @@ pub(super) fn begin(
 /// Adds a light thread to the handler of `parent`; [`request_spawn`] starts it.
 fn add_light(parent: &Rc<Thread>, base: Coroutine, member: Member) -> Rc<Thread> {
     SCHED.with(|s| {
-        let member = Some(Box::new(member));
-        s.insert(&parent.vm, parent.host.clone(), base, member)
+        let thread = s.insert(&parent.vm, parent.host.clone(), base, Some(member));
+        s.active.borrow_mut().insert(base.l, thread.id);
+        thread
     })
 }
 
@@ -305,15 +288,12 @@ pub fn kill(entry: &Rc<Thread>) {
     entry.life.set(Life::Cancelled);
 }
 
-/// Ends the light thread that began with the coroutine `l`.
-fn kill_light(l: *mut ffi::lua_State) {
-    let thread = SCHED.with(|s| {
-        let id = s.active.borrow().get(&l.addr()).copied();
-        id.and_then(|id| s.get(id))
-    });
-    if let Some(thread) = thread.filter(|thread| thread.base.l == l) {
-        finish(&thread, false);
-    }
+/// The thread that has the coroutine `l`, which Lua code has a hand on.
+fn thread_of(l: *mut ffi::lua_State) -> Option<Rc<Thread>> {
+    SCHED.with(|s| {
+        let id = *s.active.borrow().get(l)?;
+        s.get(id)
+    })
 }
 
 /// Ends all handlers; nobody hears of that.
@@ -355,15 +335,12 @@ fn request_spawn(thread: Rc<Thread>, nargs: c_int) {
 
 /// Whether a coroutine is being resumed, in whatever thread.
 pub(super) fn is_active(l: *mut ffi::lua_State) -> bool {
-    SCHED.with(|s| s.active.borrow().contains_key(&l.addr()))
+    SCHED.with(|s| s.active.borrow().contains(l))
 }
 
 /// Whether a coroutine is what some thread runs, or waits in.
 pub(super) fn is_top(l: *mut ffi::lua_State) -> bool {
-    SCHED.with(|s| {
-        let id = s.active.borrow().get(&l.addr()).copied();
-        id.and_then(|id| s.get(id)).is_some_and(|t| t.top() == l)
-    })
+    thread_of(l).is_some_and(|t| t.top() == l)
 }
 
 /// Whether `l` is what the scheduler runs, and not a coroutine that a C
@@ -378,6 +355,7 @@ pub(super) fn mark_escaped(l: *mut ffi::lua_State) {
         && thread.base.l == l
     {
         thread.escaped.set(true);
+        SCHED.with(|s| s.active.borrow_mut().insert(l, thread.id));
     }
 }
 
@@ -408,7 +386,7 @@ fn advance(id: ThreadId) {
         return;
     };
     if let Some(outcome) = drive(&thread, Step::Poll(op)) {
-        thread.host.ended(outcome);
+        thread.host.clone().ended(outcome);
     }
 }
 
@@ -424,12 +402,27 @@ pub fn run_ready() {
 }
 
 impl Scheduler {
+    const fn new() -> Scheduler {
+        Scheduler {
+            slots: RefCell::new(Vec::new()),
+            free: RefCell::new(Vec::new()),
+            current: RefCell::new(None),
+            request: RefCell::new(None),
+            ready: RefCell::new(VecDeque::new()),
+            active: RefCell::new(AddressMap::new()),
+            post: Cell::new(None),
+            gc_stress: Cell::new(false),
+            parents: Cell::new(0),
+            waits: Cell::new(0),
+        }
+    }
+
     fn insert(
         &self,
         vm: &Rc<Vm>,
         host: Rc<dyn Host>,
         base: Coroutine,
-        light: Option<Box<Member>>,
+        light: Option<Member>,
     ) -> Rc<Thread> {
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
@@ -452,12 +445,13 @@ impl Scheduler {
             chain: RefCell::default(),
             parked: RefCell::default(),
             escaped: Cell::new(false),
+            running: Cell::new(false),
+            wait: Cell::new(0),
             life: Cell::new(Life::Alive),
             light,
             family: RefCell::new(None),
         });
         slot.thread = Some(thread.clone());
-        self.active.borrow_mut().insert(base.l.addr(), id);
         thread
     }
 

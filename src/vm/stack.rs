@@ -348,23 +348,6 @@ impl State {
         sched::runs(self.l) && unsafe { ffi::lua_isyieldable(self.l) != 0 }
     }
 
-    /// Pushes the table called `name` of the registry, made on the first call:
-    /// its keys do not keep what they are from being collected.
-    pub(crate) fn push_weak_keyed(&mut self, name: &str) {
-        self.raw_get_field(ffi::LUA_REGISTRYINDEX, name);
-        if !self.is_none_or_nil(-1) {
-            return;
-        }
-        self.pop(1);
-        self.new_table(0, 1);
-        self.new_table(0, 1);
-        self.push_bytes("k");
-        self.raw_set_field(-2, "__mode");
-        self.set_metatable(-2);
-        self.push_value(-1);
-        self.raw_set_field(ffi::LUA_REGISTRYINDEX, name);
-    }
-
     /// Pops a value and anchors it in the registry.
     pub(crate) fn anchor(&mut self) -> c_int {
         // SAFETY: `l` is live and holds the value on its top.

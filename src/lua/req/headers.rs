@@ -2,9 +2,10 @@
 
 use std::os::raw::c_int;
 
-use crate::lua::request;
 use crate::lua::text::{make_text, wrong_type};
+use crate::lua::{request, request_in};
 use crate::sys::headers::{HeaderError, HeaderName, lookup_key};
+use crate::sys::phase::Phases;
 use crate::sys::text::ShortText;
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
 
@@ -44,7 +45,7 @@ pub fn open(state: &mut State) {
 
 /// Sets header 1 to value 2: a text, an array of them, or nil for none.
 fn set_header(state: &mut State) -> LuaResult {
-    let (_, request) = request()?;
+    let (_, request) = request_in(Phases::BEFORE_LOG)?;
     let mut values = Vec::new();
     match state.type_of(VALUE) {
         Type::Nil => {}

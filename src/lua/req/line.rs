@@ -5,8 +5,8 @@ use crate::lua::args::{self, take_args};
 use crate::lua::redirect::{printable, unsafe_byte};
 use crate::lua::scratch::with_scratch;
 use crate::lua::text::wrong_type;
-use crate::lua::{disabled, request};
-use crate::sys::phase::Phase;
+use crate::lua::{disabled, request, request_in};
+use crate::sys::phase::{Phase, Phases};
 use crate::vm::{LuaResult, Ret, State, Throw, Type, sched};
 
 /// Adds to the `ngx.req` table on the top.
@@ -67,7 +67,7 @@ fn get_uri_args(state: &mut State) -> LuaResult {
 
 /// `ngx.req.set_uri_args(args)`, text or a table.
 fn set_uri_args(state: &mut State) -> LuaResult {
-    let (_, request) = request()?;
+    let (_, request) = request_in(Phases::BEFORE_LOG)?;
     with_scratch(|text| {
         take_args(state, 1, text)?;
         if !request.set_args(text) {
@@ -79,7 +79,7 @@ fn set_uri_args(state: &mut State) -> LuaResult {
 
 /// `ngx.req.set_uri(uri, jump?, binary?)`
 fn set_uri(state: &mut State) -> LuaResult {
-    let (context, request) = request()?;
+    let (context, request) = request_in(Phases::BEFORE_LOG)?;
     let jump = state.to_bool(2);
     if jump && context.phase() != Phase::Rewrite {
         return Err(disabled(&context));

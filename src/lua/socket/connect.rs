@@ -4,16 +4,14 @@ use std::future::Future;
 use std::ops::RangeInclusive;
 use std::os::raw::c_int;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use super::object::{TcpSocket, is_request_socket, push_new};
 use super::owned::own_socket;
-use super::{cosocket_context, log_errors};
+use super::{context, cosocket_context, log_errors, log_line};
 use crate::conf;
+use crate::lua::scratch::with_scratch;
 use crate::sock::{self, ConnectError, ConnectRequest, Target};
-use crate::sys::context::Context;
-use crate::sys::log::Level;
 use crate::sys::net::{self, HandlerNet};
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
 
@@ -33,11 +31,11 @@ pub fn connect(state: &mut State) -> LuaResult {
             "ngx.socket connect: expecting 2, 3, or 4 arguments (including the object), but seen {n}"
         )));
     }
-    let (socket, context) = own_socket::<TcpSocket>(state, 1)?;
+    let socket = own_socket::<TcpSocket>(state, 1)?;
     if is_request_socket(&socket) {
         return Err(Throw::error("attempt to re-connect a request socket"));
     }
-    connect_with(state, &socket, context, 2..=n, None)
+    connect_with(state, &socket, 2..=n, None)
 }
 
 /// `ngx.socket.connect(host, port[, opts])`, `ngx.socket.connect("unix:/path"[, opts])`;
@@ -51,7 +49,7 @@ pub fn socket_connect(state: &mut State) -> LuaResult {
     }
     let context = cosocket_context()?;
     let socket = push_new(state, &context, State::upvalue(1));
-    connect_with(state, &socket, context, 1..=n, Some(n + 1))
+    connect_with(state, &socket, 1..=n, Some(n + 1))
 }
 
 /// Connects `socket` to what the arguments say. The result is the `object`, or
@@ -59,7 +57,6 @@ pub fn socket_connect(state: &mut State) -> LuaResult {
 fn connect_with(
     state: &mut State,
     socket: &TcpSocket,
-    context: Rc<Context>,
     arguments: RangeInclusive<c_int>,
     object: Option<c_int>,
 ) -> LuaResult {
@@ -71,21 +68,89 @@ fn connect_with(
     } else {
         Options::default()
     };
-    match target(state, first, rest > 0)? {
-        Ok(target) => start(state, socket, context, target, options, object),
-        Err(message) => Ok(Ret::Values(state.push_nil_err(message))),
+    let peer = match peer(state, first, rest > 0)? {
+        Ok(peer) => peer,
+        Err(message) => return Ok(Ret::Values(state.push_nil_err(message))),
+    };
+    let net = HandlerNet::new(context()?, log_errors());
+    let pools = net::pools();
+    let reused = match &options.pool {
+        Some(pool) => sock::try_connect_now(socket, &net, &pools, pool),
+        None => with_scratch(|name| {
+            peer.write_name(name);
+            sock::try_connect_now(socket, &net, &pools, name)
+        }),
+    };
+    if let Some(done) = reused {
+        return Ok(Ret::Values(match done {
+            Ok(()) => push_connected(state, object),
+            Err(error) => state.push_nil_err(error.to_string()),
+        }));
+    }
+    let request = ConnectRequest {
+        target: peer.target(),
+        pool_size: options.pool_size.or_else(|| {
+            let default = || conf::SocketConf::default().pool_size();
+            options
+                .backlog
+                .map(|_| conf::current().map_or_else(default, |conf| conf.socket.pool_size()))
+        }),
+        pool: options.pool.unwrap_or_else(|| {
+            let mut name = Vec::new();
+            peer.write_name(&mut name);
+            name.into()
+        }),
+        backlog: options.backlog,
+    };
+    let future = Box::pin(sock::connect(socket.clone(), net, pools, request));
+    run_op(state, Connecting { future, object })
+}
+
+/// The arguments that say where to connect to.
+pub struct Peer<'a> {
+    /// A host, or a whole `unix:/path`.
+    host: &'a [u8],
+    /// None for a unix socket.
+    port: Option<u16>,
+}
+
+impl Peer<'_> {
+    /// The same, to be kept.
+    pub fn target(&self) -> Target {
+        let host = self.host.into();
+        match self.port {
+            Some(port) => Target::Host { host, port },
+            None => Target::Unix(host),
+        }
+    }
+
+    /// Appends the name that its pool has unless it is given one.
+    fn write_name(&self, name: &mut Vec<u8>) {
+        name.extend_from_slice(self.host);
+        let Some(port) = self.port else { return };
+        name.push(b':');
+        let (mut digits, mut first, mut rest) = ([0; 5], 5, port);
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        name.extend_from_slice(&digits[first..]);
     }
 }
 
 /// The host in the argument `first`, and the port after it if there is one;
 /// Err: the string for Lua.
-pub fn target(
+pub fn peer(
     state: &State,
     first: c_int,
     has_port: bool,
-) -> Result<Result<Target, Vec<u8>>, Throw> {
-    let host: Box<[u8]> = match state.type_of(first) {
-        Type::String | Type::Number => state.bytes(first).unwrap_or_default().into(),
+) -> Result<Result<Peer<'_>, Vec<u8>>, Throw> {
+    let host = match state.type_of(first) {
+        Type::String | Type::Number => state.bytes(first).unwrap_or_default(),
         _ => {
             return Err(Throw::argument(
                 first,
@@ -94,14 +159,17 @@ pub fn target(
         }
     };
     if host.starts_with(b"unix:") {
-        return Ok(Ok(Target::Unix(host)));
+        return Ok(Ok(Peer { host, port: None }));
     }
     let port = first + 1;
     if !has_port || state.is_none_or_nil(port) {
         return Ok(Err(b"missing the port number".to_vec()));
     }
     Ok(match port_number(state, port) {
-        Ok(port) => Ok(Target::Host { host, port }),
+        Ok(port) => Ok(Peer {
+            host,
+            port: Some(port),
+        }),
         Err(bad) => Err([b"bad port number: ".as_slice(), &bad].concat()),
     })
 }
@@ -113,53 +181,6 @@ fn push_connected(state: &State, object: Option<c_int>) -> c_int {
         None => state.push_int(1),
     }
     1
-}
-
-fn start(
-    state: &mut State,
-    socket: &TcpSocket,
-    context: Rc<Context>,
-    target: Target,
-    options: Options,
-    object: Option<c_int>,
-) -> LuaResult {
-    let net = HandlerNet::new(context.clone(), log_errors());
-    let pools = net::pools();
-    let pool = options.pool.unwrap_or_else(|| match &target {
-        Target::Unix(url) => url.clone(),
-        Target::Host { host, port } => {
-            let port = port.to_string();
-            [host, b":".as_slice(), port.as_bytes()].concat().into()
-        }
-    });
-    if let Some(done) = sock::try_connect_now(socket, &net, &pools, &pool) {
-        return Ok(Ret::Values(match done {
-            Ok(()) => push_connected(state, object),
-            Err(error) => state.push_nil_err(error.to_string()),
-        }));
-    }
-    let pool_size = options.pool_size.or_else(|| {
-        let default = || conf::SocketConf::default().pool_size();
-        options
-            .backlog
-            .map(|_| conf::current().map_or_else(default, |conf| conf.socket.pool_size()))
-    });
-    let request = ConnectRequest {
-        target,
-        pool,
-        pool_size,
-        backlog: options.backlog,
-    };
-    let connecting = sock::connect(socket.clone(), net, pools, request);
-    run_op(
-        state,
-        Connecting {
-            future: Box::pin(connecting),
-            object,
-            context,
-            log_errors: log_errors(),
-        },
-    )
 }
 
 /// The port at `idx`, or the text that is none.
@@ -224,8 +245,6 @@ struct Connecting {
     future: Pin<Box<dyn Future<Output = Result<(), ConnectError>>>>,
     /// Where the object stands on the stack, if that is the result.
     object: Option<c_int>,
-    context: Rc<Context>,
-    log_errors: bool,
 }
 
 impl Parked for Connecting {
@@ -233,11 +252,7 @@ impl Parked for Connecting {
         self.future.as_mut().poll(cx).map(|result| match result {
             Ok(()) => push_connected(state, self.object),
             Err(error) => {
-                if self.log_errors
-                    && let Some(line) = error.log_line()
-                {
-                    self.context.log(Level::Error, line);
-                }
+                log_line(error.log_line());
                 state.push_nil_err(error.to_string())
             }
         })

@@ -66,16 +66,18 @@ fn log_errors() -> bool {
 }
 
 /// Logs a failed operation on a stream as `lua_socket_log_errors` says.
-fn log_failure(context: &Context, error: &Error) {
+fn log_failure(error: &Error) {
     // What recv and send failed with, nginx itself has logged.
     if !matches!(error, Error::System { .. }) {
-        log_line(context, error.log_line(None));
+        log_line(error.log_line(None));
     }
 }
 
 /// Writes to error.log as `lua_socket_log_errors` says.
-fn log_line(context: &Context, line: Option<String>) {
-    if let Some(line) = line.filter(|_| log_errors()) {
+fn log_line(line: Option<String>) {
+    if let Some(line) = line.filter(|_| log_errors())
+        && let Ok(context) = context()
+    {
         context.log(Level::Error, line);
     }
 }

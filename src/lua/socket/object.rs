@@ -175,7 +175,7 @@ fn setkeepalive(state: &mut State) -> LuaResult {
             None => return Err(number_expected(state, 3)),
         }
     };
-    let (socket, _) = own_socket::<TcpSocket>(state, 1)?;
+    let socket = own_socket::<TcpSocket>(state, 1)?;
     if is_request_socket(&socket) {
         return Ok(Ret::Values(state.push_nil_err("invalid connection")));
     }
@@ -222,7 +222,7 @@ fn close(state: &mut State) -> LuaResult {
             "expecting 1 argument (including the object) but seen {n}"
         )));
     }
-    let (socket, context) = own_socket::<TcpSocket>(state, 1)?;
+    let socket = own_socket::<TcpSocket>(state, 1)?;
     if is_request_socket(&socket) {
         let message = "attempt to close a request socket";
         return Ok(Ret::Values(state.push_nil_err(message)));
@@ -233,7 +233,7 @@ fn close(state: &mut State) -> LuaResult {
             1
         }
         Err(error) => {
-            log_failure(&context, &error);
+            log_failure(&error);
             state.push_nil_err(error.to_string())
         }
     }))

@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use super::object::TcpSocket;
 use super::owned::any_socket;
 use crate::sock::{Status, Transport};
+use crate::sys::connection::Connection;
 use crate::sys::net::parse_bind_address;
 use crate::sys::sockopt::SocketOption;
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
@@ -109,6 +110,9 @@ pub fn setoption(state: &mut State) -> LuaResult {
         Ok(fd) => fd,
         Err(closed) => return Ok(Ret::Values(state.push_nil_err(closed))),
     };
+    if option == Ok(SocketOption::TcpNoDelay) {
+        socket.with_transport(|link| link.outgoing().map(Connection::keep_tcp_delay));
+    }
     let result = match (option, value) {
         (Err(message), _) => Err(message),
         (Ok(_), None) => Err(b"missing the \"value\" argument".to_vec()),

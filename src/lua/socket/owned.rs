@@ -1,13 +1,15 @@
 //! What socket objects of every kind have in common: a Lua table that holds
 //! the socket at index 1, so that code may keep fields of its own in it.
 
+use std::cell::OnceCell;
 use std::os::raw::c_int;
 use std::rc::Rc;
 
 use super::context;
+use crate::rt::worker_local;
 use crate::sock::Buffers;
 use crate::sys::context::{Context, OwnedSocket, Socket};
-use crate::vm::{State, Throw, Type};
+use crate::vm::{State, Throw};
 
 /// Place of the userdata in the object.
 const SOCKET: c_int = 1;
@@ -16,10 +18,10 @@ pub const TLS_OPTIONS: c_int = 2;
 
 /// The receive buffers that all sockets of the worker share.
 pub fn buffers() -> Buffers {
-    thread_local! {
-        static BUFFERS: Buffers = Buffers::new();
+    worker_local! {
+        static BUFFERS: OnceCell<Buffers> = OnceCell::new();
     }
-    BUFFERS.with(Clone::clone)
+    BUFFERS.with(|buffers| buffers.get_or_init(Buffers::new).clone())
 }
 
 /// Pushes an object for `socket`, which `context` owns from now on.
@@ -29,9 +31,9 @@ pub fn push_object<S: Clone + Into<Socket> + 'static>(
     socket: S,
     metatable: c_int,
 ) {
-    state.new_table(1, 2);
-    state.push_userdata(context.adopt_socket(socket));
-    state.raw_seti(-2, SOCKET);
+    // Without room for fields of the user's: nearly no code has any.
+    state.new_table(TLS_OPTIONS, 0);
+    state.set_userdata_in(SOCKET, context.adopt_socket(socket));
     state.push_value(metatable);
     state.set_metatable(-2);
 }
@@ -42,20 +44,17 @@ fn with_socket<S: Clone + Into<Socket> + 'static, R>(
     idx: c_int,
     f: impl FnOnce(&OwnedSocket<S>) -> R,
 ) -> Result<R, Throw> {
-    let found = if state.type_of(idx) == Type::Table {
-        state.raw_geti(idx, SOCKET);
-        let found = state.userdata::<OwnedSocket<S>>(-1).map(f);
-        state.pop(1);
-        found
-    } else {
-        None
-    };
-    found.ok_or_else(|| {
-        Throw::argument(
-            1,
-            format!("socket object expected, got {}", state.type_name(idx)),
-        )
-    })
+    state
+        .with_userdata_in(idx, SOCKET, f)
+        .ok_or_else(|| not_a_socket(state, idx))
+}
+
+#[cold]
+fn not_a_socket(state: &State, idx: c_int) -> Throw {
+    Throw::argument(
+        1,
+        format!("socket object expected, got {}", state.type_name(idx)),
+    )
 }
 
 /// The socket of the object at `idx`, whoever owns it.
@@ -66,17 +65,22 @@ pub fn any_socket<S: Clone + Into<Socket> + 'static>(
     with_socket(state, idx, |owned: &OwnedSocket<S>| owned.socket().clone())
 }
 
-/// The socket of the object at `idx` and the running context, which must own
-/// it.
+/// The socket of the object at `idx`, which the running context must own.
+#[inline]
 pub fn own_socket<S: Clone + Into<Socket> + 'static>(
     state: &mut State,
     idx: c_int,
-) -> Result<(S, Rc<Context>), Throw> {
-    let context = context()?;
-    match with_socket(state, idx, |owned: &OwnedSocket<S>| {
-        owned.of(&context).cloned()
-    })? {
-        Some(socket) => Ok((socket, context)),
-        None => Err(Throw::error("bad request")),
+) -> Result<S, Throw> {
+    match with_socket(state, idx, |owned: &OwnedSocket<S>| owned.own().cloned()) {
+        Ok(Some(socket)) => Ok(socket),
+        refused => Err(not_own(refused.err())),
+    }
+}
+
+#[cold]
+fn not_own(refused: Option<Throw>) -> Throw {
+    match context() {
+        Ok(_) => refused.unwrap_or_else(|| Throw::error("bad request")),
+        Err(none) => none,
     }
 }

@@ -3,14 +3,12 @@
 use std::future::Future;
 use std::os::raw::c_int;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use super::log_failure;
 use super::object::{TcpSocket, number_expected};
 use super::owned::own_socket;
 use crate::sock::{Begun, Mode, ReadOp, ReadOutcome, Until};
-use crate::sys::context::Context;
 use crate::sys::link::Link;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
 
@@ -22,9 +20,9 @@ pub fn receive(state: &mut State) -> LuaResult {
             "expecting 1 or 2 arguments (including the object), but got {n}"
         )));
     }
-    let mode = mode(state, 2)?;
-    let (socket, context) = own_socket(state, 1)?;
-    read(state, socket, context, mode)
+    let mode = if n == 1 { Mode::Line } else { mode(state, 2)? };
+    let socket = own_socket(state, 1)?;
+    read(state, socket, mode)
 }
 
 fn mode(state: &State, idx: c_int) -> Result<Mode, Throw> {
@@ -67,8 +65,8 @@ pub fn receiveany(state: &mut State) -> LuaResult {
     if max.is_nan() || max < 1.0 {
         return Err(Throw::argument(2, "bad max argument"));
     }
-    let (socket, context) = own_socket(state, 1)?;
-    read(state, socket, context, Mode::Any(max as usize))
+    let socket = own_socket(state, 1)?;
+    read(state, socket, Mode::Any(max as usize))
 }
 
 /// `sock:receiveuntil(pattern[, { inclusive = bool }])`
@@ -144,30 +142,27 @@ fn iterator(state: &mut State) -> LuaResult {
         .ok_or_else(|| Throw::error("bad request"))?;
     state.push_value(State::upvalue(1));
     let object = state.top();
-    let (socket, context) = own_socket(state, object)?;
-    read(state, socket, context, Mode::Until(until, size))
+    let socket = own_socket(state, object)?;
+    read(state, socket, Mode::Until(until, size))
 }
 
-fn read(state: &mut State, socket: TcpSocket, context: Rc<Context>, mode: Mode) -> LuaResult {
-    match socket.read(mode) {
-        Begun::Ready(outcome) => Ok(Ret::Values(push_outcome(state, &socket, &context, outcome))),
-        Begun::Pending(op) => run_op(
-            state,
-            Reading {
-                op,
-                socket,
-                context,
-            },
-        ),
+#[inline]
+fn read(state: &mut State, socket: TcpSocket, mode: Mode) -> LuaResult {
+    match socket.take_now(&mode, |data| state.push_bytes(data)) {
+        Some(()) => Ok(Ret::Values(1)),
+        None => begin_read(state, socket, mode),
     }
 }
 
-fn push_outcome(
-    state: &State,
-    socket: &TcpSocket,
-    context: &Context,
-    outcome: ReadOutcome,
-) -> c_int {
+#[inline(never)]
+fn begin_read(state: &mut State, socket: TcpSocket, mode: Mode) -> LuaResult {
+    match socket.read(mode) {
+        Begun::Ready(outcome) => Ok(Ret::Values(push_outcome(state, &socket, outcome))),
+        Begun::Pending(op) => run_op(state, Reading { op, socket }),
+    }
+}
+
+fn push_outcome(state: &State, socket: &TcpSocket, outcome: ReadOutcome) -> c_int {
     match outcome {
         ReadOutcome::Data(piece) => {
             socket.take(piece, |data| state.push_bytes(data));
@@ -180,7 +175,7 @@ fn push_outcome(
             3
         }
         ReadOutcome::Failed(error, partial) => {
-            log_failure(context, &error);
+            log_failure(&error);
             let n = state.push_nil_err(error.to_string());
             match partial {
                 Some(piece) => {
@@ -197,13 +192,12 @@ fn push_outcome(
 struct Reading {
     op: ReadOp<Link>,
     socket: TcpSocket,
-    context: Rc<Context>,
 }
 
 impl Parked for Reading {
     fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
         Pin::new(&mut self.op)
             .poll(cx)
-            .map(|outcome| push_outcome(state, &self.socket, &self.context, outcome))
+            .map(|outcome| push_outcome(state, &self.socket, outcome))
     }
 }

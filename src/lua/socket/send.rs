@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::os::raw::c_int;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use super::log_failure;
@@ -12,7 +11,6 @@ use super::owned::own_socket;
 use crate::lua::scratch::with_scratch;
 use crate::lua::table::{NotText, Strictness, flatten};
 use crate::sock::{Begun, Error, SendOp};
-use crate::sys::context::Context;
 use crate::sys::link::Link;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
 
@@ -24,11 +22,11 @@ pub fn send(state: &mut State) -> LuaResult {
             "expecting 2 arguments (including the object), but got {n}"
         )));
     }
-    let (socket, context) = own_socket::<TcpSocket>(state, 1)?;
+    let socket = own_socket::<TcpSocket>(state, 1)?;
     let begun = with_data(state, 2, |data| socket.send(data))?;
     match begun {
-        Begun::Ready(result) => Ok(Ret::Values(push_result(state, &context, result))),
-        Begun::Pending(op) => run_op(state, Sending { op, context }),
+        Begun::Ready(result) => Ok(Ret::Values(push_result(state, result))),
+        Begun::Pending(op) => run_op(state, Sending { op }),
     }
 }
 
@@ -62,14 +60,14 @@ pub fn with_data<R>(state: &mut State, idx: c_int, f: impl FnOnce(&[u8]) -> R) -
     }
 }
 
-fn push_result(state: &State, context: &Context, result: Result<usize, Error>) -> c_int {
+fn push_result(state: &State, result: Result<usize, Error>) -> c_int {
     match result {
         Ok(sent) => {
             state.push_number(sent as f64);
             1
         }
         Err(error) => {
-            log_failure(context, &error);
+            log_failure(&error);
             state.push_nil_err(error.to_string())
         }
     }
@@ -78,13 +76,12 @@ fn push_result(state: &State, context: &Context, result: Result<usize, Error>) -
 /// A send that waits for the kernel to take the rest.
 struct Sending {
     op: SendOp<Link>,
-    context: Rc<Context>,
 }
 
 impl Parked for Sending {
     fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
         Pin::new(&mut self.op)
             .poll(cx)
-            .map(|result| push_result(state, &self.context, result))
+            .map(|result| push_result(state, result))
     }
 }

@@ -4,17 +4,14 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::os::raw::c_int;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
-use super::log_errors;
+use super::log_line;
 use super::object::{TcpSocket, is_request_socket};
 use super::owned::{TLS_OPTIONS, any_socket, own_socket};
 use crate::conf;
 use crate::lua::ssl::{certificates_at, private_key_at};
 use crate::sock::Status;
-use crate::sys::context::Context;
-use crate::sys::log::Level;
 use crate::sys::ssl::{
     Certificates, Handshake, HandshakeError, HandshakeOptions, PrivateKey, SslContext, SslSession,
     TrustedStore,
@@ -97,7 +94,7 @@ fn sslhandshake(state: &mut State) -> LuaResult {
     if any.status() == Status::New {
         return Err(never_connected());
     }
-    let (socket, context) = match own_socket::<TcpSocket>(state, 1) {
+    let socket = match own_socket::<TcpSocket>(state, 1) {
         Ok(own) => own,
         // Unlike other methods, this one returns it.
         Err(_) => return Ok(Ret::Values(state.push_nil_err("bad request"))),
@@ -141,10 +138,8 @@ fn sslhandshake(state: &mut State) -> LuaResult {
         state,
         Shaking {
             handshake,
-            context,
             host,
             keep_session,
-            log_errors: log_errors(),
         },
     )
 }
@@ -152,10 +147,8 @@ fn sslhandshake(state: &mut State) -> LuaResult {
 /// A handshake that waits.
 struct Shaking {
     handshake: Handshake,
-    context: Rc<Context>,
     host: Option<Box<[u8]>>,
     keep_session: bool,
-    log_errors: bool,
 }
 
 impl Shaking {
@@ -176,9 +169,7 @@ impl Shaking {
             | HandshakeError::Closed
             | HandshakeError::Downstream => return,
         };
-        if self.log_errors {
-            self.context.log(Level::Error, line);
-        }
+        log_line(Some(line));
     }
 }
 

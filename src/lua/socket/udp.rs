@@ -3,19 +3,17 @@
 use std::future::Future;
 use std::os::raw::c_int;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
-use super::connect::target;
+use super::connect::peer;
 use super::object::{number_expected, timeout};
 use super::options::bind_address;
 use super::owned::{any_socket, buffers, own_socket, push_object};
 use super::send::with_data;
-use super::{constructor_context, log_errors, log_line};
+use super::{constructor_context, context, log_errors, log_line};
 use crate::conf;
 use crate::sock::net::Local;
 use crate::sock::{Begun, ConnectError, DatagramSocket, Error, ReceiveOp, Received};
-use crate::sys::context::Context;
 use crate::sys::datagram::Datagram;
 use crate::sys::net::HandlerNet;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, run_op};
@@ -87,32 +85,31 @@ fn setpeername(state: &mut State) -> LuaResult {
             "ngx.socket setpeername: expecting 2 or 3 arguments (including the object), but seen {n}"
         )));
     }
-    let (socket, context) = own_socket::<UdpSocket>(state, 1)?;
-    let target = match target(state, 2, n == 3)? {
-        Ok(target) => target,
+    let socket = own_socket::<UdpSocket>(state, 1)?;
+    let target = match peer(state, 2, n == 3)? {
+        Ok(peer) => peer.target(),
         Err(message) => return Ok(Ret::Values(state.push_nil_err(message))),
     };
-    let net = HandlerNet::new(context.clone(), log_errors());
+    let net = HandlerNet::new(context()?, log_errors());
     match socket.set_peer(net, &target) {
-        Begun::Ready(result) => Ok(Ret::Values(push_peer(state, &context, result))),
+        Begun::Ready(result) => Ok(Ret::Values(push_peer(state, result))),
         Begun::Pending(future) => run_op(
             state,
             Resolving {
                 future: Box::pin(future),
-                context,
             },
         ),
     }
 }
 
-fn push_peer(state: &State, context: &Context, result: Result<(), ConnectError>) -> c_int {
+fn push_peer(state: &State, result: Result<(), ConnectError>) -> c_int {
     match result {
         Ok(()) => {
             state.push_int(1);
             1
         }
         Err(error) => {
-            log_line(context, error.log_line());
+            log_line(error.log_line());
             state.push_nil_err(error.to_string())
         }
     }
@@ -121,7 +118,6 @@ fn push_peer(state: &State, context: &Context, result: Result<(), ConnectError>)
 /// A `setpeername` that waits for the resolver.
 struct Resolving {
     future: Pin<Box<dyn Future<Output = Result<(), ConnectError>>>>,
-    context: Rc<Context>,
 }
 
 impl Parked for Resolving {
@@ -129,31 +125,31 @@ impl Parked for Resolving {
         self.future
             .as_mut()
             .poll(cx)
-            .map(|result| push_peer(state, &self.context, result))
+            .map(|result| push_peer(state, result))
     }
 }
 
 /// `sock:send(data)`
 fn send(state: &mut State) -> LuaResult {
     expect_arguments(state, 2)?;
-    let (socket, context) = own_socket::<UdpSocket>(state, 1)?;
+    let socket = own_socket::<UdpSocket>(state, 1)?;
     let result = with_data(state, 2, |data| socket.send(data))?;
-    Ok(Ret::Values(push_done(state, &context, result)))
+    Ok(Ret::Values(push_done(state, result)))
 }
 
 /// The result of what does not wait.
-fn push_done(state: &State, context: &Context, result: Result<(), Error>) -> c_int {
+fn push_done(state: &State, result: Result<(), Error>) -> c_int {
     match result {
         Ok(()) => {
             state.push_int(1);
             1
         }
-        Err(error) => push_failure(state, context, &error),
+        Err(error) => push_failure(state, &error),
     }
 }
 
-fn push_failure(state: &State, context: &Context, error: &Error) -> c_int {
-    log_line(context, error.log_line(None));
+fn push_failure(state: &State, error: &Error) -> c_int {
+    log_line(error.log_line(None));
     state.push_nil_err(error.to_string())
 }
 
@@ -171,34 +167,33 @@ fn receive(state: &mut State) -> LuaResult {
         None if state.is_none_or_nil(2) => usize::MAX,
         None => return Err(number_expected(state, 2)),
     };
-    let (socket, context) = own_socket::<UdpSocket>(state, 1)?;
+    let socket = own_socket::<UdpSocket>(state, 1)?;
     match socket.receive(size) {
-        Begun::Ready(result) => Ok(Ret::Values(push_received(state, &context, result))),
-        Begun::Pending(op) => run_op(state, Receiving { op, context }),
+        Begun::Ready(result) => Ok(Ret::Values(push_received(state, result))),
+        Begun::Pending(op) => run_op(state, Receiving { op }),
     }
 }
 
-fn push_received(state: &State, context: &Context, result: Result<Received, Error>) -> c_int {
+fn push_received(state: &State, result: Result<Received, Error>) -> c_int {
     match result {
         Ok(datagram) => {
             state.push_bytes(&*datagram);
             1
         }
-        Err(error) => push_failure(state, context, &error),
+        Err(error) => push_failure(state, &error),
     }
 }
 
 /// A receive that waits for a datagram.
 struct Receiving {
     op: ReceiveOp<Datagram>,
-    context: Rc<Context>,
 }
 
 impl Parked for Receiving {
     fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
         Pin::new(&mut self.op)
             .poll(cx)
-            .map(|result| push_received(state, &self.context, result))
+            .map(|result| push_received(state, result))
     }
 }
 
@@ -218,7 +213,7 @@ fn settimeout(state: &mut State) -> LuaResult {
 /// `sock:close()`
 fn close(state: &mut State) -> LuaResult {
     expect_arguments(state, 1)?;
-    let (socket, context) = own_socket::<UdpSocket>(state, 1)?;
+    let socket = own_socket::<UdpSocket>(state, 1)?;
     let result = socket.close();
-    Ok(Ret::Values(push_done(state, &context, result)))
+    Ok(Ret::Values(push_done(state, result)))
 }

@@ -6,12 +6,16 @@
 
 mod clienthello;
 mod handshake;
+mod ocsp;
 mod session;
+mod upstream;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::raw::c_int;
 
+use super::preload;
+use super::text::wrong_type;
 use crate::sys::log::{self, Level};
 use crate::sys::ssl::{Certificates, PrivateKey, cert_pem_to_der, key_pem_to_der};
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
@@ -79,9 +83,11 @@ return function(...)
 end
 "#;
 
-/// Makes the module available to `require`.
+/// Makes the modules available to `require`.
 pub fn open(state: &mut State) {
-    crate::lua::preload(state, "ngx.ssl", load);
+    preload(state, "ngx.ssl", load);
+    ocsp::open(state);
+    upstream::open(state);
     clienthello::open(state);
     session::open(state);
 }
@@ -141,10 +147,7 @@ fn load(state: &mut State) -> LuaResult {
 
 fn text(state: &State, idx: c_int) -> Result<&[u8], Throw> {
     if state.type_of(idx) != Type::String {
-        return Err(Throw::argument(
-            idx,
-            format!("string expected, got {}", state.type_name(idx)),
-        ));
+        return Err(wrong_type(state, idx, "string", idx));
     }
     Ok(state.bytes(idx).unwrap_or_default())
 }

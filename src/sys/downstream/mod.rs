@@ -5,7 +5,6 @@ mod body;
 mod raw;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
@@ -14,8 +13,8 @@ use std::task::{Poll, Waker};
 
 use ngx::ffi::{
     NGX_OK, ngx_add_timer, ngx_buf_t, ngx_connection_t, ngx_event_t, ngx_handle_read_event,
-    ngx_handle_write_event, ngx_http_event_handler_pt, ngx_http_request_t, ngx_int_t, ngx_msec_t,
-    ngx_post_event, ngx_posted_events,
+    ngx_handle_write_event, ngx_http_event_handler_pt, ngx_int_t, ngx_msec_t, ngx_post_event,
+    ngx_posted_events,
 };
 
 use self::body::Body;
@@ -23,7 +22,7 @@ use super::connection::disarm;
 use super::event::now_msec;
 use super::request::Request;
 use super::ssl;
-use crate::rt::{Millis, wake_all_now};
+use crate::rt::{AddressMap, Millis, wake_all_now, worker_local};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
 
 /// Why there is no request socket.
@@ -142,9 +141,9 @@ impl Shared {
     }
 }
 
-thread_local! {
+worker_local! {
     /// Request sockets by request: nginx tells its handlers nothing else.
-    static OPEN: RefCell<HashMap<*mut ngx_http_request_t, Rc<Shared>>> = RefCell::default();
+    static OPEN: RefCell<AddressMap<Rc<Shared>>> = RefCell::new(AddressMap::new());
 }
 
 /// A request socket's byte stream. Lives no longer than its request: the
@@ -213,11 +212,11 @@ unsafe fn take(to: &mut [u8], from: *mut ngx_buf_t) -> usize {
 }
 
 fn is_open(request: Request) -> bool {
-    OPEN.with_borrow(|open| open.contains_key(&request.raw()))
+    OPEN.with_borrow(|open| open.contains(request.raw()))
 }
 
 fn shared_of(request: Request) -> Option<Rc<Shared>> {
-    OPEN.with_borrow(|open| open.get(&request.raw()).cloned())
+    OPEN.with_borrow(|open| open.get(request.raw()).cloned())
 }
 
 /// Whether the event is that time is up; nginx's own handlers, which may be
@@ -296,7 +295,7 @@ pub fn watch(request: Request) -> bool {
 
 /// The handler whose socket it was is left behind by an internal redirect.
 pub fn detach(request: Request) {
-    let shared = OPEN.with_borrow_mut(|open| open.remove(&request.raw()));
+    let shared = OPEN.with_borrow_mut(|open| open.remove(request.raw()));
     if let Some(shared) = shared {
         give_back(request, &shared);
     }
@@ -408,10 +407,10 @@ impl Drop for Downstream {
         let key = self.request.raw();
         let is_ours = OPEN.with_borrow_mut(|open| {
             let is_ours = open
-                .get(&key)
+                .get(key)
                 .is_some_and(|shared| Rc::ptr_eq(shared, &self.shared));
             if is_ours {
-                open.remove(&key);
+                open.remove(key);
             }
             is_ours
         });

@@ -16,9 +16,11 @@ pub use name::{HeaderName, Known, lookup_key};
 pub use request::RequestHeader;
 pub(super) use response::wants_default_type;
 pub use response::{HeaderError, ResponseHeaders};
+#[cfg(not(nginx_1_23))]
+pub(super) use slot::push;
 
 /// The lines of one of nginx's header lists, removed ones too.
-struct Lines<'r> {
+pub(super) struct Lines<'r> {
     part: *const ngx_list_part_t,
     index: usize,
     list: PhantomData<&'r ngx_list_t>,
@@ -27,7 +29,7 @@ struct Lines<'r> {
 impl<'r> Lines<'r> {
     /// # Safety
     /// `list` must be a live list of headers, and not grow while `'r` lasts.
-    unsafe fn of(list: *const ngx_list_t) -> Lines<'r> {
+    pub(super) unsafe fn of(list: *const ngx_list_t) -> Lines<'r> {
         Lines {
             // SAFETY: the list is live.
             part: unsafe { &raw const (*list).part },

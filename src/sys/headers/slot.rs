@@ -115,7 +115,11 @@ impl Slot {
 /// # Safety
 /// Both must be live with the request whose pool is `pool`.
 #[cfg(not(nginx_1_23))]
-pub(super) unsafe fn push(array: *mut ngx_array_t, line: Line, pool: *mut ngx_pool_t) -> bool {
+pub(in crate::sys) unsafe fn push(
+    array: *mut ngx_array_t,
+    line: Line,
+    pool: *mut ngx_pool_t,
+) -> bool {
     const FIRST_SIZE: usize = 2;
     // SAFETY: the caller's promise; what nginx allocates is checked.
     unsafe {

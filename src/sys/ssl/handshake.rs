@@ -131,6 +131,8 @@ impl Handshake {
                         return Err(HandshakeError::UnreadData);
                     }
                     *begun = true;
+                    // Many handshakes end with something sent.
+                    connection.no_tcp_delay();
                     begin(c, options)?;
                     start(c, cx, timeout)?
                 } else {

@@ -1,10 +1,13 @@
-//! TLS for outgoing connections, on nginx's and OpenSSL's functions.
+//! TLS for outgoing connections, on nginx's and OpenSSL's functions;
+//! certificates, keys and OCSP.
 
 mod context;
 mod handshake;
 mod io;
+pub mod ocsp;
 pub mod server;
 mod session;
+pub mod upstream;
 mod verify;
 mod x509;
 

@@ -9,7 +9,8 @@ use ngx::ffi::{
     EVP_PKEY_free, PEM_R_NO_START_LINE, PEM_read_bio_PrivateKey, PEM_read_bio_X509,
     PEM_read_bio_X509_AUX, SSL, SSL_ctrl, SSL_use_PrivateKey, SSL_use_certificate, X509,
     X509_STORE, X509_STORE_add_cert, X509_STORE_free, X509_STORE_new, X509_STORE_up_ref,
-    X509_check_private_key, X509_free, d2i_AutoPrivateKey, d2i_X509, i2d_PrivateKey, i2d_X509,
+    X509_check_private_key, X509_free, X509_up_ref, d2i_AutoPrivateKey, d2i_X509, i2d_PrivateKey,
+    i2d_X509,
 };
 
 const SSL_CTRL_CHAIN: i32 = 88;
@@ -19,7 +20,25 @@ const SSL_CTRL_SET_VERIFY_CERT_STORE: i32 = 106;
 /// reasons of its own go.
 const REASON_MASK: u64 = 0xfff;
 
-struct OwnedX509(*mut X509);
+/// One reference to a certificate.
+pub(super) struct OwnedX509(*mut X509);
+
+impl OwnedX509 {
+    /// A reference of its own to `x509`, if that is not null.
+    ///
+    /// # Safety
+    /// `x509` must be live, or null.
+    pub(super) unsafe fn reference(x509: *mut X509) -> Option<OwnedX509> {
+        // SAFETY: by the caller's promise.
+        let counted = !x509.is_null() && unsafe { X509_up_ref(x509) } == 1;
+        counted.then_some(OwnedX509(x509))
+    }
+
+    /// Where OpenSSL has it.
+    pub(super) fn address(&self) -> usize {
+        self.0.expose_provenance()
+    }
+}
 
 impl Drop for OwnedX509 {
     fn drop(&mut self) {
@@ -134,6 +153,11 @@ impl Certificates {
         Ok(Certificates(Rc::new(list)))
     }
 
+    /// The certificates, which live as long as this does.
+    pub(super) fn raw(&self) -> impl Iterator<Item = *mut X509> {
+        self.0.iter().map(|x509| x509.0)
+    }
+
     /// All certificates in DER, one after the other.
     fn to_der(&self) -> Result<Vec<u8>, &'static str> {
         let mut der = Vec::new();
@@ -159,11 +183,6 @@ impl Certificates {
             ERR_clear_error();
             (reason != OTHER_KIND).then_some(false)
         }
-    }
-
-    /// The certificates, while `self` lives.
-    pub(super) fn raw(&self) -> impl Iterator<Item = *mut X509> {
-        self.0.iter().map(|x509| x509.0)
     }
 
     /// Has `ssl` present these certificates.
@@ -282,7 +301,7 @@ pub fn key_pem_to_der(pem: &[u8], password: &[u8]) -> Result<Vec<u8>, &'static s
 }
 
 /// Collects what an `i2d` function writes.
-fn encode(i2d: impl Fn(*mut *mut u8) -> i32) -> Option<Vec<u8>> {
+pub(super) fn encode(i2d: impl Fn(*mut *mut u8) -> i32) -> Option<Vec<u8>> {
     let mut data: *mut u8 = ptr::null_mut();
     let len = usize::try_from(i2d(&raw mut data)).ok()?;
     if data.is_null() {

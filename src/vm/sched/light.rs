@@ -1,82 +1,74 @@
 //! Light threads: `ngx.thread.spawn`, `ngx.thread.wait`, `ngx.thread.kill`.
 //!
-//! To Lua a light thread is its coroutine. A table in Lua's registry leads from
-//! there to its [`Light`]; its keys are weak, and what a thread returned stays
-//! on its own stack: one that nobody waits for costs nothing any more once the
-//! collector has taken its coroutine.
+//! To Lua a light thread is its coroutine, and the scheduler finds it by that as
+//! long as it lives. What it returned stays on its own stack, below a [`Mark`]:
+//! one that nobody waits for costs nothing any more once the collector has taken
+//! its coroutine.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use super::run::{End, finish};
 use super::{FREE_SLOTS, SCHED, Thread, ThreadId, current};
+use crate::rt::AddressMap;
 use crate::vm::ffi;
 use crate::vm::function::{LuaResult, Ret, Throw};
-use crate::vm::op::{Parked, run_op};
+use crate::vm::mark::Mark;
+use crate::vm::op::{Parked, suspend};
 use crate::vm::stack::{State, Type};
 use crate::vm::state::Coroutine;
 
-/// Key in the registry: coroutine to `Rc<Light>`.
-const LIGHTS: &str = "cosocket.light threads";
-
-/// What is known of a light thread, also after its end.
-pub(super) struct Light {
-    /// The coroutine that spawned it, by the number that the family gave it.
-    parent: u64,
-    fate: Cell<Fate>,
-    /// The thread whose code waits for this one.
-    waiter: Cell<Option<ThreadId>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Running,
-    /// It returned (true) or failed (false), and nobody has asked for that.
-    Ended(bool),
-    /// It was killed, or waited for.
-    Gone,
-}
-
-impl Light {
-    /// The thread has returned or failed; who waits for it?
-    pub(super) fn ended(&self, ok: bool) -> Option<ThreadId> {
-        self.fate.set(Fate::Ended(ok));
-        self.waiter.take()
-    }
-
-    /// Gives what came of it, and stands on the coroutine at `idx`, to the
-    /// one who waited.
-    fn take(&self, state: &mut State, idx: c_int, ok: bool) -> c_int {
-        self.fate.set(Fate::Gone);
-        push_results(state, idx, ok)
-    }
+/// One `ngx.thread.wait` that had to wait; a thread may wait again and again.
+#[derive(Clone, Copy)]
+pub(super) struct WaitId {
+    pub(super) thread: ThreadId,
+    pub(super) number: u64,
 }
 
 /// What makes a thread a light one.
 pub(super) struct Member {
-    pub(super) light: Rc<Light>,
     pub(super) entry: Rc<Thread>,
+    /// The coroutine that spawned it, by the number that the family gave it.
+    parent: u64,
+    /// Who waits for it.
+    waiter: Cell<Option<WaitId>>,
     /// The handler ends without waiting for it.
     background: Cell<bool>,
+    /// Its place among the family's threads.
+    place: Cell<usize>,
 }
 
 impl Member {
+    /// Who waits for it, now that it has ended?
+    pub(super) fn take_waiter(&self) -> Option<WaitId> {
+        self.waiter.take()
+    }
+
+    /// The mark of one that has ended by itself.
+    pub(super) fn zombie(&self, ok: bool) -> Mark {
+        let parent = self.parent;
+        Mark::Zombie { parent, ok }
+    }
+
+    /// The mark of one that nobody can wait for any more.
+    pub(super) fn gone(&self) -> Mark {
+        let parent = self.parent;
+        Mark::Gone { parent }
+    }
+
     /// The thread has ended.
-    pub(super) fn leave(&self, id: ThreadId) {
-        if self.light.fate.get() == Fate::Running {
-            self.light.fate.set(Fate::Gone);
-        }
-        let mut family = self.entry.family.borrow_mut();
-        let left = family.as_mut().and_then(|family| {
-            let left = family.threads.remove(&id.index)?;
-            if !self.background.get() {
-                family.awaited -= 1;
+    pub(super) fn leave(&self) {
+        let left = match self.entry.family.borrow_mut().as_mut() {
+            Some(family) => {
+                if !self.background.get() {
+                    family.awaited -= 1;
+                }
+                family.remove(self.place.get())
             }
-            Some(left)
-        });
-        drop(family);
+            None => return,
+        };
         drop(left);
     }
 }
@@ -84,13 +76,13 @@ impl Member {
 /// The light threads of a handler.
 #[derive(Default)]
 pub(super) struct Family {
-    /// Those that have not ended, by the index of their id.
-    threads: HashMap<u32, Rc<Thread>>,
+    /// Those that have not ended.
+    threads: Vec<Rc<Thread>>,
     /// How many of them the handler's end waits for.
     awaited: usize,
     /// Coroutines that have spawned some and not ended, with their numbers:
     /// an address may come to be that of another coroutine.
-    parents: HashMap<usize, u64>,
+    parents: AddressMap<u64>,
 }
 
 impl Family {
@@ -101,21 +93,37 @@ impl Family {
 
     /// A coroutine has ended: nobody can wait for its threads any more.
     pub(super) fn forget_parent(&mut self, l: *mut ffi::lua_State) {
-        self.parents.remove(&l.addr());
+        self.parents.remove(l);
     }
 
     /// All threads that have not ended.
-    pub(super) fn into_threads(self) -> impl Iterator<Item = Rc<Thread>> {
-        self.threads.into_values()
+    pub(super) fn into_threads(self) -> Vec<Rc<Thread>> {
+        self.threads
+    }
+
+    fn add(&mut self, thread: Rc<Thread>) {
+        if let Some(member) = &thread.light {
+            member.place.set(self.threads.len());
+            self.awaited += usize::from(!member.background.get());
+            self.threads.push(thread);
+        }
+    }
+
+    fn remove(&mut self, place: usize) -> Rc<Thread> {
+        let left = self.threads.swap_remove(place);
+        if let Some(Some(member)) = self.threads.get(place).map(|moved| &moved.light) {
+            member.place.set(place);
+        }
+        left
     }
 }
 
-/// Whether `family` has given `number` to the coroutine at `address`.
-fn is_parent(thread: &Rc<Thread>, address: usize, number: u64) -> bool {
+/// Whether the coroutine `l` is the one that the family gave `number`.
+fn is_parent(thread: &Rc<Thread>, l: *mut ffi::lua_State, number: u64) -> bool {
     let family = thread.entry().family.borrow();
     family
         .as_ref()
-        .is_some_and(|family| family.parents.get(&address) == Some(&number))
+        .is_some_and(|family| family.parents.get(l) == Some(&number))
 }
 
 /// `ngx.thread.spawn(f, ...)`
@@ -145,92 +153,91 @@ fn spawn_as(state: &mut State, background: bool) -> LuaResult {
     let n = state.top();
     // SAFETY: the state is live; the new coroutine stands on its stack.
     let l = unsafe { ffi::lua_newthread(state.raw()) };
-    if n > FREE_SLOTS && !parent.vm().fits(l, n) {
+    if n > FREE_SLOTS && !parent.vm().fits(l, n + Mark::SLOTS) {
         return Err(Throw::error("too many arguments to spawn"));
     }
     state.insert(1);
     // SAFETY: both are live coroutines of one VM, and the new one has room.
     unsafe { ffi::lua_xmove(state.raw(), l, n) };
-    let light = Rc::new(Light {
-        parent: parent_number(&parent, state.raw().addr()),
-        fate: Cell::new(Fate::Running),
-        waiter: Cell::new(None),
-    });
-    remember(state, &light);
     state.push_value(1);
     let anchor = state.anchor();
     let entry = parent.entry().clone();
     let member = Member {
-        light,
         entry: entry.clone(),
+        parent: parent_number(&entry, state.raw()),
+        waiter: Cell::new(None),
         background: Cell::new(background),
+        place: Cell::new(0),
     };
     let thread = super::add_light(&parent, Coroutine { l, anchor }, member);
     if let Some(family) = entry.family.borrow_mut().as_mut() {
-        family.threads.insert(thread.id.index, thread.clone());
-        family.awaited += usize::from(!background);
+        family.add(thread.clone());
     }
     super::request_spawn(thread, n - 1);
     Ok(Ret::Yield(1))
 }
 
-/// The number of the coroutine at `address`, which spawns a thread.
-fn parent_number(thread: &Rc<Thread>, address: usize) -> u64 {
-    let mut family = thread.entry().family.borrow_mut();
+/// The number of the coroutine `l`, which spawns a thread.
+fn parent_number(entry: &Rc<Thread>, l: *mut ffi::lua_State) -> u64 {
+    let mut family = entry.family.borrow_mut();
     let family = family.get_or_insert_default();
-    *family.parents.entry(address).or_insert_with(|| {
-        SCHED.with(|s| {
-            let number = s.parents.get() + 1;
-            s.parents.set(number);
-            number
-        })
-    })
-}
-
-/// Has the coroutine at index 1 lead to `light`.
-fn remember(state: &mut State, light: &Rc<Light>) {
-    state.push_weak_keyed(LIGHTS);
-    SCHED.with(|s| s.any_light.set(true));
-    state.push_value(1);
-    state.push_userdata(light.clone());
-    state.raw_set(-3);
-    state.pop(1);
-}
-
-/// The light thread whose coroutine stands at `idx`, if it is one.
-fn light_at(state: &mut State, idx: c_int) -> Option<Rc<Light>> {
-    if !SCHED.with(|s| s.any_light.get()) {
-        return None;
+    if let Some(&number) = family.parents.get(l) {
+        return number;
     }
-    let idx = state.abs(idx);
-    let top = state.top();
-    state.raw_get_field(ffi::LUA_REGISTRYINDEX, LIGHTS);
-    let mut light = None;
-    if state.type_of(-1) == Type::Table {
-        state.push_value(idx);
-        state.raw_get(-2);
-        light = state.userdata::<Rc<Light>>(-1).cloned();
+    let number = SCHED.with(|s| next(&s.parents));
+    family.parents.insert(l, number);
+    number
+}
+
+fn next(counter: &Cell<u64>) -> u64 {
+    counter.set(counter.get() + 1);
+    counter.get()
+}
+
+/// What a coroutine is as a light thread.
+enum Found {
+    Running(Rc<Thread>),
+    /// It has ended, and how.
+    Over(Mark),
+    /// It is none.
+    Nothing,
+}
+
+impl Found {
+    fn of(l: *mut ffi::lua_State) -> Found {
+        if let Some(thread) = super::thread_of(l) {
+            return match &thread.light {
+                Some(_) if thread.base.l == l => Found::Running(thread),
+                _ => Found::Nothing,
+            };
+        }
+        // SAFETY: callers have it from a stack.
+        match unsafe { Mark::of(l) } {
+            None | Some(Mark::Abandoned) => Found::Nothing,
+            Some(mark) => Found::Over(mark),
+        }
     }
-    state.set_top(top);
-    light
+
+    /// The number of the one that spawned it.
+    fn parent(&self) -> Option<u64> {
+        match self {
+            Found::Running(thread) => thread.light.as_ref().map(|member| member.parent),
+            Found::Over(Mark::Zombie { parent, .. } | Mark::Gone { parent }) => Some(*parent),
+            Found::Over(Mark::Abandoned) | Found::Nothing => None,
+        }
+    }
 }
 
-/// Whether the coroutine at `idx` is a light thread that has ended.
-pub(in crate::vm) fn has_ended(state: &mut State, idx: c_int) -> bool {
-    light_at(state, idx).is_some_and(|light| light.fate.get() != Fate::Running)
-}
-
-/// Whether the coroutine at `idx` is a light thread that has ended, and that
-/// its parent may still wait for.
-pub(in crate::vm) fn is_zombie(state: &mut State, idx: c_int) -> bool {
-    let (Some(light), Some(thread)) = (light_at(state, idx), current()) else {
+/// Whether the coroutine is a light thread that has ended, and that its parent
+/// may still wait for.
+pub(in crate::vm) fn is_zombie(l: *mut ffi::lua_State) -> bool {
+    let (Found::Over(Mark::Zombie { parent, .. }), Some(thread)) = (Found::of(l), current()) else {
         return false;
     };
     let family = thread.entry().family.borrow();
-    matches!(light.fate.get(), Fate::Ended(_))
-        && family
-            .as_ref()
-            .is_some_and(|family| family.parents.values().any(|&n| n == light.parent))
+    family
+        .as_ref()
+        .is_some_and(|family| family.parents.values().any(|&number| number == parent))
 }
 
 /// The coroutine at `idx`.
@@ -255,84 +262,96 @@ pub fn wait(state: &mut State) -> LuaResult {
     let Some(thread) = current() else {
         return Err(Throw::error("no request found"));
     };
-    let mut lights = Vec::with_capacity(n as usize);
+    let number = SCHED.with(|s| next(&s.waits));
     for idx in 1..=n {
-        coroutine_at(state, idx)?;
-        let Some(light) = light_at(state, idx) else {
+        let l = coroutine_at(state, idx)?;
+        let found = Found::of(l);
+        let Some(parent) = found.parent() else {
             return Err(Throw::error(
                 "attempt to wait on a coroutine that is not a user thread",
             ));
         };
-        if !is_parent(&thread, state.raw().addr(), light.parent) {
+        if !is_parent(&thread, state.raw(), parent) {
             return Err(Throw::error(
                 "only the parent coroutine can wait on the thread",
             ));
         }
-        match light.fate.get() {
-            Fate::Running => lights.push(light),
-            Fate::Ended(ok) => return Ok(Ret::Values(light.take(state, idx, ok))),
-            Fate::Gone => {
+        match found {
+            Found::Running(awaited) => {
+                if let Some(member) = &awaited.light {
+                    let thread = thread.id;
+                    member.waiter.set(Some(WaitId { thread, number }));
+                }
+            }
+            Found::Over(Mark::Zombie { ok, .. }) => {
+                return Ok(Ret::Values(take_results(state, l, ok, parent)));
+            }
+            Found::Over(_) | Found::Nothing => {
                 return Ok(Ret::Values(state.push_nil_err("already waited or killed")));
             }
         }
     }
-    run_op(
-        state,
-        Waiting {
-            lights,
-            thread: thread.id(),
-        },
-    )
+    thread.wait.set(number);
+    suspend(state, Waiting)
 }
 
 /// Waits until one of some light threads, which stand from index 1 on the
 /// stack, has ended.
-struct Waiting {
-    lights: Vec<Rc<Light>>,
-    thread: ThreadId,
-}
+struct Waiting;
 
 impl Parked for Waiting {
     fn poll(&mut self, _cx: &mut Context<'_>, state: &mut State) -> Poll<c_int> {
-        for (idx, light) in (1..).zip(&self.lights) {
-            if let Fate::Ended(ok) = light.fate.get() {
-                return Poll::Ready(light.take(state, idx, ok));
+        for idx in 1..=state.top() {
+            // SAFETY: the state is live.
+            let l = unsafe { ffi::lua_tothread(state.raw(), idx) };
+            if !l.is_null()
+                && let Found::Over(Mark::Zombie { ok, parent }) = Found::of(l)
+            {
+                if let Some(thread) = current() {
+                    thread.wait.set(0);
+                }
+                return Poll::Ready(take_results(state, l, ok, parent));
             }
-        }
-        for light in &self.lights {
-            light.waiter.set(Some(self.thread));
         }
         Poll::Pending
     }
+
+    fn may_raise(&self) -> bool {
+        false
+    }
 }
 
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        for light in &self.lights {
-            light.waiter.set(None);
+/// Moves what the thread of `l` returned, or its error, to the top, behind a
+/// boolean that tells which it is. Raises no error.
+fn take_results(state: &State, l: *mut ffi::lua_State, ok: bool, parent: u64) -> c_int {
+    // SAFETY: the coroutine stands on the live stack, and its mark on the top
+    // of its own. One that the scheduler failed, not its code, left no error.
+    let n = unsafe {
+        let n = ffi::lua_gettop(l) - Mark::SLOTS;
+        ffi::lua_settop(l, n);
+        match ok {
+            true => n,
+            false => c_int::from(n > 0 && ffi::lua_status(l) > ffi::LUA_YIELD),
         }
-    }
-}
-
-/// Moves what the thread at `idx` returned, or its error, to the top, behind
-/// a boolean that tells which it is.
-fn push_results(state: &mut State, idx: c_int, ok: bool) -> c_int {
-    let Ok(l) = coroutine_at(state, idx) else {
-        return state.push_nil_err("already waited or killed");
     };
-    // SAFETY: the coroutine stands on the live stack.
-    let n = if ok { unsafe { ffi::lua_gettop(l) } } else { 1 };
-    let fits =
-        n < FREE_SLOTS || current().is_some_and(|thread| thread.vm().fits(state.raw(), n + 1));
-    if !fits {
-        state.push_bool(false);
-        state.push_bytes("too many results to wait for");
-        return 2;
+    let vm = current().map(|thread| thread.vm().clone());
+    let fits = n < FREE_SLOTS || vm.as_ref().is_some_and(|vm| vm.fits(state.raw(), n + 1));
+    state.push_bool(ok && fits);
+    let refused = || state.push_bytes("too many results to wait for");
+    if !fits && vm.is_some_and(|vm| vm.protect(|_| refused()).is_ok()) {
+        // The message is there.
+    } else if !fits || !ok && n == 0 {
+        state.push_nil();
     }
-    state.push_bool(ok);
-    // SAFETY: both are live stacks of one VM; there is room.
-    unsafe { ffi::lua_xmove(l, state.raw(), n) };
-    n + 1
+    // SAFETY: both are live stacks of one VM; there is room for the results,
+    // and where the mark was for another.
+    unsafe {
+        if fits {
+            ffi::lua_xmove(l, state.raw(), n);
+        }
+        Mark::Gone { parent }.set(l);
+    }
+    if ok && fits { n + 1 } else { 2 }
 }
 
 /// `ngx.thread.kill(thread)`
@@ -341,17 +360,26 @@ pub fn kill(state: &mut State) -> LuaResult {
     let Some(thread) = current() else {
         return Err(Throw::error("no request found"));
     };
-    let refused = match light_at(state, 1) {
+    let found = Found::of(l);
+    let refused = match found.parent() {
         None => "not user thread",
-        Some(light) if !is_parent(&thread, state.raw().addr(), light.parent) => "killer not parent",
-        Some(light) => match light.fate.replace(Fate::Gone) {
-            Fate::Ended(_) => "already terminated",
-            Fate::Gone => "already waited or killed",
-            Fate::Running => {
-                super::kill_light(l);
+        Some(number) if !is_parent(&thread, state.raw(), number) => "killer not parent",
+        Some(parent) => match found {
+            Found::Running(thread) => {
+                finish(&thread, End::Cancelled);
                 state.push_int(1);
                 return Ok(Ret::Values(1));
             }
+            Found::Over(Mark::Zombie { .. }) => {
+                // SAFETY: the coroutine stands on the stack and has ended; the
+                // new mark takes less room than the one before.
+                unsafe {
+                    ffi::lua_settop(l, -Mark::SLOTS - 1);
+                    Mark::Gone { parent }.set(l);
+                }
+                "already terminated"
+            }
+            Found::Over(_) | Found::Nothing => "already waited or killed",
         },
     };
     Ok(Ret::Values(state.push_nil_err(refused)))

@@ -5,11 +5,12 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Thread, ThreadId, Turn};
+use super::light::WaitId;
+use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Thread, Turn};
 use super::{make_ready, waker};
 use crate::rt::panic_message;
-use crate::vm::coroutine;
 use crate::vm::ffi;
+use crate::vm::mark::Mark;
 use crate::vm::op::Parked;
 use crate::vm::protect::NO_MEMORY;
 use crate::vm::stack::State;
@@ -33,6 +34,15 @@ enum Stop {
     /// It has started another thread, which goes first.
     Spawned(Rc<Thread>, c_int),
     Ended(Outcome),
+}
+
+/// How a thread came to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Returned,
+    Failed,
+    /// From outside.
+    Cancelled,
 }
 
 /// Lets a thread go on, and then those of its handler that may go on because
@@ -84,11 +94,12 @@ fn run_threads(first: &Rc<Thread>, stop: Stop) -> Option<Outcome> {
                 next = Some((child, Step::Resume(nargs)));
             }
             Stop::Ended(outcome) => match (outcome, &thread.light) {
-                (Outcome::Done, None) => finish(&thread, true),
+                (Outcome::Done, None) => finish(&thread, End::Returned),
                 (Outcome::Exit(_), _) | (Outcome::Error, None) => return Some(outcome),
                 (_, Some(member)) => {
-                    let waiter = member.light.ended(outcome == Outcome::Done);
-                    finish(&thread, false);
+                    let waiter = member.take_waiter();
+                    let returned = outcome == Outcome::Done;
+                    finish(&thread, if returned { End::Returned } else { End::Failed });
                     next = waiter.and_then(waiting_thread);
                 }
             },
@@ -127,8 +138,11 @@ fn switch_to(thread: &Rc<Thread>) {
 }
 
 /// The thread that waits for one that has just ended.
-fn waiting_thread(id: ThreadId) -> Option<(Rc<Thread>, Step)> {
-    let thread = SCHED.with(|s| s.get(id))?;
+fn waiting_thread(wait: WaitId) -> Option<(Rc<Thread>, Step)> {
+    let thread = SCHED.with(|s| s.get(wait.thread))?;
+    if thread.wait.get() != wait.number {
+        return None;
+    }
     let op = thread.parked.borrow_mut().take()?;
     Some((thread, Step::Poll(op)))
 }
@@ -140,7 +154,12 @@ fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Stop {
     let mut state = unsafe { State::from_raw(thread.top()) };
     let waker = waker(thread.id);
     let mut context = Context::from_waker(&waker);
-    match thread.vm.protect(|_| op.poll(&mut context, &mut state)) {
+    let polled = if op.may_raise() {
+        thread.vm.protect(|_| op.poll(&mut context, &mut state))
+    } else {
+        Ok(op.poll(&mut context, &mut state))
+    };
+    match polled {
         Ok(Poll::Pending) => {
             if thread.life.get() == Life::Alive {
                 *thread.parked.borrow_mut() = Some(op);
@@ -176,13 +195,16 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
         if SCHED.with(|s| s.gc_stress.get()) {
             thread.vm.collect_garbage();
         }
+        thread.running.set(true);
         // SAFETY: `l` is the anchored last coroutine of the chain; function
         // and arguments, or results of the yield, stand on its stack.
         let status = unsafe { ffi::lua_resume_(l, nargs) };
+        thread.running.set(false);
         let request = SCHED
             .with(|s| s.request.borrow_mut().take())
             .unwrap_or(Request::None);
         if thread.life.get() != Life::Alive {
+            seal(thread, l, End::Cancelled);
             discard(thread, request);
             return Stop::Waits;
         }
@@ -192,7 +214,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
             (ffi::LUA_YIELD, Request::Spawn(child, n)) => return Stop::Spawned(child, n),
             (ffi::LUA_YIELD, Request::Resume(child, n)) => {
                 thread.chain.borrow_mut().push(child);
-                SCHED.with(|s| s.active.borrow_mut().insert(child.l.addr(), thread.id));
+                SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id));
                 l = child.l;
                 nargs = n;
             }
@@ -212,7 +234,12 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
                     thread.coroutine_ended(l);
                     (l, nargs) = (parent, n);
                 }
-                None => return Stop::Ended(Outcome::Done),
+                None => {
+                    if thread.light.is_none() {
+                        report_result(thread);
+                    }
+                    return Stop::Ended(Outcome::Done);
+                }
             },
             (status, _) => {
                 if status == ffi::LUA_ERRMEM {
@@ -242,6 +269,15 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
     }
 }
 
+/// Tells the host what the code of an entry thread has returned, if it has.
+fn report_result(thread: &Thread) {
+    // SAFETY: the coroutine has just ended, with its results on its stack.
+    let state = unsafe { State::from_raw(thread.base.l) };
+    if state.top() > 0 {
+        thread.host.returned(state.number(1));
+    }
+}
+
 /// What a thread asked for that was killed while it ran.
 fn discard(thread: &Thread, request: Request) {
     match request {
@@ -250,7 +286,7 @@ fn discard(thread: &Thread, request: Request) {
             drop(parked);
         }
         Request::Resume(child, _) => thread.vm.release(child.anchor),
-        Request::Spawn(child, _) => finish(&child, false),
+        Request::Spawn(child, _) => finish(&child, End::Cancelled),
         Request::Exit(_) | Request::None => {}
     }
 }
@@ -259,7 +295,7 @@ fn discard(thread: &Thread, request: Request) {
 /// to the one that resumed it, as the results of `coroutine.resume`.
 fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c_int)> {
     let child = thread.chain.borrow_mut().pop()?;
-    SCHED.with(|s| s.active.borrow_mut().remove(&child.l.addr()));
+    SCHED.with(|s| s.active.borrow_mut().remove(child.l));
     let parent = thread.top();
     // SAFETY: both are live coroutines of one VM: the child is anchored until
     // release() below, the parent by its own place in the chain.
@@ -286,6 +322,10 @@ impl Parked for Yielded {
     fn poll(&mut self, _cx: &mut Context<'_>, _state: &mut State) -> Poll<c_int> {
         Poll::Ready(0)
     }
+
+    fn may_raise(&self) -> bool {
+        false
+    }
 }
 
 /// Ends a handler with all of its threads.
@@ -294,14 +334,15 @@ pub(super) fn end_all(entry: &Rc<Thread>, clean: bool) {
     let family = entry.family.borrow_mut().take();
     if let Some(family) = family {
         for light in family.into_threads() {
-            finish(&light, false);
+            finish(&light, End::Cancelled);
         }
     }
-    finish(entry, clean);
+    let end = if clean { End::Returned } else { End::Cancelled };
+    finish(entry, end);
 }
 
 /// Takes the thread out of the scheduler.
-pub(super) fn finish(thread: &Rc<Thread>, clean: bool) {
+pub(super) fn finish(thread: &Rc<Thread>, end: End) {
     let known = SCHED.with(|s| s.remove(thread.id));
     if known.is_none() {
         return;
@@ -311,24 +352,57 @@ pub(super) fn finish(thread: &Rc<Thread>, clean: bool) {
     let parked = thread.parked.borrow_mut().take();
     drop(parked);
     let chain = std::mem::take(&mut *thread.chain.borrow_mut());
+    // One that runs is sealed when it stops.
+    let running = thread.running.get();
+    let last = chain.last().map_or(thread.base.l, |co| co.l);
     for co in &chain {
         thread.coroutine_ended(co.l);
-        SCHED.with(|s| s.active.borrow_mut().remove(&co.l.addr()));
-        // Code of the user may have it, and must not go on with it.
-        coroutine::abandon(&thread.vm, *co);
-        thread.vm.state().release(co.anchor);
+        SCHED.with(|s| s.active.borrow_mut().remove(co.l));
+        if !(running && co.l == last) {
+            seal(thread, co.l, end);
+        }
+        thread.vm.release(co.anchor);
     }
-    thread.coroutine_ended(thread.base.l);
-    SCHED.with(|s| s.active.borrow_mut().remove(&thread.base.l.addr()));
+    let base = thread.base;
+    thread.coroutine_ended(base.l);
+    if thread.light.is_some() || thread.escaped.get() {
+        SCHED.with(|s| s.active.borrow_mut().remove(base.l));
+        if !(running && base.l == last) {
+            seal(thread, base.l, end);
+        }
+    }
     if let Some(member) = &thread.light {
-        member.leave(thread.id);
+        member.leave();
         // Its results, if any, stay on its stack as long as Lua has it.
-        thread.vm.release(thread.base.anchor);
+        thread.vm.release(base.anchor);
         return;
     }
-    if thread.escaped.get() && !clean {
-        coroutine::abandon(&thread.vm, thread.base);
+    let reusable = end == End::Returned && !thread.escaped.get();
+    thread.vm.give_coroutine(base, reusable);
+}
+
+/// Sees to it that nobody resumes `l`, a coroutine of a thread that has ended:
+/// code of the user may have it.
+fn seal(thread: &Thread, l: *mut ffi::lua_State, end: End) {
+    // SAFETY: callers hold the coroutine, or it has run till now.
+    let status = unsafe { ffi::lua_status(l) };
+    let is_base = l == thread.base.l;
+    let mark = match (&thread.light, end) {
+        (Some(member), End::Cancelled) if is_base => member.gone(),
+        (Some(member), _) if is_base => member.zombie(end == End::Returned),
+        (None, _) if is_base && !thread.escaped.get() => return,
+        // One that an error has ended shows it.
+        _ if status > ffi::LUA_YIELD => return,
+        _ => Mark::Abandoned,
+    };
+    // SAFETY: as above. One that waits has room, and a short stack, too; where
+    // there is none and no memory either, resuming it goes wrong with less of
+    // a message.
+    unsafe {
+        let has_room =
+            status == ffi::LUA_YIELD || status == ffi::LUA_OK && ffi::lua_gettop(l) <= FREE_SLOTS;
+        if has_room || thread.vm.fits(l, Mark::SLOTS) {
+            mark.set(l);
+        }
     }
-    let reusable = clean && !thread.escaped.get();
-    thread.vm.give_coroutine(thread.base, reusable);
 }

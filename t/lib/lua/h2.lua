@@ -26,9 +26,9 @@ local function line(name, value)
     return "\0" .. string.char(#name) .. name .. string.char(#value) .. value
 end
 
-function m.connect()
+function m.connect(port)
     local sock = ngx.socket.tcp()
-    assert(sock:connect("127.0.0.1", ngx.var.server_port))
+    assert(sock:connect("127.0.0.1", port or ngx.var.server_port))
     sock:setoption("tcp-nodelay", true)
     sock:settimeout(2000)
     sock:send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" .. frame(SETTINGS, 0, 0, ""))

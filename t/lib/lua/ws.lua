@@ -53,4 +53,36 @@ function m.echo()
     end
 end
 
+-- Sends 20 messages of 640,000 bytes in one light thread while another receives as many,
+-- which the peer sends at the same time. Says how it went: neither direction may wait
+-- for the other to finish.
+function m.exchange(ws, name)
+    local sent, received, both = 0, 0, false
+    local writer = ngx.thread.spawn(function()
+        for i = 1, 20 do
+            assert(ws:send_binary(string.char(64 + i):rep(640000)))
+            sent = sent + 640000
+            both = both or received > 0 and received < 12800000
+        end
+    end)
+    local reader = ngx.thread.spawn(function()
+        for i = 1, 20 do
+            local data, kind = assert(ws:recv_frame())
+            assert(kind == "binary" and data == string.char(64 + i):rep(640000))
+            received = received + #data
+            both = both or sent > 0 and sent < 12800000
+        end
+    end)
+    assert(ngx.thread.wait(writer))
+    assert(ngx.thread.wait(reader))
+    return ("%s: sent %d and received %d, %s"):format(name, sent, received,
+        both and "both at once" or "one after the other")
+end
+
+-- The server's end of an exchange.
+function m.both()
+    local ws = assert(require "resty.websocket.server":new { timeout = 20000, max_payload_len = 1000000 })
+    assert(ws:send_text(m.exchange(ws, "server")))
+end
+
 return m

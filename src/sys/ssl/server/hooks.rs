@@ -24,6 +24,7 @@ use super::arrival::Arrival;
 use super::client::Client;
 use super::names::Server;
 use super::rehearsal;
+use crate::rt::worker_local;
 use crate::sys::conf::{Conf, Reported};
 use crate::sys::entry::guard;
 use crate::sys::log::{self, Level};
@@ -54,8 +55,8 @@ pub struct Handlers {
     pub store: fn(Client),
 }
 
-thread_local! {
-    static HANDLERS: Cell<Option<&'static Handlers>> = const { Cell::new(None) };
+worker_local! {
+    static HANDLERS: Cell<Option<&'static Handlers>> = Cell::new(None);
 }
 
 /// Says who runs the code.

@@ -76,7 +76,8 @@ basicConstraints = CA:false
 extendedKeyUsage = clientAuth
 _
 
-sub _openssl {
+# Runs openssl there.
+sub openssl {
     my @arguments = @_;
     my $log = "$DIR/log";
     my $pid = fork;
@@ -105,13 +106,13 @@ sub _write {
 sub _key {
     my ( $name, @kind ) = @_;
     @kind = qw( EC -pkeyopt ec_paramgen_curve:P-256 ) if !@kind;
-    _openssl( qw( genpkey -algorithm ), @kind, '-out', "$name.key" );
+    openssl( qw( genpkey -algorithm ), @kind, '-out', "$name.key" );
     return;
 }
 
 sub _self_signed {
     my ( $name, $key, $common_name, $extensions ) = @_;
-    _openssl( qw( req -new -x509 -config config -days 30 -key ), "$key.key", '-subj',
+    openssl( qw( req -new -x509 -config config -days 30 -key ), "$key.key", '-subj',
         "/CN=$common_name", '-extensions', $extensions, '-out', "$name.pem" );
     return;
 }
@@ -120,7 +121,7 @@ sub _signed {
     my ( $name, %option ) = @_;
     my $key = $option{key} || 'ec';
     my $by  = $option{by}  || 'root';
-    _openssl(
+    openssl(
         qw( ca -batch -notext -config config -name ), $by, '-in', "$key.csr",
         '-subj', '/CN=' . ( $option{cn} || $name ), '-extensions', $option{as} || 'server',
         $option{dates} ? ( '-startdate', $option{dates}[0], '-enddate', $option{dates}[1] ) : (),
@@ -135,8 +136,8 @@ sub _signed {
 sub _ocsp {
     my ( $name, $answer ) = @_;
     my @issuer = qw( -issuer root.pem -no_nonce );
-    _openssl( 'ocsp', @issuer, '-cert', "$name.pem", '-reqout', 'request.der' );
-    _openssl( 'ocsp', qw( -index index.txt -CA root.pem -rsigner root.pem -rkey root.key
+    openssl( 'ocsp', @issuer, '-cert', "$name.pem", '-reqout', 'request.der' );
+    openssl( 'ocsp', qw( -index index.txt -CA root.pem -rsigner root.pem -rkey root.key
         -reqin request.der -ndays 1 -respout ), $answer );
     return;
 }
@@ -148,7 +149,7 @@ sub _make {
     _key($_) for qw( root other ec );
     _key( 'rsa', qw( RSA -pkeyopt rsa_keygen_bits:2048 ) );
     for my $key (qw( ec rsa )) {
-        _openssl( qw( req -new -config config -subj /CN=any -key ), "$key.key", '-out', "$key.csr" );
+        openssl( qw( req -new -config config -subj /CN=any -key ), "$key.key", '-out', "$key.csr" );
     }
     _self_signed( 'root',  'root',  'root',   'authority' );
     _self_signed( 'other', 'other', 'other',  'authority' );
@@ -169,13 +170,13 @@ sub _make {
     _signed( 'client', as => 'client' );
     _signed( 'guest',  as => 'client', by => 'sub', chain => ['sub'] );
 
-    _openssl( qw( ca -config config -name root -revoke revoked.pem ) );
-    _openssl( qw( ca -config config -name root -gencrl -out crl.pem ) );
+    openssl( qw( ca -config config -name root -revoke revoked.pem ) );
+    openssl( qw( ca -config config -name root -gencrl -out crl.pem ) );
     _ocsp( 'good',    'ocsp.der' );
     _ocsp( 'revoked', 'ocsp-revoked.der' );
 
-    _openssl( qw( x509 -in client.pem -outform DER -out client.der ) );
-    _openssl( qw( pkey -in client.key -outform DER -out client.key.der ) );
+    openssl( qw( x509 -in client.pem -outform DER -out client.der ) );
+    openssl( qw( pkey -in client.key -outform DER -out client.key.der ) );
     chmod 0755, $DIR;
     chmod 0644, glob "$DIR/*";
     $ENV{TEST_NGINX_CA} = $DIR;

@@ -6,28 +6,26 @@
 //! filters. Sent buffers are used again, so that a handler may write for
 //! hours without using more memory.
 
+mod buffers;
+
 use std::cell::{Cell, RefCell};
 use std::ptr;
 use std::task::{Context, Poll, Waker};
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_ERROR, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_VERSION_11, NGX_OK, ngx_add_timer,
-    ngx_alloc_chain_link, ngx_buf_t, ngx_buf_tag_t, ngx_chain_t, ngx_chain_update_chains,
-    ngx_del_timer, ngx_handle_write_event, ngx_http_output_filter, ngx_http_send_header,
-    ngx_http_set_content_type, ngx_int_t, ngx_pcalloc, ngx_pnalloc,
+    NGX_AGAIN, NGX_ERROR, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_VERSION_11, NGX_HTTP_WRITE_BUFFERED,
+    NGX_LOWLEVEL_BUFFERED, NGX_OK, ngx_add_timer, ngx_connection_t, ngx_del_timer,
+    ngx_handle_write_event, ngx_http_output_filter, ngx_http_send_header,
+    ngx_http_set_content_type, ngx_int_t,
 };
 
 use super::headers::wants_default_type;
 use super::request::Request;
 use crate::rt::wake_all_now;
+pub(super) use buffers::{Buffers, Mark};
 
 /// Pending bytes that make [`Output::write`] hand them to the filters.
 const PUSH_SIZE: usize = 16 * 1024;
-/// Size of the first buffer, enough for most answers.
-const FIRST_BUFFER: usize = 512;
-/// Size of the buffers after the first one; more for larger writes.
-const BUFFER: usize = 4000;
-const LARGEST_BUFFER: usize = 64 * 1024;
 
 /// Why output could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,46 +69,27 @@ pub struct OutputOptions {
 
 /// Body output of one request.
 pub struct Output {
-    pending: Cell<Chain>,
-    pending_size: Cell<usize>,
-    busy: Cell<*mut ngx_chain_t>,
-    free: Cell<*mut ngx_chain_t>,
+    buffers: Buffers,
     /// Lua has written something: the header cannot be changed any more,
     /// though it may not have been sent yet.
     committed: Cell<bool>,
     eof: Cell<bool>,
     handed_over: Cell<bool>,
+    /// The status that a filter wants the client to get in place of the
+    /// response.
+    refusal: Cell<Option<isize>>,
     /// Of those who wait in [`poll_flushed`](Self::poll_flushed), each once.
     flush_wakers: RefCell<Vec<Waker>>,
-}
-
-#[derive(Clone, Copy)]
-struct Chain {
-    first: *mut ngx_chain_t,
-    last: *mut ngx_chain_t,
-}
-
-impl Chain {
-    const EMPTY: Chain = Chain {
-        first: ptr::null_mut(),
-        last: ptr::null_mut(),
-    };
-}
-
-fn tag() -> ngx_buf_tag_t {
-    Output::new as *const () as ngx_buf_tag_t
 }
 
 impl Output {
     pub(super) fn new() -> Output {
         Output {
-            pending: Cell::new(Chain::EMPTY),
-            pending_size: Cell::new(0),
-            busy: Cell::new(ptr::null_mut()),
-            free: Cell::new(ptr::null_mut()),
+            buffers: Buffers::new(),
             committed: Cell::new(false),
             eof: Cell::new(false),
             handed_over: Cell::new(false),
+            refusal: Cell::new(None),
             flush_wakers: RefCell::default(),
         }
     }
@@ -128,6 +107,12 @@ impl Output {
     /// Whether [`hand_over`](Self::hand_over) was called.
     pub fn handed_over(&self) -> bool {
         self.handed_over.get()
+    }
+
+    /// The status that a header filter wants the client to get in place of
+    /// what Lua has written; then none of that goes out.
+    pub fn refusal(&self) -> Option<isize> {
+        self.refusal.get()
     }
 
     /// The client's connection is Lua's from now on: nothing goes through
@@ -157,21 +142,15 @@ impl Output {
         if r.header_only() {
             return Ok(());
         }
-        let mut rest = data;
-        while !rest.is_empty() {
-            let n = self.fill(rest);
-            rest = &rest[n..];
-            if !rest.is_empty() && !self.add_buffer(r, rest.len()) {
-                return Err(OutputError::Failed);
-            }
+        match self.buffers.write(r, data) {
+            true => Ok(()),
+            false => Err(OutputError::Failed),
         }
-        self.pending_size.set(self.pending_size.get() + data.len());
-        Ok(())
     }
 
     /// Hands what came together to the filters, if it is enough.
     pub fn push_if_full(&self, r: Request, options: OutputOptions) -> Result<(), OutputError> {
-        if self.pending_size.get() < PUSH_SIZE {
+        if self.buffers.size() < PUSH_SIZE {
             return Ok(());
         }
         self.push(r, options)
@@ -183,7 +162,7 @@ impl Output {
         if !self.committed.get() || self.eof.get() || self.holds_for_http10(r, options) {
             return Ok(());
         }
-        self.filter(r, options, Special::None)
+        self.filter(r, options, Mark::None)
     }
 
     /// Sends the header now.
@@ -204,7 +183,7 @@ impl Output {
         if self.holds_for_http10(r, options) {
             return Err(OutputError::Http10Buffering);
         }
-        self.filter(r, options, Special::Flush)
+        self.filter(r, options, Mark::Flush)
     }
 
     /// Ends the body.
@@ -217,12 +196,12 @@ impl Output {
             unsafe {
                 let headers = &mut (*r.raw()).headers_out;
                 if headers.content_length_n < 0 {
-                    headers.content_length_n = self.pending_size.get() as _;
+                    headers.content_length_n = self.buffers.size() as _;
                 }
             }
         }
         self.commit(r);
-        let result = self.filter(r, options, Special::Last);
+        let result = self.filter(r, options, Mark::Last);
         self.eof.set(true);
         result
     }
@@ -238,7 +217,7 @@ impl Output {
                 Err(OutputError::Timeout)
             } else if (*c).error() != 0 {
                 Err(OutputError::Failed)
-            } else if (*c).buffered() != 0 || !(*r.raw()).postponed.is_null() {
+            } else if (*c).buffered() != 0 || !(*r.raw()).postponed.is_null() || r.is_held() {
                 // Filters that keep a few bytes back until more come
                 // (`buffered` of the request) do not count.
                 let mut wakers = self.flush_wakers.borrow_mut();
@@ -269,87 +248,12 @@ impl Output {
             && unsafe { (*r.raw()).headers_out.content_length_n } < 0
     }
 
-    /// Copies what fits into the last pending buffer.
-    fn fill(&self, data: &[u8]) -> usize {
-        let Chain { last, .. } = self.pending.get();
-        if last.is_null() {
-            return 0;
-        }
-        // SAFETY: the chain and its buffer live in the request's pool; last
-        // and end bound the free room of a buffer that is ours alone.
-        unsafe {
-            let b = (*last).buf;
-            let room = (*b).end.offset_from_unsigned((*b).last);
-            let n = room.min(data.len());
-            ptr::copy_nonoverlapping(data.as_ptr(), (*b).last, n);
-            (*b).last = (*b).last.add(n);
-            n
-        }
-    }
-
-    /// Appends an empty buffer to the pending chain.
-    fn add_buffer(&self, r: Request, wanted: usize) -> bool {
-        let link = self
-            .take_free()
-            .unwrap_or_else(|| self.new_buffer(r, wanted));
-        if link.is_null() {
-            return false;
-        }
-        let mut chain = self.pending.get();
-        // SAFETY: links are live in the request's pool.
-        unsafe {
-            (*link).next = ptr::null_mut();
-            if chain.first.is_null() {
-                chain.first = link;
-            } else {
-                (*chain.last).next = link;
-            }
-        }
-        chain.last = link;
-        self.pending.set(chain);
-        true
-    }
-
-    fn take_free(&self) -> Option<*mut ngx_chain_t> {
-        let link = self.free.get();
-        if link.is_null() {
-            return None;
-        }
-        // SAFETY: the link and its buffer are ours and fully sent.
-        unsafe {
-            self.free.set((*link).next);
-            (*(*link).buf).set_flush(0);
-            (*(*link).buf).set_temporary(1);
-        }
-        Some(link)
-    }
-
-    /// A link with a new buffer; null where memory is short.
-    fn new_buffer(&self, r: Request, wanted: usize) -> *mut ngx_chain_t {
-        let first = self.busy.get().is_null() && self.pending.get().first.is_null();
-        let size = wanted.clamp(if first { FIRST_BUFFER } else { BUFFER }, LARGEST_BUFFER);
-        // SAFETY: the pool is live; what it returns is checked for null.
-        unsafe {
-            let link = ngx_alloc_chain_link(r.pool());
-            let b = ngx_pcalloc(r.pool(), size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
-            let start = ngx_pnalloc(r.pool(), size).cast::<u8>();
-            if link.is_null() || b.is_null() || start.is_null() {
-                return ptr::null_mut();
-            }
-            (*b).start = start;
-            (*b).pos = start;
-            (*b).last = start;
-            (*b).end = start.add(size);
-            (*b).set_temporary(1);
-            (*b).tag = tag();
-            (*link).buf = b;
-            link
-        }
-    }
-
     fn start_response(&self, r: Request, options: OutputOptions) -> Result<(), OutputError> {
         if r.header_sent() {
             return Ok(());
+        }
+        if self.refusal.get().is_some() {
+            return Err(OutputError::Failed);
         }
         // SAFETY: the request is live.
         let rc = unsafe {
@@ -362,6 +266,9 @@ impl Output {
             }
             ngx_http_send_header(raw)
         };
+        if rc > NGX_OK as ngx_int_t {
+            self.refusal.set(Some(rc));
+        }
         if rc == NGX_ERROR as ngx_int_t || rc > NGX_OK as ngx_int_t {
             return Err(OutputError::Failed);
         }
@@ -369,97 +276,40 @@ impl Output {
     }
 
     /// Runs header and pending body through nginx's filters.
-    fn filter(
-        &self,
-        r: Request,
-        options: OutputOptions,
-        special: Special,
-    ) -> Result<(), OutputError> {
+    fn filter(&self, r: Request, options: OutputOptions, mark: Mark) -> Result<(), OutputError> {
         self.start_response(r, options)?;
         if r.header_only() {
-            self.discard_pending();
+            self.buffers.discard();
             return Ok(());
         }
-        if special != Special::None && !self.add_special(r, special) {
+        if !self.buffers.mark(r, mark) {
             return Err(OutputError::Failed);
         }
-        let mut out = self.pending.replace(Chain::EMPTY).first;
-        self.pending_size.set(0);
-        if out.is_null() {
-            return Ok(());
-        }
-        let (mut busy, mut free) = (self.busy.get(), self.free.get());
-        // SAFETY: the request is live and the chain's links are in its pool;
-        // the lists are ours alone.
-        let rc = unsafe {
-            let rc = ngx_http_output_filter(r.raw(), out);
-            ngx_chain_update_chains(r.pool(), &mut free, &mut busy, &mut out, tag());
-            await_client(r);
-            rc
-        };
-        self.busy.set(busy);
-        self.free.set(free);
+        let rc = self.buffers.send(r, |out| {
+            // SAFETY: the request is live and the chain's links are in its pool.
+            unsafe {
+                let rc = ngx_http_output_filter(r.raw(), out);
+                await_client(r);
+                rc
+            }
+        });
         if rc == NGX_ERROR as ngx_int_t || rc > NGX_OK as ngx_int_t {
             return Err(OutputError::Failed);
         }
         debug_assert!(rc == NGX_OK as ngx_int_t || rc == NGX_AGAIN as ngx_int_t || rc < 0);
         Ok(())
     }
-
-    fn discard_pending(&self) {
-        self.pending_size.set(0);
-        let chain = self.pending.replace(Chain::EMPTY);
-        if chain.first.is_null() {
-            return;
-        }
-        // SAFETY: the links are ours; nothing else refers to the buffers.
-        unsafe {
-            let mut link = chain.first;
-            while !link.is_null() {
-                let b = (*link).buf;
-                (*b).pos = (*b).start;
-                (*b).last = (*b).start;
-                link = (*link).next;
-            }
-            (*chain.last).next = self.free.get();
-        }
-        self.free.set(chain.first);
-    }
-
-    /// Marks the end of what is pending.
-    fn add_special(&self, r: Request, special: Special) -> bool {
-        // SAFETY: links and buffers live in the request's pool.
-        unsafe {
-            if self.pending.get().last.is_null() {
-                if !self.add_buffer(r, 0) {
-                    return false;
-                }
-                // nginx wants buffers without bytes to say so.
-                (*(*self.pending.get().last).buf).set_temporary(0);
-            }
-            let b = (*self.pending.get().last).buf;
-            match special {
-                Special::Last if r.is_subrequest() || (*r.raw()).post_action() != 0 => {
-                    (*b).set_sync(u32::from((*b).pos == (*b).last));
-                    (*b).set_last_in_chain(1);
-                }
-                Special::Last => {
-                    (*b).set_last_buf(1);
-                    (*b).set_last_in_chain(1);
-                }
-                Special::Flush => (*b).set_flush(1),
-                Special::None => {}
-            }
-        }
-        true
-    }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Special {
-    None,
-    Flush,
-    Last,
+/// Whether something is on its way out that the client has not taken, as
+/// opposed to what filters keep back until more comes.
+///
+/// # Safety
+/// The connection must be live.
+pub(super) unsafe fn awaits_client(c: *const ngx_connection_t) -> bool {
+    // SAFETY: by the caller's promise.
+    let buffered = unsafe { (*c).buffered() };
+    buffered & (NGX_LOWLEVEL_BUFFERED | NGX_HTTP_WRITE_BUFFERED) != 0
 }
 
 /// Has nginx tell when the client takes more, where it does not take all.
@@ -472,7 +322,7 @@ unsafe fn await_client(r: Request) {
         let c = (*r.raw()).connection;
         let wev = (*c).write;
         // With `delayed` the timer is that of limit_rate.
-        if (*c).buffered() != 0 {
+        if awaits_client(c) {
             let core = r.core_location();
             if (*wev).delayed() == 0 && (*wev).timer_set() == 0 {
                 ngx_add_timer(wev, (*core).send_timeout);

@@ -1,0 +1,110 @@
+//! The body on its way to the client, part by part.
+
+use std::rc::Rc;
+
+use super::{AGAIN, ERROR, Filter, OK};
+use crate::conf::LuaSource;
+use crate::phase::module;
+use crate::sys::filter::{self, Chain, Chunk};
+use crate::sys::phase::Phase;
+use crate::sys::request::Request;
+use crate::vm::Outcome;
+
+/// The body filter.
+pub(in crate::phase) fn body(request: Request, chain: Chain) -> isize {
+    let Some(source) = module::location_conf(request).code.get(Phase::BodyFilter) else {
+        return filter::next_body(request, chain);
+    };
+    if request.connection_failed() {
+        return ERROR;
+    }
+    let Some(filter) = Filter::of(request, Phase::BodyFilter) else {
+        return ERROR;
+    };
+    if filter.active.get().is_some() {
+        request.hold_response();
+        return match filter.behind_body.add(request, chain) {
+            true => AGAIN,
+            false => ERROR,
+        };
+    }
+    if chain.is_empty() {
+        return filter::next_body(request, chain);
+    }
+    match filter.run(request, source, chain) {
+        Some(rc) => rc,
+        None if filter.current.add(request, chain) => {
+            filter.chunk().move_to(filter.current.peek());
+            request.hold_response();
+            AGAIN
+        }
+        None => {
+            filter.cancel();
+            ERROR
+        }
+    }
+}
+
+/// The code has ended after a wait.
+pub(super) fn ended(filter: &Rc<Filter>, request: Request, outcome: Outcome) {
+    let mut chain = filter.current.take();
+    let mut rc = filter.pass(request, outcome);
+    loop {
+        filter::release(request, chain);
+        chain = filter.behind_body.take();
+        if rc == ERROR || chain.is_empty() {
+            break;
+        }
+        let source = module::location_conf(request).code.get(Phase::BodyFilter);
+        rc = match source.map(|source| filter.run(request, source, chain)) {
+            None => filter::next_body(request, chain),
+            Some(Some(rc)) => rc,
+            Some(None) => {
+                filter.current.put_back(chain);
+                return;
+            }
+        };
+    }
+    chain.discard();
+    filter::release(request, chain);
+    request.release_response();
+    if rc == ERROR {
+        request.fail_connection();
+    }
+    request.go_on_writing();
+}
+
+impl Filter {
+    /// What the code works on.
+    fn chunk(&self) -> Rc<Chunk> {
+        self.context.subject().unwrap_or_else(|| {
+            let chunk = Rc::new(Chunk::default());
+            self.context.set_subject(chunk.clone());
+            chunk
+        })
+    }
+
+    /// Runs the code for `chain` and passes on what it makes of it. None where
+    /// it waits: then the chain must stay.
+    fn run(self: &Rc<Self>, request: Request, source: &LuaSource, chain: Chain) -> Option<isize> {
+        let chunk = self.chunk();
+        if chunk.ended() {
+            chain.discard();
+            return Some(OK);
+        }
+        chunk.begin(request, chain);
+        match self.start(request, Phase::BodyFilter, source) {
+            Ok(outcome) => outcome.map(|outcome| self.pass(request, outcome)),
+            Err(_) => Some(ERROR),
+        }
+    }
+
+    /// Passes on what the code, which has ended, has made of its part.
+    fn pass(&self, request: Request, outcome: Outcome) -> isize {
+        // `return ngx.ERROR` cuts the response.
+        if outcome == Outcome::Error || self.result.get() == Some(ERROR as f64) {
+            return ERROR;
+        }
+        self.chunk().pass(request)
+    }
+}

@@ -1,0 +1,235 @@
+//! Buffers for a response body, used again when nginx is done with them.
+
+use std::cell::Cell;
+use std::ptr;
+
+use ngx::ffi::{
+    NGX_OK, ngx_alloc_chain_link, ngx_buf_t, ngx_buf_tag_t, ngx_chain_t, ngx_chain_update_chains,
+    ngx_int_t, ngx_pcalloc, ngx_pnalloc,
+};
+
+use crate::sys::request::Request;
+
+/// Size of the first buffer, enough for most answers.
+const FIRST_BUFFER: usize = 512;
+/// Size of the buffers after the first one; more for larger writes.
+const BUFFER: usize = 4000;
+const LARGEST_BUFFER: usize = 64 * 1024;
+
+/// What the end of the bytes written so far is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sys) enum Mark {
+    /// Nothing special.
+    None,
+    /// They are to be sent now.
+    Flush,
+    /// The end of the response.
+    Last,
+}
+
+/// What was written for one request and what its filters have not sent yet.
+pub(in crate::sys) struct Buffers {
+    pending: Cell<Chain>,
+    size: Cell<usize>,
+    busy: Cell<*mut ngx_chain_t>,
+    free: Cell<*mut ngx_chain_t>,
+}
+
+#[derive(Clone, Copy)]
+struct Chain {
+    first: *mut ngx_chain_t,
+    last: *mut ngx_chain_t,
+}
+
+impl Chain {
+    const EMPTY: Chain = Chain {
+        first: ptr::null_mut(),
+        last: ptr::null_mut(),
+    };
+}
+
+fn tag() -> ngx_buf_tag_t {
+    Buffers::new as *const () as ngx_buf_tag_t
+}
+
+impl Buffers {
+    pub(in crate::sys) fn new() -> Buffers {
+        Buffers {
+            pending: Cell::new(Chain::EMPTY),
+            size: Cell::new(0),
+            busy: Cell::new(ptr::null_mut()),
+            free: Cell::new(ptr::null_mut()),
+        }
+    }
+
+    /// Bytes written since the last [`Buffers::send`].
+    pub(in crate::sys) fn size(&self) -> usize {
+        self.size.get()
+    }
+
+    /// Appends. False where memory is short.
+    pub(in crate::sys) fn write(&self, r: Request, data: &[u8]) -> bool {
+        let mut rest = data;
+        while !rest.is_empty() {
+            let n = self.fill(rest);
+            rest = &rest[n..];
+            if !rest.is_empty() && !self.add_buffer(r, rest.len()) {
+                return false;
+            }
+        }
+        self.size.set(self.size.get() + data.len());
+        true
+    }
+
+    /// Marks the end of what was written. False where memory is short.
+    pub(in crate::sys) fn mark(&self, r: Request, mark: Mark) -> bool {
+        if mark == Mark::None {
+            return true;
+        }
+        // SAFETY: links and buffers live in the request's pool.
+        unsafe {
+            if self.pending.get().last.is_null() {
+                if !self.add_buffer(r, 0) {
+                    return false;
+                }
+                // nginx wants buffers without bytes to say so.
+                (*(*self.pending.get().last).buf).set_temporary(0);
+            }
+            let b = (*self.pending.get().last).buf;
+            match mark {
+                Mark::Last if r.is_subrequest() || (*r.raw()).post_action() != 0 => {
+                    (*b).set_sync(u32::from((*b).pos == (*b).last));
+                    (*b).set_last_in_chain(1);
+                }
+                Mark::Last => {
+                    (*b).set_last_buf(1);
+                    (*b).set_last_in_chain(1);
+                }
+                Mark::Flush => (*b).set_flush(1),
+                Mark::None => {}
+            }
+        }
+        true
+    }
+
+    /// Hands what was written to `pass`, which returns nginx's code; OK where
+    /// there is nothing.
+    pub(in crate::sys) fn send(
+        &self,
+        r: Request,
+        pass: impl FnOnce(*mut ngx_chain_t) -> ngx_int_t,
+    ) -> ngx_int_t {
+        let mut out = self.pending.replace(Chain::EMPTY).first;
+        self.size.set(0);
+        if out.is_null() {
+            return NGX_OK as ngx_int_t;
+        }
+        let rc = pass(out);
+        let (mut busy, mut free) = (self.busy.get(), self.free.get());
+        // SAFETY: the request is live and the links are in its pool; the
+        // lists are ours alone.
+        unsafe { ngx_chain_update_chains(r.pool(), &mut free, &mut busy, &mut out, tag()) };
+        self.busy.set(busy);
+        self.free.set(free);
+        rc
+    }
+
+    /// Forgets what was written.
+    pub(in crate::sys) fn discard(&self) {
+        self.size.set(0);
+        let chain = self.pending.replace(Chain::EMPTY);
+        if chain.first.is_null() {
+            return;
+        }
+        // SAFETY: the links are ours; nothing else refers to the buffers.
+        unsafe {
+            let mut link = chain.first;
+            while !link.is_null() {
+                let b = (*link).buf;
+                (*b).pos = (*b).start;
+                (*b).last = (*b).start;
+                link = (*link).next;
+            }
+            (*chain.last).next = self.free.get();
+        }
+        self.free.set(chain.first);
+    }
+
+    /// Copies what fits into the last pending buffer.
+    fn fill(&self, data: &[u8]) -> usize {
+        let Chain { last, .. } = self.pending.get();
+        if last.is_null() {
+            return 0;
+        }
+        // SAFETY: the chain and its buffer live in the request's pool; last
+        // and end bound the free room of a buffer that is ours alone.
+        unsafe {
+            let b = (*last).buf;
+            let room = (*b).end.offset_from_unsigned((*b).last);
+            let n = room.min(data.len());
+            ptr::copy_nonoverlapping(data.as_ptr(), (*b).last, n);
+            (*b).last = (*b).last.add(n);
+            n
+        }
+    }
+
+    /// Appends an empty buffer to the pending chain.
+    fn add_buffer(&self, r: Request, wanted: usize) -> bool {
+        let link = self
+            .take_free()
+            .unwrap_or_else(|| self.new_buffer(r, wanted));
+        if link.is_null() {
+            return false;
+        }
+        let mut chain = self.pending.get();
+        // SAFETY: links are live in the request's pool.
+        unsafe {
+            (*link).next = ptr::null_mut();
+            if chain.first.is_null() {
+                chain.first = link;
+            } else {
+                (*chain.last).next = link;
+            }
+        }
+        chain.last = link;
+        self.pending.set(chain);
+        true
+    }
+
+    fn take_free(&self) -> Option<*mut ngx_chain_t> {
+        let link = self.free.get();
+        if link.is_null() {
+            return None;
+        }
+        // SAFETY: the link and its buffer are ours and fully sent.
+        unsafe {
+            self.free.set((*link).next);
+            (*(*link).buf).set_flush(0);
+            (*(*link).buf).set_temporary(1);
+        }
+        Some(link)
+    }
+
+    /// A link with a new buffer; null where memory is short.
+    fn new_buffer(&self, r: Request, wanted: usize) -> *mut ngx_chain_t {
+        let first = self.busy.get().is_null() && self.pending.get().first.is_null();
+        let size = wanted.clamp(if first { FIRST_BUFFER } else { BUFFER }, LARGEST_BUFFER);
+        // SAFETY: the pool is live; what it returns is checked for null.
+        unsafe {
+            let link = ngx_alloc_chain_link(r.pool());
+            let b = ngx_pcalloc(r.pool(), size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
+            let start = ngx_pnalloc(r.pool(), size).cast::<u8>();
+            if link.is_null() || b.is_null() || start.is_null() {
+                return ptr::null_mut();
+            }
+            (*b).start = start;
+            (*b).pos = start;
+            (*b).last = start;
+            (*b).end = start.add(size);
+            (*b).set_temporary(1);
+            (*b).tag = tag();
+            (*link).buf = b;
+            link
+        }
+    }
+}

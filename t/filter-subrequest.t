@@ -1,0 +1,209 @@
+# Filters in Lua in requests that have subrequests, and in these: SSI, addition, slices,
+# auth_request. `?h=1` lets the header filters wait, `?b=1` the body filters.
+use Test::Nginx::Socket::Lua 'no_plan';
+
+# All ways to wait and not to wait.
+our @ways = ( '', 'h=1', 'b=1', 'h=1&b=1' );
+sub each_way { my ($f) = @_; return [ map { $f->($_) } @ways ] }
+
+add_block_preprocessor( sub {
+    my ($block) = @_;
+    $block->set_value( http_config => <<'END' . ( $block->http_config // '' ) );
+init_by_lua_block {
+    package.loaded.wait = function(flag)
+        if ngx.var["arg_" .. flag] then ngx.sleep(flag == "h" and 0.02 or 0.01) end
+    end
+}
+END
+} );
+
+no_long_string();
+run_tests();
+
+__DATA__
+
+=== TEST 1: SSI includes, in order; filters in the page and in its parts
+--- config
+    location /page {
+        ssi on;
+        root html;
+        header_filter_by_lua_block { require "wait"("h") ngx.header.X = "page" }
+        body_filter_by_lua_block { require "wait"("b") ngx.arg[1] = ngx.arg[1]:gsub("WHERE", "page") }
+    }
+    location /file/ {
+        alias html/;
+        header_filter_by_lua_block { require "wait"("h") ngx.header.Y = "part" }
+        body_filter_by_lua_block { require "wait"("b") ngx.arg[1] = "<" .. ngx.arg[1]:gsub("\n", "") .. (ngx.arg[2] and "." or "") .. ">" }
+    }
+    location /lua {
+        header_filter_by_lua_block { require "wait"("h") }
+        body_filter_by_lua_block { require "wait"("b") ngx.arg[1] = ngx.arg[1]:upper() }
+        content_by_lua_block {
+            ngx.print("lua 1, ")
+            ngx.flush(true)
+            ngx.sleep(0.005)
+            ngx.print("lua 2")
+        }
+    }
+    location /plain { return 200 "plain"; }
+--- user_files
+>>> page.html
+WHERE [<!--#include virtual="/file/a.txt?$args" --><!--#include virtual="/lua?$args" --> <!--#include virtual="/plain?$args" --><!--#include virtual="/lua?$args" -->] WHERE
+>>> a.txt
+a
+--- pipelined_requests eval
+main::each_way( sub { "GET /page.html?$_[0]" } )
+--- response_headers eval
+[ ("X: page\n! Y") x 4 ]
+--- response_body eval
+[ ("page [<a.>LUA 1, LUA 2 plainLUA 1, LUA 2] page\n") x 4 ]
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 2: only the parts wait
+--- config
+    location /page { ssi on; root html; }
+    location /slow {
+        content_by_lua_block { ngx.print(ngx.var.arg_n, " ") }
+        header_filter_by_lua_block { ngx.sleep((5 - ngx.var.arg_n) / 50) }
+        body_filter_by_lua_block { ngx.sleep(ngx.var.arg_n / 100) }
+    }
+--- user_files
+>>> page.html
+<!--#include virtual="/slow?n=1" --><!--#include virtual="/slow?n=2" --><!--#include virtual="/slow?n=3" --><!--#include virtual="/slow?n=4" -->
+--- pipelined_requests eval
+["GET /page.html", "GET /page.html"]
+--- response_body eval
+["1 2 3 4 \n", "1 2 3 4 \n"]
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 3: an error in a part
+--- config
+    location /page { ssi on; root html; }
+    location /bad {
+        return 200 "never seen";
+        header_filter_by_lua_block { require "wait"("h") if ngx.var.arg_exit then ngx.exit(403) end error("bang") }
+    }
+    location /plain { return 200 "plain"; }
+--- user_files
+>>> page.html
+[<!--#include virtual="/bad?$args" -->|<!--#include virtual="/plain" -->]
+--- request eval
+[ map { "GET /page.html?$_" } "", "h=1", "exit=1", "exit=1&h=1" ]
+--- response_body_like eval
+[ (qr/^\[.*500 Internal.*\|plain]$/s) x 2, (qr/^\[.*403 Forbidden.*\|plain]$/s) x 2 ]
+--- error_log
+bang
+--- no_error_log
+[alert]
+
+
+
+=== TEST 4: additions before and after
+--- config
+    location /page {
+        add_before_body /part1;
+        add_after_body /part2;
+        default_type text/html;
+        return 200 "page ";
+        header_filter_by_lua_block { require "wait"("h") ngx.header.X = "x" }
+        body_filter_by_lua_block { require "wait"("b") ngx.arg[1] = ngx.arg[1]:upper() }
+    }
+    location /part {
+        header_filter_by_lua_block { ngx.sleep(0.01) }
+        body_filter_by_lua_block { ngx.sleep(0.01) ngx.arg[1] = ngx.arg[1]:rep(2) }
+        return 200 "$uri ";
+    }
+--- pipelined_requests eval
+main::each_way( sub { "GET /page?$_[0]" } )
+--- response_headers eval
+[ ("X: x") x 4 ]
+--- response_body eval
+[ ("/part1 /part1 PAGE /part2 /part2 ") x 4 ]
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 5: slices
+--- config
+    location /sliced {
+        slice 3;
+        proxy_set_header Range $slice_range;
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/file/a.txt;
+        header_filter_by_lua_block { require "wait"("h") ngx.header.X = ngx.status }
+        body_filter_by_lua_block { require "wait"("b") ngx.arg[1] = ngx.arg[1]:upper() }
+    }
+    location /file/ { alias html/; }
+--- user_files
+>>> a.txt
+abcdefghijk
+--- pipelined_requests eval
+[ @{main::each_way( sub { "GET /sliced?$_[0]" } )}, @{main::each_way( sub { "GET /sliced?$_[0]" } )} ]
+--- more_headers eval
+[ ("") x 4, ("Range: bytes=1-7") x 4 ]
+--- error_code eval
+[ (200) x 4, (206) x 4 ]
+--- response_headers eval
+[ ("X: 200") x 8 ]
+--- response_body eval
+[ ("ABCDEFGHIJK\n") x 4, ("BCDEFGH") x 4 ]
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 6: auth_request and mirror
+--- config
+    location /t {
+        auth_request /auth;
+        auth_request_set $who $sent_http_x_who;
+        mirror /mirror;
+        content_by_lua_block { ngx.say("hello ", ngx.var.who) }
+        header_filter_by_lua_block { require "wait"("h") }
+    }
+    location /auth {
+        return 200 "not sent";
+        header_filter_by_lua_block { require "wait"("h") ngx.header.X_Who = "me" }
+        body_filter_by_lua_block { require "wait"("b") }
+    }
+    location /mirror {
+        return 200 "not sent";
+        header_filter_by_lua_block { require "wait"("h") }
+        body_filter_by_lua_block { require "wait"("b") }
+    }
+--- pipelined_requests eval
+main::each_way( sub { "GET /t?$_[0]" } )
+--- response_body_like eval
+[ (qr/^hello me$/) x 4 ]
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 7: what nginx's sub_filter replaces, Lua has made
+--- config
+    location /t {
+        sub_filter_types *;
+        sub_filter lua nginx;
+        return 200 "content\n";
+        body_filter_by_lua_block { require "wait"("b") ngx.arg[1] = ngx.arg[1]:gsub("content", "by lua") }
+        header_filter_by_lua_block { require "wait"("h") ngx.header.content_length = nil }
+    }
+--- pipelined_requests eval
+main::each_way( sub { "GET /t?$_[0]" } )
+--- response_body eval
+[ ("by nginx\n") x 4 ]
+--- no_error_log
+[error]
+[alert]
