@@ -9,6 +9,8 @@ use crate::vm::{LuaResult, Ret, State, Throw, sched};
 /// Where `ngx.exit` means something.
 const MAY_EXIT: Phases = Phases::BEFORE_RESPONSE
     .and(Phase::Timer)
+    .and(Phase::ProxySslCertificate)
+    .and(Phase::ProxySslVerify)
     .and(Phase::HeaderFilter)
     .and(Phase::Balancer)
     .and(Phase::SslClientHello)
