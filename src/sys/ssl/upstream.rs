@@ -19,12 +19,13 @@ use ngx::ffi::{
     CRYPTO_get_ex_new_index, ERR_clear_error, SSL, SSL_CB_HANDSHAKE_START, SSL_CTX,
     SSL_CTX_get_ex_data, SSL_CTX_get_info_callback, SSL_CTX_set_cert_verify_callback,
     SSL_CTX_set_ex_data, SSL_CTX_set_info_callback, SSL_VERIFY_PEER, SSL_certs_clear,
-    SSL_get_SSL_CTX, SSL_get_ex_data, SSL_get_ex_data_X509_STORE_CTX_idx, SSL_get_rbio,
-    SSL_get_wbio, SSL_set_options, SSL_set_session, SSL_set_verify, SSL_set_verify_result,
-    SSL_set0_rbio, SSL_set0_wbio, X509_STORE_CTX, X509_STORE_CTX_get_error,
-    X509_STORE_CTX_get_ex_data, X509_STORE_CTX_get0_cert, X509_STORE_CTX_set_error,
-    X509_verify_cert, X509_verify_cert_error_string, ngx_connection_t, ngx_http_upstream_conf_t,
-    ngx_post_event, ngx_posted_events, ngx_ssl_connection_index, ngx_ssl_t,
+    SSL_get_SSL_CTX, SSL_get_current_cipher, SSL_get_ex_data, SSL_get_ex_data_X509_STORE_CTX_idx,
+    SSL_get_rbio, SSL_get_version, SSL_get_wbio, SSL_set_options, SSL_set_session, SSL_set_verify,
+    SSL_set_verify_result, SSL_set0_rbio, SSL_set0_wbio, SSL_version, X509_STORE_CTX,
+    X509_STORE_CTX_get_error, X509_STORE_CTX_get_ex_data, X509_STORE_CTX_get0_cert,
+    X509_STORE_CTX_set_error, X509_verify_cert, X509_verify_cert_error_string, ngx_connection_t,
+    ngx_http_upstream_conf_t, ngx_post_event, ngx_posted_events, ngx_ssl_connection_index,
+    ngx_ssl_t,
 };
 
 use super::x509::{Certificates, OwnedX509, PrivateKey};
@@ -463,6 +464,39 @@ impl Pause {
     pub fn set_verify_result(&self, code: i64) {
         if let Some(verification) = &self.verification {
             verification.chosen.set(Some(code));
+        }
+    }
+}
+
+/// The TLS of a request's connection to its upstream server.
+pub struct Tls(*mut SSL);
+
+impl Tls {
+    /// That of `request`, if there is any now.
+    pub fn of(request: Request) -> Option<Tls> {
+        // SAFETY: the request is live; nginx takes back what is closed.
+        unsafe {
+            let upstream = (*request.raw()).upstream.as_ref()?;
+            let connection = upstream.peer.connection.as_ref()?;
+            Some(Tls(connection.ssl.as_ref()?.connection))
+        }
+    }
+
+    /// Where OpenSSL has its `SSL`.
+    pub fn address(&self) -> usize {
+        self.0.expose_provenance()
+    }
+
+    /// The version of the protocol as a number, and its name. None before the
+    /// server has said which it is.
+    pub fn version(&self) -> Option<(i32, &'static str)> {
+        // SAFETY: the TLS is live; the name is a static C string.
+        unsafe {
+            if SSL_get_current_cipher(self.0).is_null() {
+                return None;
+            }
+            let name = CStr::from_ptr(SSL_get_version(self.0));
+            Some((SSL_version(self.0), name.to_str().unwrap_or("unknown")))
         }
     }
 }
