@@ -239,6 +239,7 @@ attempt to set ngx.header.HEADER after sending out response headers
             ngx.header.Upgrade = "x"
             ngx.header.Connection = "upgrade"
             ngx.send_headers()
+            if ngx.var.arg_lua then ngx.log(ngx.WARN, "at once: ", select(2, ngx.req.socket(true))) end
             ngx.flush(true)
             local sock = ngx.req.socket(true)
             sock:send("raw ")
@@ -265,6 +266,7 @@ end
 500 seen nil
 --- error_log
 header_filter_by_lua* cannot wait while a connection is upgraded
+at once: pending data to write
 
 
 
