@@ -280,3 +280,30 @@ at once: pending data to write
 GET /s
 --- response_headers
 X: bad request
+
+
+
+=== TEST 9: flushes without bytes, between those that have some
+--- config
+    location = /s {
+        content_by_lua_block {
+            ngx.send_headers()
+            for i = 1, 5 do
+                ngx.flush()
+                ngx.flush()
+                ngx.print(i)
+                if ngx.var.arg_s then ngx.sleep(0.002) end
+                ngx.flush()
+            end
+            ngx.say()
+        }
+        header_filter_by_lua_block { ngx.sleep(0.02) }
+        body_filter_by_lua_block { ngx.sleep(0.005) }
+    }
+--- pipelined_requests eval
+["GET /s", "GET /s?s=1"]
+--- response_body eval
+["12345\n", "12345\n"]
+--- no_error_log
+[error]
+[alert]
