@@ -2,7 +2,7 @@
 
 use std::os::raw::c_int;
 
-use super::text;
+use super::{handshake, text};
 use crate::lua::preload;
 use crate::lua::text::wrong_type;
 use crate::sys::ssl::ocsp;
@@ -17,12 +17,13 @@ pub fn open(state: &mut State) {
 }
 
 fn load(state: &mut State) -> LuaResult {
-    state.new_table(0, 5);
+    state.new_table(0, 6);
     state.push_bytes("0.1.0");
     state.raw_set_field(-2, "_VERSION");
     state.set_function("get_ocsp_responder_from_der_chain", responder);
     state.set_function("create_ocsp_request", request);
     state.set_function("validate_ocsp_response", validate);
+    state.set_function("set_ocsp_status_resp", handshake::staple);
     Ok(Ret::Values(1))
 }
 
