@@ -35,6 +35,7 @@ help: ## this text
 	@echo '  PORT=8080             where `make run` listens, on 127.0.0.1'
 	@echo '  REDIS=host:port       a Redis for the demo, in place of its own small server'
 	@echo '  T=t/some.t            only this test file (or several)'
+	@echo '  SCENARIO=hello        only this benchmark (or several); bench/README.md has more'
 	@echo '  NGINX_SOURCE_DIR=dir  build for this configured nginx, NGINX_BUILD_DIR=its objs'
 	@echo '  TEST_NGINX_BINARY=f   run demo and tests with this nginx'
 	@echo '  DESTDIR= MODULES_DIR= where `make install` puts the module'
@@ -72,7 +73,7 @@ test-mainline: deps ## and run the .t suite with that nginx
 soak: deps build ## load that misbehaves, for SOAK=600 seconds; then a look at what it left
 	@python3 t/soak/soak.py --seconds $(SOAK)
 
-bench: deps-build headers build ## compare with the C module; SCENARIO=hello: one (see bench/README.md)
+bench: build ## compare with the C module; SCENARIO=hello: one (see bench/README.md)
 	@tools/deps.sh bench
 	@ROUNDS='$(ROUNDS)' SECONDS_EACH='$(SECONDS_EACH)' INSTRUCTIONS='$(INSTRUCTIONS)' ONLY='$(ONLY)' \
 	    tools/bench.sh $(SCENARIO)

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import datetime
 import json
+import os
 import pathlib
 import statistics
 import sys
@@ -31,9 +32,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--instructions", choices=["auto", "perf", "callgrind", "no"], default="auto",
                         help="auto: perf where permitted")
     parser.add_argument("--module", choices=[modules.OURS, modules.C], help="only this one")
+    parser.add_argument("--output", type=pathlib.Path, help="directory of all that is written")
     options = parser.parse_args()
+    options.events = []
     if options.instructions in ("auto", "perf"):
-        if measure.Perf.permitted():
+        options.events = measure.Perf.permitted()
+        if options.events:
             options.instructions = "perf"
         elif options.instructions == "perf":
             raise SystemExit("error: perf cannot count instructions here; "
@@ -66,7 +70,7 @@ def measure_load(item, peers, options, names) -> dict:
             for name in (names, names[::-1])[number % 2]:
                 report.progress(f"{item.name}: round {number + 1} of {options.rounds}, {name}")
                 runs[name].append(measure.under_load(
-                    item, instances[name], options.seconds, options.instructions == "perf"))
+                    item, instances[name], options.seconds, options.events))
         result = {}
         for name, nginx in instances.items():
             report.progress(f"{item.name}: system calls, {name}")
@@ -135,6 +139,20 @@ def run(item, peers, options, names) -> dict:
     return result
 
 
+def write(results: dict, options: argparse.Namespace) -> None:
+    """Only a complete run replaces what the documents show."""
+    whole = not options.scenarios and not options.module and options.rounds > 0
+    figures, images = (HERE, modules.ROOT / "docs/img") if whole else (BUILD, BUILD)
+    if options.output:
+        figures = images = options.output
+    figures.mkdir(parents=True, exist_ok=True)
+    written = [figures / "results.json", figures / "results.md"]
+    written[0].write_text(json.dumps(results, indent=1) + "\n")
+    written[1].write_text(report.markdown(results))
+    written += chart.write(results, images)
+    report.line("\nwritten: " + ", ".join(os.path.relpath(file, modules.ROOT) for file in written))
+
+
 def main() -> None:
     options = arguments()
     chosen = scenario.select(options.scenarios)
@@ -153,13 +171,7 @@ def main() -> None:
             results["scenarios"].append(run(item, peers, options, names))
             report.row(results["scenarios"][-1], names)
     report.foot(results, names)
-    whole = not options.scenarios and not options.module and options.rounds > 0
-    file = HERE / "results.json" if whole else BUILD / "results.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    file.with_suffix(".md").write_text(report.markdown(results))
-    charts = chart.write(results, modules.ROOT / "docs/img" if whole else BUILD)
-    report.line("\nwritten: " + ", ".join(str(path.relative_to(modules.ROOT)) for path in [file, file.with_suffix(".md"), *charts]))
+    write(results, options)
     if any("failed" in result for result in results["scenarios"]):
         sys.exit(1)
 

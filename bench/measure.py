@@ -29,37 +29,42 @@ def cpu_time(pid: int) -> tuple[float, float]:
 class Perf:
     """`perf stat` on a running process."""
 
-    EVENTS = "instructions:u,instructions:k"
+    METRICS = {"instructions:u": "instructions_user", "instructions:k": "instructions_kernel"}
 
-    def __init__(self, pid: int, file: pathlib.Path):
+    def __init__(self, events: list[str], pid: int, file: pathlib.Path):
         self.file = file
         self.process = subprocess.Popen(
-            ["perf", "stat", "-x,", "-e", self.EVENTS, "-o", str(file), "-p", str(pid)],
+            ["perf", "stat", "-x,", "-e", ",".join(events), "-o", str(file), "-p", str(pid)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.2)  # until it has attached
 
-    def stop(self) -> tuple[float, float]:
+    def stop(self) -> dict[str, int]:
         servers.stop(self.process, signal.SIGINT)
         return self.parse(self.file.read_text())
 
-    @staticmethod
-    def parse(text: str) -> tuple[float, float] | None:
-        counts = re.findall(r"^(\d+),[^,]*,instructions:[uk]", text, re.M)
-        return (float(counts[0]), float(counts[1])) if len(counts) == 2 else None
+    @classmethod
+    def parse(cls, text: str) -> dict[str, int]:
+        counts = re.findall(r"^(\d+),[^,]*,([^,]+)", text, re.M)
+        return {cls.METRICS[event]: int(count) for count, event in counts if event in cls.METRICS}
 
     @classmethod
-    def permitted(cls) -> bool:
-        try:
-            result = subprocess.run(["perf", "stat", "-x,", "-e", cls.EVENTS, "true"],
-                                    capture_output=True, text=True)
-        except OSError:
-            return False
-        return cls.parse(result.stderr) is not None
+    def permitted(cls) -> list[str]:
+        """The events that can be counted here: often not those of the kernel, or none."""
+        for events in (list(cls.METRICS), ["instructions:u"]):
+            try:
+                result = subprocess.run(["perf", "stat", "-x,", "-e", ",".join(events), "true"],
+                                        capture_output=True, text=True)
+            except OSError:
+                return []
+            if len(cls.parse(result.stderr)) == len(events):
+                return events
+        return []
 
 
-def under_load(scenario: Scenario, nginx: servers.Nginx, seconds: int, perf: bool) -> dict[str, float]:
-    """One run of wrk: its figures, and what a request cost the worker."""
-    counter = Perf(nginx.worker, nginx.dir / "perf") if perf else None
+def under_load(scenario: Scenario, nginx: servers.Nginx, seconds: int,
+               events: list[str]) -> dict[str, float]:
+    """One run of wrk: its figures, and what a request cost the worker. `events`: of perf."""
+    counter = Perf(events, nginx.worker, nginx.dir / "perf") if events else None
     before = cpu_time(nginx.worker)
     result = load.wrk(scenario, nginx.port, seconds, nginx.dir)
     after = cpu_time(nginx.worker)
@@ -68,8 +73,7 @@ def under_load(scenario: Scenario, nginx: servers.Nginx, seconds: int, perf: boo
                "system_us": (after[1] - before[1]) / requests * 1e6}
     result["cpu_us"] = result["user_us"] + result["system_us"]
     if counter:
-        user, kernel = counter.stop()
-        result |= {"instructions_user": user / requests, "instructions_kernel": kernel / requests}
+        result |= {metric: count / requests for metric, count in counter.stop().items()}
     return result
 
 

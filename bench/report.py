@@ -101,13 +101,20 @@ def beside_native(results: dict, names: list[str]) -> None:
 
 
 def foot(results: dict, names: list[str]) -> None:
-    bars = [(entry["ratio"][metric]["median"], entry["bar"]) for entry in results["scenarios"]
-            for metric in BAR_METRICS if entry.get("bar") and metric in entry.get("ratio", {})]
+    """What was reached, and what was not."""
+    bars = [(entry["name"], entry["ratio"][metric]["median"], entry["bar"])
+            for entry in results["scenarios"] if entry["bar"] and not entry["native"]
+            for metric in BAR_METRICS if metric in entry.get("ratio", {})]
+    calls = [entry["name"] for entry in results["scenarios"]
+             if entry.get("ratio", {}).get("system_calls_total", {"median": 0})["median"] > SYSTEM_CALLS_BAR]
     line()
     beside_native(results, names)
     if bars:
-        line(f"{sum(value <= bar for value, bar in bars)} of {len(bars)} scenarios within their bar "
-             f"({modules.OURS} / {modules.C}: user instructions, or memory)")
+        above = [f"{name} {value:.2f} ({bar:.2f})" for name, value, bar in bars if value > bar]
+        line(f"{len(bars) - len(above)} of {len(bars)} scenarios within their bar ({modules.OURS} / "
+             f"{modules.C}: user instructions, or memory){'; not: ' if above else ''}{', '.join(above)}")
+    if calls:
+        line(f"more system calls than the C module: {', '.join(calls)}")
 
 
 def markdown(results: dict) -> str:

@@ -56,7 +56,7 @@ pub trait Transport {
     /// `wait(.., Timer::Arm(_))` and by `cancel_wait`.
     fn timed_out(&self, dir: Direction) -> bool;
 
-    /// Forgets the waker and disarms the timer. Cheap when there is neither.
+    /// Forgets the waker and the timer. Cheap when there is neither.
     fn cancel_wait(&mut self, dir: Direction);
 
     /// Whether the connect begun by [`Net::connect`](crate::sock::Net::connect) has ended:

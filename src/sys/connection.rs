@@ -10,17 +10,18 @@ use std::ptr;
 use std::task::{Poll, Waker};
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_ERROR, NGX_OK, SSL, SSL_CTX, SSL_get_SSL_CTX, ngx_add_timer, ngx_addr_t,
-    ngx_close_connection, ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t,
+    NGX_AGAIN, NGX_ERROR, NGX_OK, SSL, SSL_CTX, SSL_get_SSL_CTX, ngx_addr_t, ngx_close_connection,
+    ngx_connection_log_error_e_NGX_ERROR_ERR, ngx_connection_t,
     ngx_connection_tcp_nodelay_e_NGX_TCP_NODELAY_DISABLED as TCP_NODELAY_DISABLED,
     ngx_connection_tcp_nodelay_e_NGX_TCP_NODELAY_UNSET as TCP_NODELAY_UNSET, ngx_cycle,
-    ngx_del_timer, ngx_destroy_pool, ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event,
-    ngx_handle_write_event, ngx_int_t, ngx_log_t, ngx_msec_t, ngx_peer_connection_t,
-    ngx_reusable_connection, ngx_str_t, ngx_tcp_nodelay,
+    ngx_destroy_pool, ngx_event_connect_peer, ngx_event_t, ngx_handle_read_event,
+    ngx_handle_write_event, ngx_int_t, ngx_log_t, ngx_peer_connection_t, ngx_reusable_connection,
+    ngx_str_t, ngx_tcp_nodelay,
 };
 
 use super::address::RawAddress;
 use super::entry::{cycle_log, guard};
+use super::side::Side;
 use super::ssl::{self, SslSession};
 use crate::rt::{Millis, wake_all_now};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
@@ -44,12 +45,8 @@ pub struct Connection {
 /// What event handlers see.
 #[derive(Default)]
 pub(super) struct Shared {
-    read: RefCell<Option<Waker>>,
-    write: RefCell<Option<Waker>>,
-    /// TLS had to write in order to read, or the other way round: the
-    /// operation goes on with the next event of either kind.
-    read_crossed: Cell<bool>,
-    write_crossed: Cell<bool>,
+    read: Side,
+    write: Side,
     idle: Cell<Option<IdleKey>>,
     /// Set by the TLS handshake, if there is one.
     pub(super) tls: RefCell<ssl::Origin>,
@@ -57,17 +54,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn waker(&self, dir: Direction) -> &RefCell<Option<Waker>> {
+    fn side(&self, dir: Direction) -> &Side {
         match dir {
             Direction::Read => &self.read,
             Direction::Write => &self.write,
-        }
-    }
-
-    fn crossed(&self, dir: Direction) -> &Cell<bool> {
-        match dir {
-            Direction::Read => &self.read_crossed,
-            Direction::Write => &self.write_crossed,
         }
     }
 
@@ -77,12 +67,11 @@ impl Shared {
             Direction::Read => Direction::Write,
             Direction::Write => Direction::Read,
         };
-        let crossed = self.crossed(other).get();
+        let (side, other) = (self.side(dir), self.side(other));
+        let crossed = other.crossed.get();
         [
-            self.waker(dir).borrow_mut().take(),
-            crossed
-                .then(|| self.waker(other).borrow_mut().take())
-                .flatten(),
+            side.waker.borrow_mut().take(),
+            crossed.then(|| other.waker.borrow_mut().take()).flatten(),
         ]
     }
 }
@@ -275,7 +264,7 @@ impl Connection {
         if crossed {
             self.take_events();
         }
-        self.shared.crossed(dir).set(crossed);
+        self.shared.side(dir).crossed.set(crossed);
     }
 
     /// From now on nginx writes messages about the connection to `log`.
@@ -311,17 +300,7 @@ impl Connection {
         self.shared.idle.set(None);
         self.set_idle(false);
         self.set_log(log);
-        disarm(self.event(Direction::Read));
-    }
-}
-
-pub(super) fn disarm(event: *mut ngx_event_t) {
-    // SAFETY: callers pass an event of a live connection.
-    unsafe {
-        if (*event).timer_set() != 0 {
-            ngx_del_timer(event);
-        }
-        (*event).set_timedout(0);
+        self.shared.read.disarm();
     }
 }
 
@@ -333,13 +312,19 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
         let (idle, wakers) = unsafe {
             let c = (*event).data.cast::<ngx_connection_t>();
             let shared = &*(*c).data.cast::<Shared>();
+            let dir = match (*event).write() {
+                0 => Direction::Read,
+                _ => Direction::Write,
+            };
+            let by_timer = (*event).timedout() != 0;
+            let early = by_timer && !shared.side(dir).expire(event);
             match shared.idle.get() {
+                _ if early => (None, [None, None]),
                 // That it is writable says nothing about an idle connection.
-                Some(_) if (*event).write() != 0 => (None, [None, None]),
-                Some(_) if (*event).timedout() == 0 && is_quiet(c) => (None, [None, None]),
+                Some(_) if dir == Direction::Write => (None, [None, None]),
+                Some(_) if !by_timer && is_quiet(c) => (None, [None, None]),
                 Some(key) => (Some(key), [None, None]),
-                None if (*event).write() != 0 => (None, shared.take_wakers(Direction::Write)),
-                None => (None, shared.take_wakers(Direction::Read)),
+                None => (None, shared.take_wakers(dir)),
             }
         };
         // Nothing of the connection is used any more: what follows may close it.
@@ -402,22 +387,20 @@ impl Transport for Connection {
         unsafe {
             (*self.event(dir)).ready() != 0
                 || !(*self.c).ssl.is_null()
-                    && (self.shared.crossed(dir).get()
+                    && (self.shared.side(dir).crossed.get()
                         || dir == Direction::Read && ssl::has_pending(self.c))
         }
     }
 
     fn wait(&mut self, dir: Direction, waker: &Waker, timer: Timer) {
         let event = self.event(dir);
-        *self.shared.waker(dir).borrow_mut() = Some(waker.clone());
+        let side = self.shared.side(dir);
+        *side.waker.borrow_mut() = Some(waker.clone());
+        if let Timer::Arm(timeout) = timer {
+            side.arm(event, timeout);
+        }
         // SAFETY: the event belongs to the live connection.
         unsafe {
-            if let Timer::Arm(timeout) = timer {
-                // nginx keeps a timer that is set if the new one is less than
-                // 300 ms later: progress would not count.
-                disarm(event);
-                ngx_add_timer(event, timeout as ngx_msec_t);
-            }
             let rc = match dir {
                 Direction::Read => ngx_handle_read_event(event, 0),
                 Direction::Write => ngx_handle_write_event(event, 0),
@@ -430,13 +413,13 @@ impl Transport for Connection {
     }
 
     fn timed_out(&self, dir: Direction) -> bool {
-        // SAFETY: the event belongs to the live connection.
-        unsafe { (*self.event(dir)).timedout() != 0 }
+        self.shared.side(dir).timed_out.get()
     }
 
     fn cancel_wait(&mut self, dir: Direction) {
-        disarm(self.event(dir));
-        let waker = self.shared.waker(dir).borrow_mut().take();
+        let side = self.shared.side(dir);
+        side.disarm();
+        let waker = side.waker.borrow_mut().take();
         drop(waker);
     }
 
@@ -477,11 +460,11 @@ impl Transport for Connection {
         self.shared.idle.set(Some(key));
         self.set_idle(true);
         let event = self.event(Direction::Read);
+        if let Some(timeout) = timeout {
+            self.shared.read.arm(event, timeout);
+        }
         // SAFETY: the event belongs to the live connection.
         unsafe {
-            if let Some(timeout) = timeout {
-                ngx_add_timer(event, timeout as ngx_msec_t);
-            }
             if ngx_handle_read_event(event, 0) != NGX_OK as ngx_int_t || (*event).ready() != 0 {
                 ngx::ffi::ngx_post_event(event, &raw mut ngx::ffi::ngx_posted_events);
             }

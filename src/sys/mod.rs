@@ -26,6 +26,7 @@ pub mod regex;
 pub mod request;
 pub mod resolver;
 pub mod script;
+mod side;
 pub mod snapshot;
 pub mod sockopt;
 pub mod ssl;

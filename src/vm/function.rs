@@ -105,30 +105,42 @@ unsafe extern "C-unwind" fn trampoline<F: Body>(l: *mut ffi::lua_State) -> c_int
 }
 
 fn run<F: Body>(l: *mut ffi::lua_State) -> Exit {
+    match catch_panic(|| run_body::<F>(l)) {
+        Ok(exit) => exit,
+        Err(payload) => {
+            let message = format!("internal error: panicked: {}", panic_message(&*payload));
+            // SAFETY: Lua passes the running state.
+            unsafe { raise_later(&mut State::from_raw(l), Throw::Error(message)) }
+        }
+    }
+}
+
+#[inline(always)]
+fn run_body<F: Body>(l: *mut ffi::lua_State) -> Exit {
     // SAFETY: Lua passes the running state; it outlives the call.
     let mut state = unsafe { State::from_raw(l) };
     // SAFETY: F has no size (checked where the function was pushed), so any
     // bit pattern, the empty one, is a value of it.
     let body: F = unsafe { NonNull::<F>::dangling().read() };
-    let result = catch_panic(|| body(&mut state));
-    match result {
-        Ok(Ok(Ret::Values(n))) => Exit::Values(n),
-        Ok(Ok(Ret::Yield(n))) => Exit::Yield(n),
-        Ok(Err(Throw::Value)) => Exit::Raise,
-        Ok(Err(Throw::Error(message))) => {
-            push_with_position(&mut state, &message);
+    match body(&mut state) {
+        Ok(Ret::Values(n)) => Exit::Values(n),
+        Ok(Ret::Yield(n)) => Exit::Yield(n),
+        Err(throw) => raise_later(&mut state, throw),
+    }
+}
+
+/// Pushes the error that the trampoline is to raise.
+#[cold]
+fn raise_later(state: &mut State, throw: Throw) -> Exit {
+    match throw {
+        Throw::Value => Exit::Raise,
+        Throw::Error(message) => {
+            push_with_position(state, &message);
             Exit::Raise
         }
-        Ok(Err(Throw::Argument(n, message))) => {
+        Throw::Argument(n, message) => {
             state.push_bytes(message);
             Exit::RaiseArgument(n)
-        }
-        Err(payload) => {
-            push_with_position(
-                &mut state,
-                &format!("internal error: panicked: {}", panic_message(&*payload)),
-            );
-            Exit::Raise
         }
     }
 }

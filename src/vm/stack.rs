@@ -132,8 +132,12 @@ impl State {
 
     /// A number, or a string that reads as one.
     pub fn number(&self, idx: c_int) -> Option<f64> {
-        // SAFETY: `l` is live; both calls only read the value.
-        unsafe { (ffi::lua_isnumber(self.l, idx) != 0).then(|| ffi::lua_tonumber(self.l, idx)) }
+        // SAFETY: `l` is live; both calls only read the value. What is no number
+        // counts as 0.
+        unsafe {
+            let number = ffi::lua_tonumber(self.l, idx);
+            (number != 0.0 || ffi::lua_isnumber(self.l, idx) != 0).then_some(number)
+        }
     }
 
     /// The bytes of a string or number; a number is turned into a string on

@@ -62,7 +62,9 @@ fn connect_with(
 ) -> LuaResult {
     let (&first, &last) = (arguments.start(), arguments.end());
     let mut rest = last - first;
-    let options = if rest > 0 && state.type_of(last) == Type::Table {
+    let has_options =
+        rest > 0 && state.number(last).is_none() && state.type_of(last) == Type::Table;
+    let options = if has_options {
         rest -= 1;
         options(state, last)?
     } else {
@@ -149,28 +151,29 @@ pub fn peer(
     first: c_int,
     has_port: bool,
 ) -> Result<Result<Peer<'_>, Vec<u8>>, Throw> {
-    let host = match state.type_of(first) {
-        Type::String | Type::Number => state.bytes(first).unwrap_or_default(),
-        _ => {
-            return Err(Throw::argument(
-                first,
-                format!("string expected, got {}", state.type_name(first)),
-            ));
-        }
+    let Some(host) = state.bytes(first) else {
+        return Err(Throw::argument(
+            first,
+            format!("string expected, got {}", state.type_name(first)),
+        ));
     };
     if host.starts_with(b"unix:") {
         return Ok(Ok(Peer { host, port: None }));
     }
     let port = first + 1;
-    if !has_port || state.is_none_or_nil(port) {
-        return Ok(Err(b"missing the port number".to_vec()));
-    }
-    Ok(match port_number(state, port) {
-        Ok(port) => Ok(Peer {
+    let number = state.number(port).filter(|_| has_port);
+    Ok(match number {
+        Some(number) if (0.0..65536.0).contains(&number) => Ok(Peer {
             host,
-            port: Some(port),
+            port: Some(number as u16),
         }),
-        Err(bad) => Err([b"bad port number: ".as_slice(), &bad].concat()),
+        None if !has_port || state.is_none_or_nil(port) => Err(b"missing the port number".to_vec()),
+        _ => {
+            let bad = state
+                .bytes(port)
+                .unwrap_or_else(|| state.type_name(port).as_bytes());
+            Err([b"bad port number: ".as_slice(), bad].concat())
+        }
     })
 }
 
@@ -181,18 +184,6 @@ fn push_connected(state: &State, object: Option<c_int>) -> c_int {
         None => state.push_int(1),
     }
     1
-}
-
-/// The port at `idx`, or the text that is none.
-fn port_number(state: &State, idx: c_int) -> Result<u16, Vec<u8>> {
-    let number = match state.type_of(idx) {
-        Type::Number | Type::String => state.number(idx),
-        _ => return Err(state.type_name(idx).into()),
-    };
-    match number {
-        Some(port) if (0.0..65536.0).contains(&port) => Ok(port as u16),
-        _ => Err(state.bytes(idx).unwrap_or_default().to_vec()),
-    }
 }
 
 fn options(state: &mut State, idx: c_int) -> Result<Options, Throw> {

@@ -152,28 +152,22 @@ fn setkeepalive(state: &mut State) -> LuaResult {
     }
     let default = conf::SocketConf::default();
     let conf = conf::current().map_or(&default, |conf| &conf.socket);
-    let timeout = if state.is_none_or_nil(2) {
-        Some(conf.keepalive_timeout())
-    } else {
-        match state.number(2) {
-            Some(ms) if (0.0..TIMEOUT_LIMIT).contains(&ms) => Some(ms as Millis),
-            Some(_) => return Err(Throw::argument(2, "bad timeout value")),
-            None => return Err(number_expected(state, 2)),
-        }
+    let timeout = match state.number(2) {
+        Some(ms) if (0.0..TIMEOUT_LIMIT).contains(&ms) => ms as Millis,
+        Some(_) => return Err(Throw::argument(2, "bad timeout value")),
+        None if state.is_none_or_nil(2) => conf.keepalive_timeout(),
+        None => return Err(number_expected(state, 2)),
     };
-    let size = if state.is_none_or_nil(3) {
-        conf.pool_size()
-    } else {
-        match state.number(3) {
-            Some(size) if size >= 1.0 => size as usize,
-            Some(size) => {
-                return Err(Throw::argument(
-                    3,
-                    format!("bad \"pool_size\" option value: {}", size as i64),
-                ));
-            }
-            None => return Err(number_expected(state, 3)),
+    let size = match state.number(3) {
+        Some(size) if size >= 1.0 => size as usize,
+        Some(size) => {
+            return Err(Throw::argument(
+                3,
+                format!("bad \"pool_size\" option value: {}", size as i64),
+            ));
         }
+        None if state.is_none_or_nil(3) => conf.pool_size(),
+        None => return Err(number_expected(state, 3)),
     };
     let socket = own_socket::<TcpSocket>(state, 1)?;
     if is_request_socket(&socket) {
@@ -181,7 +175,7 @@ fn setkeepalive(state: &mut State) -> LuaResult {
     }
     let result = socket.keepalive(
         &net::pools(),
-        timeout.filter(|&ms| ms > 0),
+        Some(timeout).filter(|&ms| ms > 0),
         size,
         net::exiting(),
     );

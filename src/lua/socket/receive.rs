@@ -26,16 +26,14 @@ pub fn receive(state: &mut State) -> LuaResult {
 }
 
 fn mode(state: &State, idx: c_int) -> Result<Mode, Throw> {
-    if state.is_none_or_nil(idx) {
-        return Ok(Mode::Line);
-    }
-    if matches!(state.type_of(idx), Type::Number | Type::String)
-        && let Some(size) = state.number(idx)
-    {
+    if let Some(size) = state.number(idx) {
         if size >= 0.0 {
             return Ok(Mode::Exact(size as usize));
         }
         return Err(Throw::argument(idx, "bad number argument"));
+    }
+    if state.is_none_or_nil(idx) {
+        return Ok(Mode::Line);
     }
     if state.type_of(idx) != Type::String {
         return Err(Throw::argument(

@@ -33,8 +33,10 @@ pub fn send(state: &mut State) -> LuaResult {
 /// Runs `f` with the bytes of the argument at `idx`, which may be whatever can
 /// be sent.
 pub fn with_data<R>(state: &mut State, idx: c_int, f: impl FnOnce(&[u8]) -> R) -> Result<R, Throw> {
+    if let Some(text) = state.bytes(idx) {
+        return Ok(f(text));
+    }
     match state.type_of(idx) {
-        Type::String | Type::Number => Ok(f(state.bytes(idx).unwrap_or_default())),
         Type::Boolean if state.to_bool(idx) => Ok(f(b"true")),
         Type::Boolean => Ok(f(b"false")),
         Type::Nil => Ok(f(b"nil")),

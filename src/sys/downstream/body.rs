@@ -15,8 +15,8 @@ use ngx::ffi::{
 
 use super::{Broken, Downstream, Kind, Unavailable, take};
 use crate::sock::Direction;
-use crate::sys::connection::disarm;
 use crate::sys::request::Request;
+use crate::sys::side::disarm;
 
 /// Where the reading stands.
 pub(super) struct Body {

@@ -18,9 +18,9 @@ use ngx::ffi::{
 };
 
 use self::body::Body;
-use super::connection::disarm;
 use super::event::now_msec;
 use super::request::Request;
+use super::side::disarm;
 use super::ssl;
 use crate::rt::{AddressMap, Millis, wake_all_now, worker_local};
 use crate::sock::{Direction, IdleKey, Timer, Transport};

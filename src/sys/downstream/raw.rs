@@ -9,8 +9,9 @@ use ngx::ffi::{
 
 use super::{Broken, Downstream, Kind, Unavailable, is_open, take};
 use crate::sock::Direction;
-use crate::sys::connection::{MAX_TRANSFER, clear_errno, disarm, from_nginx};
+use crate::sys::connection::{MAX_TRANSFER, clear_errno, from_nginx};
 use crate::sys::request::Request;
+use crate::sys::side::disarm;
 use crate::sys::ssl;
 
 impl Downstream {

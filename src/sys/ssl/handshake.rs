@@ -23,9 +23,10 @@ use super::verify::{Judge, address, verify};
 use super::x509::{Certificates, PrivateKey, TrustedStore};
 use crate::rt::{Millis, wake_now};
 use crate::sock::Exclusive;
-use crate::sys::connection::{Shared, disarm};
+use crate::sys::connection::Shared;
 use crate::sys::entry::{cycle_log, guard};
 use crate::sys::link::Link;
+use crate::sys::side::disarm;
 
 const SSL_CTRL_SET_TLSEXT_HOSTNAME: i32 = 55;
 const SSL_CTRL_SET_TLSEXT_STATUS_REQ_TYPE: i32 = 65;
@@ -133,6 +134,9 @@ impl Handshake {
                     *begun = true;
                     // Many handshakes end with something sent.
                     connection.no_tcp_delay();
+                    // What an earlier wait left.
+                    disarm((*c).read);
+                    disarm((*c).write);
                     begin(c, options)?;
                     start(c, cx, timeout)?
                 } else {
