@@ -146,7 +146,7 @@ impl State {
 
     /// What `f` makes of the value of the userdata in `slot` of the table at
     /// `idx`; None where there is none of this type.
-    #[inline]
+    #[inline(always)]
     pub fn with_userdata_in<T: 'static, R>(
         &mut self,
         idx: c_int,
