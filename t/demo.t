@@ -92,6 +92,11 @@ is(get('/run/https'), <<'END', 'https: verified; a wrong name is refused');
 secure.demo: You came over TLSv1.3, asking for secure.demo.
 other.demo: certificate host mismatch
 END
+is(get('/run/certificate'), <<'END', 'certificate: looked up inside of the handshake') for 1 .. 2;
+nothing is stored -> handshake: handshake failed
+a certificate is  -> You came to vault.demo, whose certificate was in Redis.
+not any more      -> handshake: handshake failed
+END
 is(get('/run/dns'), <<'END', 'dns');
 cosocket.demo has the address 192.0.2.10
 backend.demo has the address 127.0.0.1

@@ -5,6 +5,8 @@
 //! plain `coroutine.yield` still goes to whoever resumed. Outside of handlers
 //! (init_by_lua) LuaJIT's own functions serve.
 
+use std::ffi::CStr;
+
 use super::ffi;
 use super::function::{Body, LuaResult, Ret, Throw};
 use super::mark::Mark;
@@ -12,16 +14,20 @@ use super::sched::{self, light};
 use super::stack::{State, Type};
 use super::state::Coroutine;
 
+/// What Lua's debug library calls the code below.
+pub(super) const NAME: &CStr = c"=coroutine";
+
 /// Argument: the function that resumes.
 const WRAP: &str = r#"
 local resume = ...
 local create, error, type = coroutine.create, error, type
 
-local function results(ok, ...)
+-- No tail call: tracebacks find the coroutine that failed as the first local here.
+local function results(thread, ok, ...)
     if ok then
         return ...
     end
-    return error((...), 0)
+    error((...), 0)
 end
 
 coroutine.wrap = function(f)
@@ -30,7 +36,7 @@ coroutine.wrap = function(f)
     end
     local thread = create(f)
     return function(...)
-        return results(resume(thread, ...))
+        return results(thread, resume(thread, ...))
     end
 end
 "#;
@@ -44,7 +50,7 @@ pub(super) fn install(state: &mut State) -> Result<(), String> {
     replace(state, "status", status);
     replace(state, "running", running);
     state.raw_get_field(-1, "resume");
-    state.run_builtin(WRAP, c"=coroutine", 1, 0)?;
+    state.run_builtin(WRAP, NAME, 1, 0)?;
     state.pop(2);
     Ok(())
 }

@@ -33,6 +33,14 @@ never shows.</p>]],
 (SNI) and is what the certificate must be for; a failed check closes the connection.</p>]],
     },
     {
+        name = "certificate",
+        title = "A certificate from Redis",
+        short = "Lua waits for Redis inside of a TLS handshake.",
+        text = [[<p><code>ssl_certificate_by_lua_file</code> runs while OpenSSL waits for the
+server's certificate, and may wait itself: nginx and OpenSSL need no patches for it. The code of the
+handshake is in <code>demo/handshake.lua</code>; this is the client.</p>]],
+    },
+    {
         name = "dns",
         title = "A DNS query by hand",
         short = "UDP: a packet out, a packet in.",
