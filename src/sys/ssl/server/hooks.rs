@@ -9,15 +9,16 @@ use std::sync::OnceLock;
 
 use ngx::ffi::{
     CRYPTO_EX_DATA, CRYPTO_EX_INDEX_SSL, CRYPTO_EX_INDEX_SSL_CTX, CRYPTO_get_ex_new_index,
-    ERR_clear_error, SSL, SSL_CB_ACCEPT_LOOP, SSL_CB_HANDSHAKE_DONE, SSL_CB_HANDSHAKE_START,
-    SSL_CTX, SSL_CTX_callback_ctrl, SSL_CTX_ctrl, SSL_CTX_get_ex_data, SSL_CTX_get_info_callback,
+    ERR_clear_error, OSSL_HANDSHAKE_STATE_TLS_ST_BEFORE, OSSL_HANDSHAKE_STATE_TLS_ST_SR_CLNT_HELLO,
+    SSL, SSL_CB_ACCEPT_LOOP, SSL_CB_HANDSHAKE_DONE, SSL_CB_HANDSHAKE_START, SSL_CTX,
+    SSL_CTX_callback_ctrl, SSL_CTX_ctrl, SSL_CTX_get_ex_data, SSL_CTX_get_info_callback,
     SSL_CTX_sess_get_get_cb, SSL_CTX_sess_get_new_cb, SSL_CTX_sess_set_get_cb,
     SSL_CTX_sess_set_new_cb, SSL_CTX_set_cert_cb, SSL_CTX_set_ex_data, SSL_CTX_set_info_callback,
-    SSL_SESSION, SSL_get_SSL_CTX, SSL_get_ex_data, SSL_set_ex_data, SSL_set_info_callback,
-    ngx_connection_t, ngx_http_conf_addr_t, ngx_http_conf_ctx_t, ngx_http_conf_port_t,
-    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_core_srv_conf_t,
-    ngx_http_ssl_certificate, ngx_http_ssl_module, ngx_http_ssl_srv_conf_t,
-    ngx_ssl_connection_index,
+    SSL_SESSION, SSL_get_SSL_CTX, SSL_get_ex_data, SSL_get_state, SSL_set_ex_data,
+    SSL_set_info_callback, ngx_connection_t, ngx_http_conf_addr_t, ngx_http_conf_ctx_t,
+    ngx_http_conf_port_t, ngx_http_core_main_conf_t, ngx_http_core_module,
+    ngx_http_core_srv_conf_t, ngx_http_ssl_certificate, ngx_http_ssl_module,
+    ngx_http_ssl_srv_conf_t, ngx_ssl_connection_index,
 };
 
 use super::arrival::Arrival;
@@ -344,8 +345,20 @@ unsafe fn begin(ssl: *mut SSL, c: *mut ngx_connection_t) {
 unsafe fn go_on(ssl: *mut SSL, c: *mut ngx_connection_t) {
     // SAFETY: by the caller's promise; OpenSSL does not read while it tells.
     unsafe {
-        if let Some(source) = arrival_of(c).and_then(|arrival| arrival.take_drained_source()) {
+        let Some(arrival) = arrival_of(c) else {
+            return;
+        };
+        if let Some(source) = arrival.take_drained_source() {
             source.put_back(ssl);
+        }
+        let state = SSL_get_state(ssl);
+        let reads_hello = state == OSSL_HANDSHAKE_STATE_TLS_ST_BEFORE
+            || state == OSSL_HANDSHAKE_STATE_TLS_ST_SR_CLNT_HELLO;
+        if !reads_hello && arrival.was_passed_by() {
+            let text = b"TLS handshake refused: its ClientHello cannot be understood";
+            log::write((*c).log, Level::Error, 0, text);
+            // There is no other way to have OpenSSL stop here.
+            libc::shutdown((*c).fd, libc::SHUT_RDWR);
         }
     }
 }
