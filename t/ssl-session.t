@@ -113,7 +113,7 @@ for my $version (qw( 1.2 1.3 )) {
     # Another worker, which cannot have it but from Redis
     chomp( my $pid = $nginx->get('/ok') );
     $nginx->signal('HUP');
-    ok( eventually( sub { !kill 0 => $pid } ), 'another worker' );
+    ok( eventually( sub { !kill 0, $pid } ), 'the worker has left' );
     done();
     my $second = tls( $ids, sni => 'a.test', version => $version, path => '/t', session => $first->{session} );
     ok( $second->{reused}, "ids, TLS $version: the session is resumed" );
@@ -126,7 +126,7 @@ for my $version (qw( 1.2 1.3 )) {
     my $known = tls( $cached, sni => 'a.test', version => '1.2' );
     chomp( my $pid = $nginx->get('/ok') );
     $nginx->signal('HUP');
-    eventually( sub { !kill 0 => $pid } );
+    eventually( sub { !kill 0, $pid } );
     done();
     ok( tls( $cached, sni => 'a.test', version => '1.2', session => $known->{session}, path => '/t' )->{reused},
         "nginx's own cache has it" );

@@ -40,7 +40,10 @@ impl Request {
         // is data for what it is registered with.
         unsafe {
             let value = match self.find(&name) {
-                Some(v) if self.is_copy() => self.copied_value(v)?.as_ref(),
+                Some(v) if self.is_copy() => match self.copied_value(v) {
+                    Some(value) => value.as_ref(),
+                    None => self.late_value(v, &mut own)?,
+                },
                 Some(v) => self.value_of(v, &mut own)?,
                 None => {
                     let family = self.find_prefix(&name)?;
@@ -68,8 +71,8 @@ impl Request {
     /// Evaluates a variable, into `own` where it has no place in the request.
     ///
     /// # Safety
-    /// `v` must be a variable of the request's configuration, and the request
-    /// not a copy. The value must not be used when nginx's code has run.
+    /// `v` must be a variable of the request's configuration, and one that the
+    /// request has what it needs for. The value must not be used when nginx's code has run.
     pub(super) unsafe fn value_of(
         self,
         v: *const ngx_http_variable_t,

@@ -5,12 +5,17 @@
 //! plain `coroutine.yield` still goes to whoever resumed. Outside of handlers
 //! (init_by_lua) LuaJIT's own functions serve.
 
+use std::ffi::CStr;
+
 use super::ffi;
 use super::function::{LuaResult, Ret, Throw};
 use super::mark::Mark;
 use super::sched::{self, light};
 use super::stack::{State, Type};
 use super::state::Coroutine;
+
+/// What Lua's debug library calls the code below.
+pub(super) const NAME: &CStr = c"=coroutine";
 
 /// Arguments: resume, yield, status, running for handlers; a function that
 /// tells whether the running coroutine is one of a handler. That is asked at
@@ -39,11 +44,12 @@ co.yield = choose(yield, native.yield)
 co.status = choose(status, native.status)
 co.running = choose(running, native.running)
 
-local function results(ok, ...)
+-- No tail call: tracebacks find the coroutine that failed as the first local here.
+local function results(thread, ok, ...)
     if ok then
         return ...
     end
-    return error((...), 0)
+    error((...), 0)
 end
 
 local resume_either = co.resume
@@ -54,7 +60,7 @@ co.wrap = function(f)
     end
     local thread = create(f)
     return function(...)
-        return results(resume_either(thread, ...))
+        return results(thread, resume_either(thread, ...))
     end
 end
 
@@ -73,7 +79,7 @@ pub(super) fn install(state: &mut State) -> Result<(), String> {
         state.push_bool(sched::runs(state.raw()));
         Ok(Ret::Values(1))
     });
-    state.run_builtin(SOURCE, c"=coroutine", 5, 0)
+    state.run_builtin(SOURCE, NAME, 5, 0)
 }
 
 /// The coroutine at argument 1.

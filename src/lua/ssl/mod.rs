@@ -141,6 +141,9 @@ fn load(state: &mut State) -> LuaResult {
     state
         .run_builtin(SOURCE, c"=ngx.ssl", 1, 1)
         .map_err(Throw::Error)?;
+    state.push_function(upstream::upstream_pointer);
+    push_pointer_wrapper(state);
+    state.raw_set_field(-2, "get_upstream_ssl_pointer");
     handshake::add(state);
     Ok(Ret::Values(1))
 }

@@ -16,15 +16,17 @@ use std::sync::OnceLock;
 
 use ngx::ffi::{
     BIO, BIO_free, BIO_new_bio_pair, BIO_up_ref, BIO_write, CRYPTO_EX_INDEX_SSL_CTX,
-    CRYPTO_get_ex_new_index, ERR_clear_error, SSL, SSL_CB_HANDSHAKE_START, SSL_CTX,
-    SSL_CTX_get_ex_data, SSL_CTX_get_info_callback, SSL_CTX_set_cert_verify_callback,
-    SSL_CTX_set_ex_data, SSL_CTX_set_info_callback, SSL_VERIFY_PEER, SSL_certs_clear,
-    SSL_get_SSL_CTX, SSL_get_ex_data, SSL_get_ex_data_X509_STORE_CTX_idx, SSL_get_rbio,
-    SSL_get_wbio, SSL_set_options, SSL_set_session, SSL_set_verify, SSL_set_verify_result,
-    SSL_set0_rbio, SSL_set0_wbio, X509_STORE_CTX, X509_STORE_CTX_get_error,
-    X509_STORE_CTX_get_ex_data, X509_STORE_CTX_get0_cert, X509_STORE_CTX_set_error,
-    X509_verify_cert, X509_verify_cert_error_string, ngx_connection_t, ngx_http_upstream_conf_t,
-    ngx_post_event, ngx_posted_events, ngx_ssl_connection_index, ngx_ssl_t,
+    CRYPTO_get_ex_new_index, ERR_clear_error, SSL, SSL_CB_HANDSHAKE_DONE, SSL_CB_HANDSHAKE_START,
+    SSL_CTX, SSL_CTX_get_ex_data, SSL_CTX_get_info_callback, SSL_CTX_set_cert_verify_callback,
+    SSL_CTX_set_ex_data, SSL_CTX_set_info_callback, SSL_RECEIVED_SHUTDOWN, SSL_SENT_SHUTDOWN,
+    SSL_SESSION_get0_peer, SSL_VERIFY_PEER, SSL_certs_clear, SSL_get_SSL_CTX,
+    SSL_get_current_cipher, SSL_get_ex_data, SSL_get_ex_data_X509_STORE_CTX_idx, SSL_get_rbio,
+    SSL_get_session, SSL_get_version, SSL_get_wbio, SSL_set_options, SSL_set_session,
+    SSL_set_shutdown, SSL_set_verify, SSL_set_verify_result, SSL_set0_rbio, SSL_set0_wbio,
+    SSL_version, X509_STORE_CTX, X509_STORE_CTX_get_error, X509_STORE_CTX_get_ex_data,
+    X509_STORE_CTX_get0_cert, X509_STORE_CTX_set_error, X509_verify_cert,
+    X509_verify_cert_error_string, ngx_connection_t, ngx_http_upstream_conf_t, ngx_post_event,
+    ngx_posted_events, ngx_ssl_connection_index, ngx_ssl_t,
 };
 
 use super::x509::{Certificates, OwnedX509, PrivateKey};
@@ -92,26 +94,30 @@ pub fn install(conf: &Conf<'_>, handlers: &'static Handlers) -> Result<(), Repor
     let ctx = unsafe { upstream.ssl.as_ref() }.map_or(ptr::null_mut(), |ssl: &ngx_ssl_t| ssl.ctx);
     if !ctx.is_null() {
         // SAFETY: as above.
-        unsafe { hook(ctx) }
+        return unsafe { hook(ctx) }.ok_or_else(|| fail("no memory"));
     }
     Ok(())
 }
 
+/// None where memory is short.
+///
 /// # Safety
 /// `ctx` must be live.
-unsafe fn hook(ctx: *mut SSL_CTX) {
+unsafe fn hook(ctx: *mut SSL_CTX) -> Option<()> {
     // SAFETY: by the caller's promise; function pointers are as wide as others.
     unsafe {
         let info = SSL_CTX_get_info_callback(ctx);
         if info.is_some_and(|info| ptr::fn_addr_eq(info, on_info as Info)) {
-            return;
+            return Some(());
         }
         let replaced = info.map_or(ptr::null_mut(), |info| info as *mut c_void);
-        if SSL_CTX_set_ex_data(ctx, replaced_index(), replaced) == 1 {
-            SSL_CTX_set_info_callback(ctx, Some(on_info));
-            SSL_CTX_set_cert_verify_callback(ctx, Some(on_verify), ptr::null_mut());
+        if SSL_CTX_set_ex_data(ctx, replaced_index(), replaced) != 1 {
+            return None;
         }
+        SSL_CTX_set_info_callback(ctx, Some(on_info));
+        SSL_CTX_set_cert_verify_callback(ctx, Some(on_verify), ptr::null_mut());
     }
+    Some(())
 }
 
 /// The connection of a handshake that is under way, and its request.
@@ -146,6 +152,9 @@ unsafe extern "C" fn on_info(ssl: *const SSL, kind: c_int, value: c_int) {
         if kind & SSL_CB_HANDSHAKE_START as c_int != 0 {
             guard((), || at_start(ssl.cast_mut()));
         }
+        if kind & SSL_CB_HANDSHAKE_DONE as c_int != 0 {
+            guard((), || at_end(ssl.cast_mut()));
+        }
         let replaced = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), replaced_index());
         if !replaced.is_null() {
             std::mem::transmute::<*mut c_void, Info>(replaced)(ssl, kind, value);
@@ -175,6 +184,27 @@ unsafe fn at_start(ssl: *mut SSL) {
         if certificate && !Pause::begin(ssl, c, None) {
             log::write((*c).log, log::Level::Alert, 0, b"no memory");
             SSL_certs_clear(ssl);
+        }
+    }
+}
+
+/// A handshake has come to its end.
+///
+/// # Safety
+/// As [`upstream_of`].
+unsafe fn at_end(ssl: *mut SSL) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let Some((c, request)) = upstream_of(ssl) else {
+            return;
+        };
+        let session = SSL_get_session(ssl);
+        let shown = !session.is_null() && !SSL_SESSION_get0_peer(session).is_null();
+        if !shown && is_wanted(request, Phase::ProxySslVerify) {
+            // With some ciphers the server needs none. Nothing can be sent now.
+            SSL_set_shutdown(ssl, (SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN) as c_int);
+            let text = b"upstream SSL certificate verify error: there is no certificate";
+            log::write((*c).log, log::Level::Error, 0, text);
         }
     }
 }
@@ -463,6 +493,39 @@ impl Pause {
     pub fn set_verify_result(&self, code: i64) {
         if let Some(verification) = &self.verification {
             verification.chosen.set(Some(code));
+        }
+    }
+}
+
+/// The TLS of a request's connection to its upstream server.
+pub struct Tls(*mut SSL);
+
+impl Tls {
+    /// That of `request`, if there is any now.
+    pub fn of(request: Request) -> Option<Tls> {
+        // SAFETY: the request is live; nginx takes back what is closed.
+        unsafe {
+            let upstream = (*request.raw()).upstream.as_ref()?;
+            let connection = upstream.peer.connection.as_ref()?;
+            Some(Tls(connection.ssl.as_ref()?.connection))
+        }
+    }
+
+    /// Where OpenSSL has its `SSL`.
+    pub fn address(&self) -> usize {
+        self.0.expose_provenance()
+    }
+
+    /// The version of the protocol as a number, and its name. None before the
+    /// server has said which it is.
+    pub fn version(&self) -> Option<(i32, &'static str)> {
+        // SAFETY: the TLS is live; the name is a static C string.
+        unsafe {
+            if SSL_get_current_cipher(self.0).is_null() {
+                return None;
+            }
+            let name = CStr::from_ptr(SSL_get_version(self.0));
+            Some((SSL_version(self.0), name.to_str().unwrap_or("unknown")))
         }
     }
 }
