@@ -26,7 +26,7 @@ use super::client::Client;
 use super::names::Server;
 use super::rehearsal;
 use crate::rt::worker_local;
-use crate::sys::conf::{Conf, Reported};
+use crate::sys::conf::{self, Conf, Reported};
 use crate::sys::entry::guard;
 use crate::sys::log::{self, Level};
 
@@ -97,7 +97,7 @@ struct Replaced {
 /// have been merged.
 ///
 /// # Errors
-/// Memory is short.
+/// A server that wants to choose certificates has no TLS, or memory is short.
 pub fn install(conf: &Conf<'_>, wishes: impl Fn(Server) -> Wishes) -> Result<(), Reported> {
     // SAFETY: inside of `http` the parser's context is that of the HTTP
     // modules, and the core module has its lists of ports and servers.
@@ -111,7 +111,11 @@ pub fn install(conf: &Conf<'_>, wishes: impl Fn(Server) -> Wishes) -> Result<(),
             let wishes = wishes(server);
             let settings = server.tls();
             let ctx = (*settings).ssl.ctx;
-            if wishes.certificate && !ctx.is_null() {
+            if wishes.certificate {
+                if ctx.is_null() {
+                    conf.log(conf::Level::Emergency, "no ssl configured for the server");
+                    return Err(Reported);
+                }
                 SSL_CTX_set_cert_cb(ctx, Some(on_certificate), settings.cast());
                 replaced_of(ctx).ok_or(Reported)?.status = set_status_callback(ctx);
             }
