@@ -413,6 +413,7 @@ done 3
 === TEST 12: subrequests, which share variables with their request
 --- http_config
     map $uri $mapped { default "map of $uri"; }
+    log_format named '$mapped';
 --- config
     log_subrequest on;
     location = /t {
