@@ -318,6 +318,9 @@ impl<T: Transport> TcpSocket<T> {
     #[inline(always)]
     pub fn take_now<R>(&self, mode: &Mode, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let mut rx = self.0.rx.try_borrow_mut().ok()?;
+        if rx.is_empty() {
+            return None;
+        }
         let piece = mode.at_once(rx.data())?;
         if !self.0.socket.borrow().may_read() {
             return None;

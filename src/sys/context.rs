@@ -70,14 +70,18 @@ impl Sockets {
         SOCKETS.with_borrow_mut(|arena| arena.remove(list, key))
     }
 
-    fn first(&self) -> Option<Key> {
-        SOCKETS.with_borrow(|arena| arena.front(&self.0.borrow()))
+    fn take_first(&self) -> Option<Socket> {
+        let list = &mut *self.0.borrow_mut();
+        if list.is_empty() {
+            return None;
+        }
+        SOCKETS.with_borrow_mut(|arena| arena.front(list).and_then(|key| arena.remove(list, key)))
     }
 
     /// Closes all of them.
     fn close(&self) {
         // Taken out one by one: closing a socket may wake a waiting connect.
-        while let Some(socket) = self.first().and_then(|key| self.remove(key)) {
+        while let Some(socket) = self.take_first() {
             socket.abandon();
         }
     }

@@ -161,21 +161,6 @@ fn verify_client(state: &mut State) -> LuaResult {
     })
 }
 
-/// `ok, err = ocsp.set_ocsp_status_resp(answer, length?)`
-pub(super) fn staple(state: &mut State) -> LuaResult {
-    let answer = text(state, 1)?;
-    let length = if state.is_none_or_nil(2) {
-        answer.len()
-    } else {
-        answer.len().min(number(state, 2)? as usize)
-    };
-    let answer = answer[..length].to_vec();
-    change(state, |credentials| {
-        credentials.staple(answer);
-        Ok(())
-    })
-}
-
 /// `ssl.get_client_random(length?)`
 fn client_random(state: &mut State) -> LuaResult {
     let length = if state.is_none_or_nil(1) {
