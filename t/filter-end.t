@@ -50,9 +50,15 @@ __DATA__
                 ngx.sleep(0.05)
             end
             round()
+            ngx.sleep(0.5)
             local before = fd.count()
             for i = 1, 3 do round() end
-            local after = fd.count()
+            local after
+            for i = 1, 50 do
+                after = fd.count()
+                if after <= before then break end
+                ngx.sleep(0.1)
+            end
             ngx.say(after <= before and "no more" or before .. " " .. after)
         }
     }

@@ -98,6 +98,13 @@ __DATA__
         header_filter_by_lua_block { ngx.header.content_length = nil }
         body_filter_by_lua_block { require "large".wait() ngx.arg[1] = { ngx.arg[1], ngx.arg[1] } }
     }
+    location /threads/ {
+        alias $TEST_NGINX_LARGE/;
+        aio threads;
+        sendfile off;
+        header_filter_by_lua_block { if ngx.var.arg_b then ngx.sleep(0.05) end }
+        body_filter_by_lua_block { require "large".wait() ngx.arg[1] = ngx.arg[1]:gsub("%z", "x", 1) }
+    }
     location /untouched/ {
         alias $TEST_NGINX_LARGE/;
         sendfile on;
@@ -111,6 +118,8 @@ check("/changed/zeros", 3e7)
 check("/changed/zeros?b=1", 3e7)
 check("/twice/zeros", 6e7)
 check("/twice/zeros?b=1", 6e7)
+check("/threads/zeros", 3e7)
+check("/threads/zeros?b=1", 3e7)
 check("/untouched/zeros", 3e7)
 --- response_body
 /read/zeros: ok
@@ -119,6 +128,8 @@ check("/untouched/zeros", 3e7)
 /changed/zeros?b=1: ok
 /twice/zeros: ok
 /twice/zeros?b=1: ok
+/threads/zeros: ok
+/threads/zeros?b=1: ok
 /untouched/zeros: ok
 
 

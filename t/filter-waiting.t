@@ -239,6 +239,7 @@ attempt to set ngx.header.HEADER after sending out response headers
             ngx.header.Upgrade = "x"
             ngx.header.Connection = "upgrade"
             ngx.send_headers()
+            if ngx.var.arg_lua then ngx.log(ngx.WARN, "at once: ", select(2, ngx.req.socket(true))) end
             ngx.flush(true)
             local sock = ngx.req.socket(true)
             sock:send("raw ")
@@ -265,6 +266,7 @@ end
 500 seen nil
 --- error_log
 header_filter_by_lua* cannot wait while a connection is upgraded
+at once: pending data to write
 
 
 
@@ -278,3 +280,30 @@ header_filter_by_lua* cannot wait while a connection is upgraded
 GET /s
 --- response_headers
 X: bad request
+
+
+
+=== TEST 9: flushes without bytes, between those that have some
+--- config
+    location = /s {
+        content_by_lua_block {
+            ngx.send_headers()
+            for i = 1, 5 do
+                ngx.flush()
+                ngx.flush()
+                ngx.print(i)
+                if ngx.var.arg_s then ngx.sleep(0.002) end
+                ngx.flush()
+            end
+            ngx.say()
+        }
+        header_filter_by_lua_block { ngx.sleep(0.02) }
+        body_filter_by_lua_block { ngx.sleep(0.005) }
+    }
+--- pipelined_requests eval
+["GET /s", "GET /s?s=1"]
+--- response_body eval
+["12345\n", "12345\n"]
+--- no_error_log
+[error]
+[alert]

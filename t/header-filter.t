@@ -278,3 +278,73 @@ qr/cannot open .*none.lua/]
 [("X: false API disabled in the context of header_filter_by_lua*") x 2]
 --- response_body eval
 ["body\n", "body\n"]
+
+
+
+=== TEST 10: a status without a body, in place of one with a body
+--- config
+    location /s/ { alias html/; header_filter_by_lua_block { require "wait"() ngx.status = tonumber(ngx.var.arg_s) ngx.header.content_length = nil } }
+    location /lua {
+        content_by_lua_block { ngx.say("one") ngx.flush(true) ngx.sleep(0.03) ngx.say("two") }
+        header_filter_by_lua_block { require "wait"() ngx.status = tonumber(ngx.var.arg_s) ngx.header.content_length = nil }
+    }
+    location /proxy {
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/source;
+        proxy_buffering off;
+        header_filter_by_lua_block { require "wait"() ngx.status = tonumber(ngx.var.arg_s) ngx.header.content_length = nil }
+    }
+    location /source { content_by_lua_block { ngx.say("one") ngx.flush(true) ngx.sleep(0.03) ngx.say("two") } }
+    location /ok { return 200 "ok\n"; }
+--- user_files
+>>> a.txt
+some text
+--- pipelined_requests eval
+[ (map { my $w = $_; map { ("GET $_?s=204$w", "GET $_?s=304$w") } "/s/a.txt", "/lua", "/proxy" } "", "&w=1"), "GET /ok" ]
+--- error_code eval
+[ (204, 304) x 6, 200 ]
+--- response_body eval
+[ ("") x 12, "ok\n" ]
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 11: with limit_rate
+--- config
+    location /s/ {
+        alias html/;
+        limit_rate 40k;
+        header_filter_by_lua_block { require "wait"() ngx.header.content_length = nil }
+        body_filter_by_lua_block { require "wait"() ngx.arg[1] = ngx.arg[1]:upper() }
+    }
+--- user_files eval
+">>> a.txt\n" . "x" x 60_000
+--- pipelined_requests eval
+["GET /s/a.txt", "GET /s/a.txt?w=1"]
+--- response_body eval
+[ ("X" x 60_000) x 2 ]
+--- timeout: 10
+--- no_error_log
+[error]
+[alert]
+
+
+
+=== TEST 12: headers set in the filter do not hinder add_header, nor expires
+--- config
+    location /s/ {
+        alias html/;
+        add_header X-Two "by nginx";
+        expires 1h;
+        header_filter_by_lua_block { require "wait"() ngx.header.X_One = "by lua, " .. tostring(ngx.header.X_Two) .. " " .. tostring(ngx.header.expires) }
+    }
+--- user_files
+>>> a.txt
+some text
+--- request eval
+["GET /s/a.txt", "GET /s/a.txt?w=1"]
+--- response_headers eval
+[("X-One: by lua, nil nil\nX-Two: by nginx\nCache-Control: max-age=3600") x 2]
+--- no_error_log
+[error]

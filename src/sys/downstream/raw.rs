@@ -30,7 +30,8 @@ impl Downstream {
             if (*r).discard_body() != 0 {
                 return Err(Unavailable::BodyDiscarded);
             }
-            if (*c).buffered() != 0 || !(*r).out.is_null() || !(*r).postponed.is_null() {
+            let is_pending = (*c).buffered() != 0 || request.is_held();
+            if is_pending || !(*r).out.is_null() || !(*r).postponed.is_null() {
                 return Err(Unavailable::PendingOutput);
             }
             if (*r).request_body.is_null() {
