@@ -100,7 +100,7 @@ sub eventually {
 for my $case ( [ '/mute', qr/ 504 / ], [ '/rude', qr/ 502 / ] ) {
     is( request(@$case)->(), 0, "a server that does not answer with TLS: $case->[0]" );
 }
-like( $nginx->log, qr/SSL_do_handshake\(\) failed .*wrong version number/, 'which OpenSSL says' );
+like( $nginx->log, qr/SSL_do_handshake\(\) failed .*wrong version number|upstream prematurely sent response/, 'which error.log explains' );
 
 my $pid = $nginx->get('/pid');
 for my $path ( '/certificate', '/verify' ) {
