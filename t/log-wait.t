@@ -52,13 +52,15 @@ __DATA__
                 upstream_http_x_up upstream_cookie_u upstream_cookie_v upstream_cookie_none
                 upstream_bytes_received uri connections_active]]
             local function look()
-                local seen = {}
+                local seen, lines = {}, {}
                 for name in names:gmatch("%S+") do
                     seen[#seen + 1] = name .. "=" .. tostring(ngx.var[name])
                 end
                 for name, value in pairs(ngx.req.get_headers()) do
-                    seen[#seen + 1] = name .. ": " .. (type(value) == "table" and table.concat(value, "+") or value)
+                    lines[#lines + 1] = name .. ": " .. (type(value) == "table" and table.concat(value, "+") or value)
                 end
+                table.sort(lines)
+                seen[1] = seen[1] .. table.concat(lines, ", ")
                 for _, name in ipairs { "X-Out", "x_up", "Content-Type", "Content-Length", "Connection", "Server" } do
                     local value = ngx.header[name]
                     seen[#seen + 1] = name .. ": " .. (type(value) == "table" and table.concat(value, "+") or tostring(value))
@@ -81,7 +83,7 @@ __DATA__
                     ngx.log(ngx.ERR, "before: ", before[i], ", after: ", after[i])
                 end
             end
-            ngx.log(ngx.WARN, "compared ", #after > 75 and "all" or #after, " of ", ngx.var.arg_x)
+            ngx.log(ngx.WARN, "compared ", #after > 70 and "all" or #after, " of ", ngx.var.arg_x)
         }
     }
 --- raw_request eval

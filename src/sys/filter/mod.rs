@@ -179,10 +179,20 @@ impl Request {
     /// become writable. The request may be gone afterwards.
     pub fn go_on_writing(self) {
         let client = self.client();
-        // SAFETY: the request is live; it is not used after the call.
+        // SAFETY: the request is live, and so is its connection; nothing of
+        // them is used after the call.
         unsafe {
-            if let Some(handler) = (*self.raw()).write_event_handler {
-                handler(self.raw());
+            let r = self.raw();
+            if (*r).done() != 0 {
+                // Nobody waits for this one any more: one in the background.
+                let event = (*(*r).connection).write;
+                if let Some(handler) = (*event).handler {
+                    handler(event);
+                }
+                return;
+            }
+            if let Some(handler) = (*r).write_event_handler {
+                handler(r);
             }
         }
         client.run_posted();

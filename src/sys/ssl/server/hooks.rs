@@ -9,15 +9,16 @@ use std::sync::OnceLock;
 
 use ngx::ffi::{
     CRYPTO_EX_DATA, CRYPTO_EX_INDEX_SSL, CRYPTO_EX_INDEX_SSL_CTX, CRYPTO_get_ex_new_index,
-    ERR_clear_error, SSL, SSL_CB_ACCEPT_LOOP, SSL_CB_HANDSHAKE_DONE, SSL_CB_HANDSHAKE_START,
-    SSL_CTX, SSL_CTX_callback_ctrl, SSL_CTX_ctrl, SSL_CTX_get_ex_data, SSL_CTX_get_info_callback,
+    ERR_clear_error, OSSL_HANDSHAKE_STATE_TLS_ST_BEFORE, OSSL_HANDSHAKE_STATE_TLS_ST_SR_CLNT_HELLO,
+    SSL, SSL_CB_ACCEPT_LOOP, SSL_CB_HANDSHAKE_DONE, SSL_CB_HANDSHAKE_START, SSL_CTX,
+    SSL_CTX_callback_ctrl, SSL_CTX_ctrl, SSL_CTX_get_ex_data, SSL_CTX_get_info_callback,
     SSL_CTX_sess_get_get_cb, SSL_CTX_sess_get_new_cb, SSL_CTX_sess_set_get_cb,
     SSL_CTX_sess_set_new_cb, SSL_CTX_set_cert_cb, SSL_CTX_set_ex_data, SSL_CTX_set_info_callback,
-    SSL_SESSION, SSL_get_SSL_CTX, SSL_get_ex_data, SSL_set_ex_data, SSL_set_info_callback,
-    ngx_connection_t, ngx_http_conf_addr_t, ngx_http_conf_ctx_t, ngx_http_conf_port_t,
-    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_core_srv_conf_t,
-    ngx_http_ssl_certificate, ngx_http_ssl_module, ngx_http_ssl_srv_conf_t,
-    ngx_ssl_connection_index,
+    SSL_SESSION, SSL_get_SSL_CTX, SSL_get_ex_data, SSL_get_state, SSL_set_ex_data,
+    SSL_set_info_callback, ngx_connection_t, ngx_http_conf_addr_t, ngx_http_conf_ctx_t,
+    ngx_http_conf_port_t, ngx_http_core_main_conf_t, ngx_http_core_module,
+    ngx_http_core_srv_conf_t, ngx_http_ssl_certificate, ngx_http_ssl_module,
+    ngx_http_ssl_srv_conf_t, ngx_ssl_connection_index,
 };
 
 use super::arrival::Arrival;
@@ -25,7 +26,7 @@ use super::client::Client;
 use super::names::Server;
 use super::rehearsal;
 use crate::rt::worker_local;
-use crate::sys::conf::{Conf, Reported};
+use crate::sys::conf::{self, Conf, Reported};
 use crate::sys::entry::guard;
 use crate::sys::log::{self, Level};
 
@@ -96,7 +97,7 @@ struct Replaced {
 /// have been merged.
 ///
 /// # Errors
-/// Memory is short.
+/// A server that wants to choose certificates has no TLS, or memory is short.
 pub fn install(conf: &Conf<'_>, wishes: impl Fn(Server) -> Wishes) -> Result<(), Reported> {
     // SAFETY: inside of `http` the parser's context is that of the HTTP
     // modules, and the core module has its lists of ports and servers.
@@ -110,7 +111,11 @@ pub fn install(conf: &Conf<'_>, wishes: impl Fn(Server) -> Wishes) -> Result<(),
             let wishes = wishes(server);
             let settings = server.tls();
             let ctx = (*settings).ssl.ctx;
-            if wishes.certificate && !ctx.is_null() {
+            if wishes.certificate {
+                if ctx.is_null() {
+                    conf.log(conf::Level::Emergency, "no ssl configured for the server");
+                    return Err(Reported);
+                }
                 SSL_CTX_set_cert_cb(ctx, Some(on_certificate), settings.cast());
                 replaced_of(ctx).ok_or(Reported)?.status = set_status_callback(ctx);
             }
@@ -344,8 +349,20 @@ unsafe fn begin(ssl: *mut SSL, c: *mut ngx_connection_t) {
 unsafe fn go_on(ssl: *mut SSL, c: *mut ngx_connection_t) {
     // SAFETY: by the caller's promise; OpenSSL does not read while it tells.
     unsafe {
-        if let Some(source) = arrival_of(c).and_then(|arrival| arrival.take_drained_source()) {
+        let Some(arrival) = arrival_of(c) else {
+            return;
+        };
+        if let Some(source) = arrival.take_drained_source() {
             source.put_back(ssl);
+        }
+        let state = SSL_get_state(ssl);
+        let reads_hello = state == OSSL_HANDSHAKE_STATE_TLS_ST_BEFORE
+            || state == OSSL_HANDSHAKE_STATE_TLS_ST_SR_CLNT_HELLO;
+        if !reads_hello && arrival.was_passed_by() {
+            let text = b"TLS handshake refused: its ClientHello cannot be understood";
+            log::write((*c).log, Level::Error, 0, text);
+            // There is no other way to have OpenSSL stop here.
+            libc::shutdown((*c).fd, libc::SHUT_RDWR);
         }
     }
 }
