@@ -60,7 +60,7 @@ def ratio_chart(title: str, subtitle: str, rows: list[tuple], results: dict, les
         parts += [vertical(x, TOP - 6, bottom, "axis"), text(x - 10, TOP - 12, f"{number * step:.2f}", "note")]
     for index, (words, median, (low, high), bar) in enumerate(rows):
         y = TOP + ROW * index
-        better = median <= 1 if less_is_better else median >= 1
+        better = round(median, 2) <= 1 if less_is_better else round(median, 2) >= 1
         parts += [text(24, y + 16, words),
                   f'<rect class="{"better" if better else "worse"}" x="{LEFT}" y="{y + 4}" '
                   f'width="{median * scale:.1f}" height="{ROW - 8}"/>']
@@ -93,15 +93,15 @@ def write(results: dict, directory: pathlib.Path) -> list[pathlib.Path]:
     cost = counted or rows(results, "cpu_us", False)
     if cost:
         what = "Instructions in user space" if counted else "Processor time"
-        marks = "; green marks are the project's own goals" if counted else ""
+        marks = "; green marks are the goals" if counted else ""
         charts["cost"] = ratio_chart(f"{what}, a request: {modules.OURS} / C module",
-                                     f"Shorter is better, 1.00 is the C module{marks}", cost, results, True)
+                                     f"Shorter is better, 1.00 (the line) is the C module{marks}", cost, results, True)
     for name, metric, title, less in (
             ("requests", "rps", "Requests a second: ours / C module", False),
             ("memory", "bytes_each", "Resident memory, each: ours / C module", True)):
         found = rows(results, metric, metric == "bytes_each")
         if found:
-            charts[name] = ratio_chart(title, f"{'Shorter' if less else 'Longer'} is better, 1.00 is the C module",
+            charts[name] = ratio_chart(title, f"{'Shorter' if less else 'Longer'} is better, 1.00 (the line) is the C module",
                                        found, results, less)
     files = []
     for name, drawing in charts.items():

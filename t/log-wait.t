@@ -43,7 +43,7 @@ __DATA__
                 connection connection_requests connection_time content_length content_type
                 cookie_q cookie_none document_root document_uri host hostname http_cookie
                 http_host http_x_in http_x_twice http_none https is_args limit_rate mapped mine msec
-                never nginx_version pid pipe proxy_host proxy_port query_string realpath_root
+                never nginx_version pid pipe proxy_host proxy_port realip_remote_addr query_string realpath_root
                 remote_addr remote_port remote_user request request_body request_completion
                 request_filename request_length request_method request_time request_uri scheme
                 sent_http_content_type sent_http_x_out sent_http_connection sent_http_none
@@ -52,13 +52,15 @@ __DATA__
                 upstream_http_x_up upstream_cookie_u upstream_cookie_v upstream_cookie_none
                 upstream_bytes_received uri connections_active]]
             local function look()
-                local seen = {}
+                local seen, lines = {}, {}
                 for name in names:gmatch("%S+") do
                     seen[#seen + 1] = name .. "=" .. tostring(ngx.var[name])
                 end
                 for name, value in pairs(ngx.req.get_headers()) do
-                    seen[#seen + 1] = name .. ": " .. (type(value) == "table" and table.concat(value, "+") or value)
+                    lines[#lines + 1] = name .. ": " .. (type(value) == "table" and table.concat(value, "+") or value)
                 end
+                table.sort(lines)
+                seen[1] = seen[1] .. table.concat(lines, ", ")
                 for _, name in ipairs { "X-Out", "x_up", "Content-Type", "Content-Length", "Connection", "Server" } do
                     local value = ngx.header[name]
                     seen[#seen + 1] = name .. ": " .. (type(value) == "table" and table.concat(value, "+") or tostring(value))
@@ -81,7 +83,7 @@ __DATA__
                     ngx.log(ngx.ERR, "before: ", before[i], ", after: ", after[i])
                 end
             end
-            ngx.log(ngx.WARN, "compared ", #after > 75 and "all" or #after, " of ", ngx.var.arg_x)
+            ngx.log(ngx.WARN, "compared ", #after > 70 and "all" or #after, " of ", ngx.var.arg_x)
         }
     }
 --- raw_request eval
@@ -410,7 +412,10 @@ done 3
 
 
 
-=== TEST 12: subrequests
+=== TEST 12: subrequests, which share variables with their request
+--- http_config
+    map $uri $mapped { default "map of $uri"; }
+    log_format named '$mapped';
 --- config
     log_subrequest on;
     location = /t {
@@ -419,6 +424,7 @@ done 3
         log_by_lua_block {
             ngx.sleep(0.02)
             ngx.log(ngx.WARN, "log: main ", ngx.ctx.main, " ", tostring(ngx.is_subrequest), " ", ngx.var.uri)
+            ngx.log(ngx.WARN, "log: main ", ngx.var.mapped)
         }
     }
     location = /sub {
@@ -426,6 +432,7 @@ done 3
         log_by_lua_block {
             ngx.sleep(0.02)
             ngx.log(ngx.WARN, "log: sub ", ngx.ctx.sub, " ", tostring(ngx.is_subrequest), " ", ngx.var.uri)
+            ngx.log(ngx.WARN, "log: sub ", ngx.var.mapped)
         }
     }
 --- request
@@ -437,7 +444,9 @@ main
 --- grep_error_log eval: qr/log: (?:main|sub) \w+ \w+ \/\w+/
 --- grep_error_log_out
 log: sub 2 true /sub
+log: sub map of /sub
 log: main 1 false /t
+log: main map of /t
 --- no_error_log
 [error]
 

@@ -392,3 +392,13 @@ log of HTTP/2 me
 --- must_die
 --- error_log
 "log_by_lua_block" directive is duplicate
+
+
+
+=== TEST 17: a time that is none
+--- http_config
+    lua_exit_worker_timeout soon;
+--- config
+--- must_die
+--- error_log
+"lua_exit_worker_timeout" directive invalid value

@@ -22,7 +22,7 @@ add_block_preprocessor(
                     sock:send("GET /handler HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
                     ngx.sleep(0.03)
                     sock:close()
-                    ngx.sleep(0.15)
+                    ngx.sleep(0.6)
                     ngx.say(table.concat(package.loaded.seen, ", "))
                 }
             }
@@ -39,7 +39,7 @@ __DATA__
 === TEST 1: the callback runs, the handler goes on
 --- handler
     log[#log + 1] = tostring(ngx.on_abort(function() log[#log + 1] = "aborted in " .. ngx.get_phase() end))
-    ngx.sleep(0.1)
+    ngx.sleep(0.4)
     log[#log + 1] = "done"
 --- response_body
 1, aborted in content, done
@@ -53,8 +53,8 @@ client prematurely closed connection
 === TEST 2: the callback ends the handler
 --- handler
     ngx.on_abort(function() log[#log + 1] = "aborted" ngx.exit(499) end)
-    ngx.thread.spawn(function() ngx.sleep(0.1) log[#log + 1] = "thread" end)
-    ngx.sleep(0.1)
+    ngx.thread.spawn(function() ngx.sleep(0.4) log[#log + 1] = "thread" end)
+    ngx.sleep(0.4)
     log[#log + 1] = "done"
 --- response_body
 aborted
@@ -66,10 +66,10 @@ aborted
 === TEST 3: the handler waits for a callback that waits
 --- handler
     ngx.on_abort(function()
-        ngx.sleep(0.1)
+        ngx.sleep(0.4)
         log[#log + 1] = "callback"
     end)
-    ngx.sleep(0.08)
+    ngx.sleep(0.25)
     log[#log + 1] = "entry"
 --- response_body
 entry, callback
@@ -94,7 +94,7 @@ aborted
 === TEST 5: an error in the callback
 --- handler
     ngx.on_abort(function() error("oops") end)
-    ngx.sleep(0.1)
+    ngx.sleep(0.4)
     log[#log + 1] = "done"
 --- response_body
 done
@@ -175,7 +175,7 @@ $
             ngx.on_abort(function() package.loaded.seen = "callback" end)
             ngx.sleep(0.001)
         }
-        content_by_lua_block { ngx.sleep(0.1) package.loaded.seen = "not ended" }
+        content_by_lua_block { ngx.sleep(0.4) package.loaded.seen = "not ended" }
     }
     location = /t {
         content_by_lua_block {
@@ -185,7 +185,7 @@ $
             sock:send("GET /handler HTTP/1.1\r\nHost: localhost\r\n\r\n")
             ngx.sleep(0.03)
             sock:close()
-            ngx.sleep(0.15)
+            ngx.sleep(0.6)
             ngx.say(package.loaded.seen)
         }
     }
@@ -209,7 +209,7 @@ ended
                 local sock = ngx.req.socket()
                 seen[#seen + 1] = tostring(select(2, sock:receive(100)))
             end)
-            ngx.sleep(0.1)
+            ngx.sleep(0.4)
             seen[#seen + 1] = "done"
         }
     }
@@ -221,7 +221,7 @@ ended
             sock:send("POST /handler HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc")
             ngx.sleep(0.03)
             sock:close()
-            ngx.sleep(0.15)
+            ngx.sleep(0.6)
             ngx.say(table.concat(package.loaded.seen, ", "))
         }
     }

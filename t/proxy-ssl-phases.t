@@ -16,6 +16,19 @@ server {
     ssl_verify_client optional;
     ssl_verify_depth 3;
     location / { return 200 "$ssl_client_s_dn\n"; }
+    location = /body {
+        client_max_body_size 0;
+        content_by_lua_block {
+            local sock, n = ngx.req.socket(), 0
+            while true do
+                local data = sock:receiveany(65536)
+                if not data then
+                    return ngx.say(n)
+                end
+                n = n + #data
+            end
+        }
+    }
 }
 _
 
@@ -241,7 +254,138 @@ GET /t
 
 
 
-=== TEST 6: not in "if"
+=== TEST 6: the version, the pointer
+--- config
+location = /t {
+    proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    proxy_ssl_certificate_by_lua_block { show() }
+    proxy_ssl_verify_by_lua_block { show() }
+    header_filter_by_lua_block { show() }
+}
+location = /12 {
+    proxy_ssl_protocols TLSv1.2;
+    proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    proxy_ssl_verify_by_lua_block { show() }
+}
+location = /plain {
+    content_by_lua_block { show() }
+}
+--- http_config
+init_by_lua_block {
+    function show()
+        local ffi, proxyssl, ssl = require "ffi", require "ngx.proxyssl", require "ngx.ssl"
+        pcall(ffi.cdef, "int SSL_is_server(void *ssl);")
+        local number, err = proxyssl.get_tls1_version()
+        local name, same = proxyssl.get_tls1_version_str()
+        local pointer, none = ssl.get_upstream_ssl_pointer()
+        pointer = pointer and ffi.C.SSL_is_server(pointer)
+        ngx.log(ngx.NOTICE, "version: ", number, " ", err, " ", name, " ", same, " ", pointer, " ", none)
+    end
+}
+--- request eval
+[ 'GET /t', 'GET /12', 'GET /plain' ]
+--- ignore_response
+--- grep_error_log eval: qr/(?<=version: ).*?(?= while|, client)/
+--- grep_error_log_out
+nil not known yet nil not known yet 0 nil
+772 nil TLSv1.3 nil 0 nil
+772 nil TLSv1.3 nil 0 nil
+771 nil TLSv1.2 nil 0 nil
+nil no upstream SSL connection nil no upstream SSL connection nil no upstream SSL connection
+
+
+
+=== TEST 7: a request body that is passed on as it comes
+--- config
+location = /up {
+    proxy_request_buffering off;
+    proxy_http_version 1.1;
+    client_max_body_size 0;
+    proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_1/body;
+    proxy_ssl_certificate_by_lua_block { ngx.sleep(0.05) }
+    proxy_ssl_verify_by_lua_block { ngx.sleep(0.05) }
+}
+location = /t {
+    content_by_lua_block {
+        local sock = ngx.socket.tcp()
+        sock:settimeout(8000)
+        assert(sock:connect("127.0.0.1", ngx.var.server_port))
+        sock:send("POST /up HTTP/1.0\r\nContent-Length: 2000000\r\n\r\n")
+        for i = 1, 20 do
+            sock:send(("x"):rep(100000))
+            ngx.sleep(0.005)
+        end
+        ngx.print(sock:receive("*a"):match("\r\n\r\n(.*)"))
+    }
+}
+--- request
+GET /t
+--- response_body
+2000000
+--- timeout: 10
+
+
+
+=== TEST 8: hundreds leave nothing behind
+--- config
+location = /up {
+    proxy_next_upstream off;
+    proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    proxy_ssl_certificate_by_lua_block {
+        local ssl, cert, t = require "ngx.ssl", require "ngx.ssl.proxysslcert", require "puppet"
+        ngx.sleep(0)
+        assert(cert.set_cert(ssl.parse_pem_cert(t.pem "client.pem")))
+        assert(cert.set_priv_key(ssl.parse_pem_priv_key(t.pem "client.key")))
+        if ngx.var.arg_n % 5 == 1 then
+            ngx.exit(ngx.ERROR)
+        end
+    }
+    proxy_ssl_verify_by_lua_block {
+        local verify = require "ngx.ssl.proxysslverify"
+        verify.get_verify_cert()
+        ngx.sleep(0)
+        verify.set_verify_result(ngx.var.arg_n % 5 == 2 and 1 or 0)
+    }
+}
+location = /t {
+    content_by_lua_block {
+        local t = require "puppet"
+        local function get(n)
+            local sock = ngx.socket.tcp()
+            assert(sock:connect("127.0.0.1", ngx.var.server_port))
+            sock:send("GET /up?n=" .. n .. " HTTP/1.0\r\n\r\n")
+            local line = sock:receive()
+            sock:close()
+            return line
+        end
+        local function run()
+            local good = 0
+            for n = 1, 150 do
+                good = good + (get(n) == "HTTP/1.1 200 OK" and 1 or 0)
+            end
+            collectgarbage() collectgarbage()
+            return good
+        end
+        run()
+        local before = t.memory()
+        local good = run()
+        ngx.say(good, " ", t.memory() - before < 1000)
+    }
+}
+--- request
+GET /t
+--- response_body
+90 true
+--- timeout: 60
+--- error_log
+certificate verify error
+--- no_error_log
+[alert]
+[crit]
+
+
+
+=== TEST 9: not in "if"
 --- config
 location /t {
     if ($arg_a) {
@@ -254,7 +398,7 @@ location /t {
 
 
 
-=== TEST 7: twice
+=== TEST 10: twice
 --- config
 location /t {
     proxy_ssl_verify_by_lua_block { }

@@ -296,3 +296,35 @@ client prematurely closed connection
 --- no_error_log
 [alert]
 not reached
+
+
+
+=== TEST 8: a server that shows no certificate
+--- http_config
+server {
+    listen 127.0.0.1:$TEST_NGINX_RAND_PORT_5 ssl;
+    ssl_protocols TLSv1.2;
+    ssl_ciphers "AECDH@SECLEVEL=0";
+    ssl_certificate $TEST_NGINX_CA/good.pem;
+    ssl_certificate_key $TEST_NGINX_CA/good.key;
+    location / { return 200 "anonymous\n"; }
+}
+proxy_ssl_ciphers "AECDH@SECLEVEL=0";
+--- config
+location = /judged {
+    proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_5;
+    proxy_ssl_verify_by_lua_block { require "ngx.ssl.proxysslverify".set_verify_result(0) }
+}
+location = /plain {
+    proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_5;
+}
+--- request eval
+[ 'GET /plain', 'GET /judged' ]
+--- error_code eval
+[ 200, 502 ]
+--- response_body_like eval
+[ '^anonymous', '502' ]
+--- error_log
+upstream SSL certificate verify error: there is no certificate while SSL handshaking to upstream
+--- no_error_log
+[alert]

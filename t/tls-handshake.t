@@ -230,12 +230,12 @@ nil "closed"
 === TEST 11: a slow handshake has all the time it needs; later reads have their own timeout
 --- lua
 local t = require "puppet"
-local sock = open("wait:0.3 tls:good wait:0.7 say:x%0A")
-sock:settimeouts(600, 600, 200)
+local sock = open("wait:0.3 tls:good wait:1.5 say:x%0A")
+sock:settimeouts(6000, 6000, 200)
 shook(sock:sslhandshake(false))
 local seconds, line, err = t.timed(sock.receive, sock)
 show(t.about(seconds, 0.2), line, err)
-sock:settimeout(1000)
+sock:settimeout(10000)
 show(sock:receive())
 --- response_body
 true

@@ -49,7 +49,7 @@ require "rounds" (function()
     assert(sock:send("GET / HTTP/1.0\r\n\r\n"))
     assert(sock:receive("*a"):sub(-2) == "ok")
     sock:close()
-end)
+end, 1500)
 
 
 
@@ -64,7 +64,7 @@ require "rounds" (function(i)
     assert(sock:receive("*a"):sub(-2) == "ok")
     session = sock:getsslsession() or session
     assert(sock:close())
-end)
+end, 1500)
 
 
 
@@ -82,7 +82,7 @@ require "rounds" (function(i)
     assert(sock:send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
     assert(sock:receiveuntil("\r\n\r\nok")())
     assert(sock:setkeepalive())
-end)
+end, 1500)
 
 
 

@@ -61,11 +61,14 @@ fi
 
 mkdir -p "$prefix/tmp"
 mkdir -p "$prefix/modules"
-# A certificate for the HTTPS example, which trusts just this one.
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 \
-    -subj /CN=secure.demo -addext subjectAltName=DNS:secure.demo \
-    -keyout "$prefix/secure.key" -out "$prefix/secure.pem" 2>/dev/null ||
-    die 'openssl could not make a certificate'
+# Certificates for the HTTPS examples, which trust just these.
+for name in secure vault; do
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 \
+        -subj "/CN=$name.demo" -addext "subjectAltName=DNS:$name.demo" \
+        -keyout "$prefix/$name.key" -out "$prefix/$name.pem" 2>/dev/null ||
+        die 'openssl could not make a certificate'
+done
+cat "$prefix/secure.pem" "$prefix/vault.pem" >"$prefix/trusted.pem"
 ln -sfn "$MODULE" "$prefix/modules/ngx_http_cosocket_module.so"
 ln -sfn "$ROOT/nginx-conf/demo" "$prefix/demo"
 sed "s/127\.0\.0\.1:8080/127.0.0.1:$port/
@@ -73,6 +76,7 @@ sed "s/127\.0\.0\.1:8080/127.0.0.1:$port/
      s/\(set \$redis_port \).*;/\1$redis_port;/
      s/\(set \$dns_port \).*;/\1$dns_port;/
      s/\(set \$tls_port \).*;/\1$tls_port;/
+     s/server(\"127\.0\.0\.1\", 6379)/server(\"$redis_host\", $redis_port)/
      s/127\.0\.0\.1:8443/127.0.0.1:$tls_port/" "$ROOT/nginx-conf/demo.conf" >"$prefix/demo.conf"
 
 # Workers of a root nginx run as another user, who may not be able to read the

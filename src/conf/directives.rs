@@ -126,6 +126,50 @@ pub const DIRECTIVES: &[Directive] = &[
     quoted(c"content_by_lua", IN_LOCATION, Phase::Content),
     block(c"content_by_lua_block", IN_LOCATION, Phase::Content),
     file(c"content_by_lua_file", IN_LOCATION, Phase::Content),
+    quoted(c"ssl_client_hello_by_lua", OF_SERVER, Phase::SslClientHello),
+    block(
+        c"ssl_client_hello_by_lua_block",
+        OF_SERVER,
+        Phase::SslClientHello,
+    ),
+    file(
+        c"ssl_client_hello_by_lua_file",
+        OF_SERVER,
+        Phase::SslClientHello,
+    ),
+    quoted(c"ssl_certificate_by_lua", OF_SERVER, Phase::SslCertificate),
+    block(
+        c"ssl_certificate_by_lua_block",
+        SERVER,
+        Phase::SslCertificate,
+    ),
+    file(
+        c"ssl_certificate_by_lua_file",
+        SERVER,
+        Phase::SslCertificate,
+    ),
+    quoted(c"ssl_session_fetch_by_lua", HTTP, Phase::SslSessionFetch),
+    block(
+        c"ssl_session_fetch_by_lua_block",
+        HTTP,
+        Phase::SslSessionFetch,
+    ),
+    file(
+        c"ssl_session_fetch_by_lua_file",
+        HTTP,
+        Phase::SslSessionFetch,
+    ),
+    quoted(c"ssl_session_store_by_lua", HTTP, Phase::SslSessionStore),
+    block(
+        c"ssl_session_store_by_lua_block",
+        HTTP,
+        Phase::SslSessionStore,
+    ),
+    file(
+        c"ssl_session_store_by_lua_file",
+        HTTP,
+        Phase::SslSessionStore,
+    ),
     quoted(
         c"proxy_ssl_certificate_by_lua",
         NOT_IN_IF,

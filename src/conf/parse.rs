@@ -181,7 +181,7 @@ fn read_source(
     };
     if let LuaCode::Inline(code) = &code
         && code.is_empty()
-        && belongs_to_location(phase)
+        && has_request(phase)
     {
         return Err(no_code());
     }
@@ -234,9 +234,18 @@ fn slot<'a>(cx: &'a mut Context<'_, '_>, phase: Phase) -> &'a mut Option<Rc<LuaS
     }
 }
 
-/// Whether the code is that of a location, not of the worker.
-fn belongs_to_location(phase: Phase) -> bool {
-    !matches!(phase, Phase::Init | Phase::InitWorker | Phase::ExitWorker)
+/// Whether the code runs for a request.
+fn has_request(phase: Phase) -> bool {
+    use Phase::*;
+    !matches!(
+        phase,
+        Init | InitWorker
+            | ExitWorker
+            | SslClientHello
+            | SslSessionFetch
+            | SslCertificate
+            | SslSessionStore
+    )
 }
 
 fn no_code() -> DirectiveError {
@@ -248,7 +257,7 @@ fn file(conf: &Conf<'_>, phase: Phase, path: &[u8]) -> Result<LuaFile> {
     if path.is_empty() {
         return Err(no_code());
     }
-    if belongs_to_location(phase) && memchr::memchr(b'$', path).is_some() {
+    if has_request(phase) && memchr::memchr(b'$', path).is_some() {
         return Ok(LuaFile::Variable(conf.path_value(path)?));
     }
     Ok(LuaFile::Fixed(conf.full_path(path).into()))

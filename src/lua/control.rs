@@ -13,6 +13,9 @@ const MAY_EXIT: Phases = Phases::BEFORE_RESPONSE
     .and(Phase::ProxySslVerify)
     .and(Phase::HeaderFilter)
     .and(Phase::Balancer)
+    .and(Phase::SslClientHello)
+    .and(Phase::SslSessionFetch)
+    .and(Phase::SslCertificate)
     .and(Phase::SslSessionStore);
 
 const CORE: [(&str, i64); 5] = [

@@ -10,7 +10,6 @@ use crate::conf;
 use crate::sys::context::Context;
 use crate::sys::output::{OutputError, OutputOptions};
 use crate::sys::phase::Phases;
-use crate::sys::request::Request;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
 
 /// Adds to the `ngx` table on the top.
@@ -51,30 +50,20 @@ fn echo(state: &mut State, newline: bool) -> LuaResult {
     let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
     // Arguments are checked before anything is written.
     let top = state.top();
-    let mut result = Ok(());
-    if !(1..=top).all(|idx| is_plain(state, idx)) {
+    let end = newline.then_some(&b"\n"[..]);
+    let result = if (1..=top).all(|idx| is_plain(state, idx)) {
+        let texts = (1..=top).map(|idx| plain_text(state, idx));
+        context.output.write(request, texts.chain(end))
+    } else {
         let mut text = Vec::new();
         for idx in 1..=top {
             append(state, idx, &mut text).map_err(|got| bad_argument(idx, &got))?;
         }
-        result = context.output.write(request, &text);
-    } else {
-        for idx in 1..=top {
-            if result.is_ok() {
-                result = write_plain(state, idx, &context, request);
-            }
-        }
-    }
-    if result.is_ok() && newline {
-        result = context.output.write(request, b"\n");
-    }
-    if result.is_ok() {
-        // An empty print sends the header, too.
-        result = context
+        context
             .output
-            .write(request, b"")
-            .and_then(|()| context.output.push_if_full(request, options()));
-    }
+            .write(request, [&*text].into_iter().chain(end))
+    };
+    let result = result.and_then(|()| context.output.push_if_full(request, options));
     Ok(Ret::Values(report(state, result)))
 }
 
@@ -85,21 +74,14 @@ fn is_plain(state: &State, idx: c_int) -> bool {
     )
 }
 
-fn write_plain(
-    state: &State,
-    idx: c_int,
-    context: &Context,
-    request: Request,
-) -> Result<(), OutputError> {
-    context.output.write(request, plain_text(state, idx))
-}
-
 fn plain_text(state: &State, idx: c_int) -> &[u8] {
+    if let Some(text) = state.bytes(idx) {
+        return text;
+    }
     match state.type_of(idx) {
         Type::Nil => b"nil",
-        Type::Boolean if state.to_bool(idx) => b"true",
-        Type::Boolean => b"false",
-        _ => state.bytes(idx).unwrap_or_default(),
+        _ if state.to_bool(idx) => b"true",
+        _ => b"false",
     }
 }
 

@@ -138,11 +138,7 @@ impl Drop for RequestHandler {
 
 /// The worker's VM, or a new one where code is not kept.
 pub(super) fn vm_for(request: Request) -> Option<Rc<Vm>> {
-    let main = module::main_conf(request);
-    if module::location_conf(request).code_cache() {
-        return main.vm.get().cloned();
-    }
-    install::fresh_vm(main)
+    install::vm(module::main_conf(request), module::location_conf(request))
         .inspect_err(|e| request.log(Level::Error, e))
         .ok()
 }

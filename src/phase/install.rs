@@ -6,14 +6,14 @@ use std::rc::Rc;
 use super::code::with_chunk;
 use super::filter::{body, header};
 use super::module::Main;
-use super::{log, runner};
-use crate::conf::LuaSource;
+use super::{log, runner, tls};
+use crate::conf::{LocConf, LuaSource};
 use crate::lua;
 use crate::sys::conf::{Conf, Level, PhaseOrder, Reported, RequestPhase};
 use crate::sys::entry::request_handler;
 use crate::sys::filter;
 use crate::sys::phase::Phase;
-use crate::vm::{Vm, VmOptions, sched};
+use crate::vm::{Host, Outcome, Thread, Vm, VmOptions, sched};
 
 /// Runs after the whole `http` block was read and merged. An error fails the
 /// configuration.
@@ -56,6 +56,7 @@ pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
     if main.conf.source_count() == 0 {
         return Ok(());
     }
+    tls::install(conf)?;
     lua::re::configure(
         main.conf.regex_cache_max_entries,
         main.conf.regex_match_limit,
@@ -96,6 +97,26 @@ pub fn fresh_vm(main: &Main) -> Result<Rc<Vm>, String> {
     }
     vm.guard_globals()?;
     Ok(vm)
+}
+
+/// The VM for a handler with these settings: the worker's, or one of its own.
+pub(super) fn vm(main: &Main, conf: &LocConf) -> Result<Rc<Vm>, String> {
+    if conf.code_cache() {
+        main.vm.get().cloned().ok_or_else(|| "no Lua VM".into())
+    } else {
+        fresh_vm(main)
+    }
+}
+
+/// Starts a handler without a request.
+pub(super) fn start(
+    vm: &Rc<Vm>,
+    host: Rc<dyn Host>,
+    source: &LuaSource,
+) -> Result<(Rc<Thread>, Option<Outcome>), String> {
+    with_chunk(source, None, |chunk| sched::start(vm, host, chunk))
+        .ok_or("the file name cannot have variables")?
+        .map_err(|error| error.text)
 }
 
 /// Runs the code of a hook, which cannot wait.

@@ -14,5 +14,6 @@ mod quit;
 pub mod runner;
 mod set;
 mod timer;
+mod tls;
 mod upstream;
 pub mod worker;

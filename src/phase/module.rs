@@ -19,7 +19,7 @@ use crate::sys::balancer::Upstream;
 use crate::sys::conf::{Conf, DIRECTIVE_FAILED, Level, Reported, http_location_conf};
 use crate::sys::phase::Phase;
 use crate::sys::request::Request;
-use crate::sys::ssl;
+use crate::sys::ssl::{self, server::Server};
 use crate::vm::Vm;
 
 /// The hooks, as nginx wants them.
@@ -84,6 +84,18 @@ pub fn location_conf(request: Request) -> &'static LocConf {
 pub fn main_conf(request: Request) -> &'static Main {
     // SAFETY: `create_main_conf` makes this type.
     unsafe { request.main_conf::<Main>(module()) }
+}
+
+/// The configuration of a server outside of its locations.
+pub fn server_conf(server: Server) -> &'static LocConf {
+    // SAFETY: `create_loc_conf` makes this type.
+    unsafe { server.location_conf::<LocConf>(module()) }
+}
+
+/// The main configuration that a server belongs to.
+pub fn server_main_conf(server: Server) -> &'static Main {
+    // SAFETY: `create_main_conf` makes this type.
+    unsafe { server.main_conf::<Main>(module()) }
 }
 
 /// The main configuration of the current cycle, if there is an `http` block.

@@ -7,7 +7,7 @@ use ngx::http::HttpModuleMainConf;
 
 use super::background::Background;
 use super::module::{self, CosocketModule, Main};
-use super::{quit, timer};
+use super::{quit, timer, tls};
 use crate::conf::LuaSource;
 use crate::lua::timer::set_timers;
 use crate::sys::context::Context;
@@ -16,6 +16,7 @@ use crate::sys::event::{Posted, Turn};
 use crate::sys::exit::{self, Ended};
 use crate::sys::log::{self, Level};
 use crate::sys::phase::Phase;
+use crate::sys::ssl::server::set_handlers;
 use crate::sys::{net, process};
 use crate::vm::sched;
 
@@ -29,6 +30,7 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             return;
         }
         set_timers(&timer::TIMERS);
+        set_handlers(&tls::HANDLERS);
         // Before its first round nginx does not look at what is posted to that.
         sched::set_poster(|_| post_ready(sched::Turn::AfterEvents));
         // SAFETY: nginx passes the live cycle.

@@ -24,4 +24,4 @@ pub(crate) use local::worker_local;
 pub use memory::WorkerMemory;
 pub use panic::panic_message;
 pub use semaphore::{Semaphore, Wait};
-pub use wake::{may_run_now, wake_all_now, wake_now};
+pub use wake::{may_run_now, wake_all_now, wake_both_now, wake_now};

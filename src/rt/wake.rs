@@ -31,6 +31,16 @@ pub fn wake_all_now(wakers: impl IntoIterator<Item = Waker>) {
     }
 }
 
+/// [`wake_all_now`] for the usual number of them.
+#[inline]
+pub fn wake_both_now(wakers: [Option<Waker>; 2]) {
+    match wakers {
+        [Some(waker), None] => wake_now(waker),
+        [None, None] => {}
+        wakers => wake_all_now(wakers.into_iter().flatten()),
+    }
+}
+
 /// Whether the one being woken may run at once. The answer is yes for one
 /// caller only.
 pub fn may_run_now() -> bool {

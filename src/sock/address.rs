@@ -24,6 +24,38 @@ impl fmt::Display for Address {
     }
 }
 
+impl Address {
+    /// Its text, as `Display` writes it. Made with every connection, hence without `fmt` for
+    /// what is most frequent.
+    pub fn text(&self) -> Vec<u8> {
+        let Self::Ip(SocketAddr::V4(address)) = self else {
+            return self.to_string().into_bytes();
+        };
+        let mut text = Vec::with_capacity("255.255.255.255:65535".len());
+        for (octet, end) in address.ip().octets().into_iter().zip(*b"...:") {
+            push_decimal(&mut text, octet.into());
+            text.push(end);
+        }
+        push_decimal(&mut text, address.port());
+        text
+    }
+}
+
+/// Appends the digits of `number`.
+pub fn push_decimal(text: &mut Vec<u8>, number: u16) {
+    let (mut digits, mut rest) = ([0; 5], number);
+    let mut count = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        count += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(digits.split_at(digits.len() - count).1);
+}
+
 /// What a script asked to connect to, before parsing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -239,6 +271,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn text_is_what_display_writes(ip in any::<[u8; 4]>(), port in any::<u16>()) {
+            let address = Address::Ip(SocketAddr::from((ip, port)));
+            prop_assert_eq!(address.text(), address.to_string().into_bytes());
+        }
+
         #[test]
         fn any_bytes_parse_or_fail_cleanly(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let _ = Target::Host { host: bytes.clone().into(), port: 1 }.parse();

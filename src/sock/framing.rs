@@ -138,6 +138,9 @@ impl Frame {
     fn line(&mut self, data: &mut [u8]) -> Step {
         // Nearly every line: no CR, or one right before the LF.
         let rest = data.get(self.scanned..).unwrap_or_default();
+        if rest.is_empty() {
+            return Step::Want(1);
+        }
         if !self.carriage_return {
             let Some(found) = memchr2(b'\r', b'\n', rest) else {
                 self.scanned = data.len();

@@ -28,7 +28,7 @@ pub mod until;
 #[cfg(test)]
 pub mod mock;
 
-pub use address::{Address, HostPort, Target};
+pub use address::{Address, HostPort, Target, push_decimal};
 pub use connect::{ConnectError, ConnectRequest, connect, try_connect_now};
 pub use datagram::{DatagramSocket, ReceiveOp, Received};
 pub use error::{Error, Operation, ResolveError, Stage};

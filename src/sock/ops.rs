@@ -88,6 +88,13 @@ impl<T: Transport> Socket<T> {
         Advance::Ended(ReadOutcome::Failed(error, Some(partial)))
     }
 
+    fn is_ready(&self, dir: Direction) -> bool {
+        match &self.connection {
+            Some(connection) => connection.transport.ready(dir),
+            None => true,
+        }
+    }
+
     /// May a send begin?
     pub(super) fn begin_send(&self) -> Result<(), Error> {
         self.slots
@@ -234,7 +241,13 @@ impl<T: Transport> Future for ReadOp<T> {
         let Ok(mut rx) = socket.rx() else {
             return Poll::Pending;
         };
-        let (outcome, ended) = match inner.advance(&mut rx, frame) {
+        let advance = if *wait == Wait::Begun && !inner.is_ready(Direction::Read) {
+            // As when it began, right before.
+            Advance::Stalled { progress: false }
+        } else {
+            inner.advance(&mut rx, frame)
+        };
+        let (outcome, ended) = match advance {
             Advance::Done(outcome) => (outcome, false),
             Advance::Ended(outcome) => (outcome, true),
             Advance::Stalled { progress } => {

@@ -315,9 +315,12 @@ impl<T: Transport> TcpSocket<T> {
 
     /// [`read`](Self::read) where the result has been received already, which is the life of a
     /// pipeline of short replies: `f` sees it as in [`take`](Self::take). `None`: call `read`.
-    #[inline]
+    #[inline(always)]
     pub fn take_now<R>(&self, mode: &Mode, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let mut rx = self.0.rx.try_borrow_mut().ok()?;
+        if rx.is_empty() {
+            return None;
+        }
         let piece = mode.at_once(rx.data())?;
         if !self.0.socket.borrow().may_read() {
             return None;

@@ -23,7 +23,7 @@ use super::address::RawAddress;
 use super::entry::{cycle_log, guard};
 use super::side::Side;
 use super::ssl::{self, SslSession};
-use crate::rt::{Millis, wake_all_now};
+use crate::rt::{Millis, wake_both_now};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
 
 /// OpenSSL counts bytes in an int.
@@ -331,7 +331,7 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
         if let Some(key) = idle {
             super::net::pools().on_idle_event(key);
         }
-        wake_all_now(wakers.into_iter().flatten());
+        wake_both_now(wakers);
     });
 }
 

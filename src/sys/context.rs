@@ -10,12 +10,13 @@ use ngx::ffi::ngx_log_t;
 use super::datagram::Datagram;
 use super::entry::cycle_log;
 use super::link::Link;
-use super::log::{self, Level};
+use super::log::{self, HandshakeWords, Level};
 use super::output::Output;
 use super::phase::Phase;
 use super::request::Request;
 use super::resolver::Resolver;
 use super::snapshot::Snapshot;
+use super::ssl::server::{Client, Server};
 use super::uri::Target;
 use crate::rt::{Arena, Key, List, worker_local};
 use crate::sock::{DatagramSocket, TcpSocket};
@@ -69,14 +70,18 @@ impl Sockets {
         SOCKETS.with_borrow_mut(|arena| arena.remove(list, key))
     }
 
-    fn first(&self) -> Option<Key> {
-        SOCKETS.with_borrow(|arena| arena.front(&self.0.borrow()))
+    fn take_first(&self) -> Option<Socket> {
+        let list = &mut *self.0.borrow_mut();
+        if list.is_empty() {
+            return None;
+        }
+        SOCKETS.with_borrow_mut(|arena| arena.front(list).and_then(|key| arena.remove(list, key)))
     }
 
     /// Closes all of them.
     fn close(&self) {
         // Taken out one by one: closing a socket may wake a waiting connect.
-        while let Some(socket) = self.first().and_then(|key| self.remove(key)) {
+        while let Some(socket) = self.take_first() {
             socket.abandon();
         }
     }
@@ -114,6 +119,14 @@ struct Own {
     log: UnsafeCell<ngx_log_t>,
     /// Stands for the request after that has gone.
     snapshot: RefCell<Option<Snapshot>>,
+    handshake: Option<Handshake>,
+}
+
+/// What a client's handshake has instead of a request.
+struct Handshake {
+    client: RefCell<Option<Client>>,
+    // The log refers to it.
+    words: Box<HandshakeWords>,
 }
 
 /// One execution context: it owns sockets and knows its request, if any.
@@ -169,6 +182,10 @@ impl Own {
         }
         let snapshot = self.snapshot.borrow_mut().take();
         drop(snapshot);
+        if let Some(handshake) = &self.handshake {
+            handshake.words.forget();
+            drop(handshake.client.take());
+        }
     }
 }
 
@@ -210,8 +227,41 @@ impl Context {
             origin: Some(origin),
             log: UnsafeCell::new(log::of_timer(origin.log)),
             snapshot: RefCell::new(None),
+            handshake: None,
         };
         Context::with(None, Some(own), Phase::Timer, None)
+    }
+
+    /// A context of a client's handshake. It must end before the connection.
+    pub fn of_handshake(client: Client, server: Server, phase: Phase) -> Rc<Context> {
+        // SAFETY: the log of the connection is forgotten when the context ends.
+        let words = unsafe { HandshakeWords::new(client.log(), phase.title()) };
+        let own = Own {
+            origin: Some(Origin {
+                resolver: Some(server.resolver()),
+                log: server.error_log(),
+            }),
+            log: UnsafeCell::new(log::of_handshake(server.error_log(), &words)),
+            snapshot: RefCell::new(None),
+            handshake: Some(Handshake {
+                client: RefCell::new(Some(client)),
+                words,
+            }),
+        };
+        Context::with(None, Some(own), phase, None)
+    }
+
+    fn handshake(&self) -> Option<&Handshake> {
+        self.own.as_ref()?.handshake.as_ref()
+    }
+
+    /// TLS of the client's connection, if there is any.
+    pub fn client(&self) -> Option<Client> {
+        match (self.request(), self.handshake()) {
+            (Some(request), _) => request.client_tls(),
+            (None, Some(handshake)) => handshake.client.borrow().clone(),
+            (None, None) => None,
+        }
     }
 
     /// A context for the log phase of `request`, which may go on without it,
@@ -223,6 +273,7 @@ impl Context {
             // that goes, detach() or end() change the copy.
             log: UnsafeCell::new(unsafe { log::copy_of(request.log_ptr()) }),
             snapshot: RefCell::new(None),
+            handshake: None,
         };
         Context::with(Some(request), Some(own), Phase::Log, main)
     }
@@ -289,6 +340,9 @@ impl Context {
     /// Says which phase runs.
     pub fn set_phase(&self, phase: Phase) {
         self.phase.set(phase);
+        if let Some(handshake) = self.handshake() {
+            handshake.words.set_title(phase.title());
+        }
     }
 
     /// Whether it is too late to change the header of the response. Lua's

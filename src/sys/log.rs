@@ -1,5 +1,8 @@
 //! Writing to error.log.
 
+use std::cell::Cell;
+use std::ptr;
+
 use ngx::ffi::{ngx_log_error_core, ngx_log_t, ngx_uint_t};
 
 use super::entry::cycle_log;
@@ -109,6 +112,73 @@ pub(super) fn of_timer(log: *mut ngx_log_t) -> ngx_log_t {
     copy.data = std::ptr::null_mut();
     copy.action = std::ptr::null_mut();
     copy.connection = 0;
+    copy
+}
+
+/// What the log of a client's handshake adds to messages.
+pub(super) struct HandshakeWords {
+    title: Cell<&'static str>,
+    /// Null once the connection has gone.
+    connection: Cell<*mut ngx_log_t>,
+}
+
+impl HandshakeWords {
+    /// # Safety
+    /// The log of the connection must be live until `forget` is called.
+    pub(super) unsafe fn new(
+        connection: *mut ngx_log_t,
+        title: &'static str,
+    ) -> Box<HandshakeWords> {
+        Box::new(HandshakeWords {
+            title: Cell::new(title),
+            connection: Cell::new(connection),
+        })
+    }
+
+    /// Another handler runs.
+    pub(super) fn set_title(&self, title: &'static str) {
+        self.title.set(title);
+    }
+
+    /// The connection is going.
+    pub(super) fn forget(&self) {
+        self.connection.set(ptr::null_mut());
+    }
+}
+
+/// The log of a client's handshake: it writes where the server's does, and says
+/// which handler wrote it, and what nginx says of the connection. The words
+/// must live as long as the log.
+pub(super) fn of_handshake(server: *mut ngx_log_t, words: &HandshakeWords) -> ngx_log_t {
+    unsafe extern "C" fn add_context(log: *mut ngx_log_t, buf: *mut u8, len: usize) -> *mut u8 {
+        // SAFETY: nginx passes the log and a buffer with room for `len` bytes;
+        // the connection's log is live while it is known.
+        unsafe {
+            let words = &*(*log).data.cast::<HandshakeWords>();
+            let text = format!(", context: {}", words.title.get());
+            let n = text.len().min(len);
+            ptr::copy_nonoverlapping(text.as_ptr(), buf, n);
+            let end = buf.add(n);
+            let Some(connection) = words.connection.get().as_mut() else {
+                return end;
+            };
+            let Some(handler) = connection.handler else {
+                return end;
+            };
+            // What nginx does meanwhile is to wait.
+            let action = std::mem::replace(&mut connection.action, ptr::null_mut());
+            let end = handler(connection, end, len - n);
+            connection.action = action;
+            end
+        }
+    }
+    // SAFETY: callers pass a live log of the configuration, and words whose
+    // connection is live.
+    let (mut copy, number) = unsafe { (*server, (*words.connection.get()).connection) };
+    copy.handler = Some(add_context);
+    copy.data = ptr::from_ref(words).cast_mut().cast();
+    copy.action = ptr::null_mut();
+    copy.connection = number;
     copy
 }
 

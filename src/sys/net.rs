@@ -74,7 +74,7 @@ impl Net for HandlerNet {
             .and_then(|raw| {
                 Connection::connect(
                     &raw,
-                    address.to_string().as_bytes(),
+                    &address.text(),
                     bind.as_ref().map(|(raw, name)| (raw, name.as_bytes())),
                     local.transparent,
                     self.log(),

@@ -102,6 +102,9 @@ impl Phases {
     /// Where code may wait: for a cosocket, the time, another thread.
     pub const WAITING: Phases = Phases::BEFORE_RESPONSE
         .and(Phase::Timer)
+        .and(Phase::SslClientHello)
+        .and(Phase::SslSessionFetch)
+        .and(Phase::SslCertificate)
         .and(Phase::ProxySslCertificate)
         .and(Phase::ProxySslVerify)
         .and(Phase::InitWorker)

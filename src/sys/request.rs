@@ -20,6 +20,7 @@ use super::conf::ComplexValue;
 use super::entry::guard;
 use super::log::{self, Level};
 use super::resolver::Resolver;
+use super::ssl::server::Client;
 
 const SWITCHING_PROTOCOLS: usize = 101;
 
@@ -475,6 +476,12 @@ impl Request {
                 timeout: (*core).resolver_timeout,
             }
         }
+    }
+
+    /// TLS of the client's connection, if there is any.
+    pub(super) fn client_tls(self) -> Option<Client> {
+        // SAFETY: the connection lives as long as the request.
+        unsafe { Client::of_connection(self.get().connection) }
     }
 
     /// Where the location's `error_log` writes.

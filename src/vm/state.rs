@@ -218,9 +218,12 @@ impl Vm {
             // (`setfenv(0, …)`); those of the next handler are the VM's.
             unsafe {
                 ffi::lua_settop(co.l, 0);
-                self.state().push_globals();
-                ffi::lua_xmove(self.l, co.l, 1);
-                ffi::lua_replace(co.l, ffi::LUA_GLOBALSINDEX);
+                let globals = |l| ffi::lua_topointer(l, ffi::LUA_GLOBALSINDEX);
+                if globals(co.l) != globals(self.l) {
+                    self.state().push_globals();
+                    ffi::lua_xmove(self.l, co.l, 1);
+                    ffi::lua_replace(co.l, ffi::LUA_GLOBALSINDEX);
+                }
             }
             spare.push(co);
         } else {

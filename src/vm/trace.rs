@@ -1,9 +1,14 @@
 //! Lua's errors as text.
 
+use std::ffi::CStr;
 use std::os::raw::c_int;
 
+use super::coroutine;
 use super::ffi;
 use super::stack::{State, Type};
+
+/// Coroutines in a traceback, at most; nginx cuts off lines of more than 2 KB.
+const MOST_COROUTINES: usize = 5;
 
 /// Text of the error value on the top of the stack.
 pub(super) fn message_of(state: &State) -> String {
@@ -74,8 +79,42 @@ pub(super) unsafe fn describe_error(
     // SAFETY: by the caller's promise.
     let message = error_message(&state, &mut unsafe { State::from_raw(main) });
     let mut text = format!("lua {thread} thread aborted: {kind}: {message}").into_bytes();
-    text.extend_from_slice(b"\nstack traceback:\ncoroutine 0:");
-    let trace = traceback(main, l, 0);
-    text.extend_from_slice(trace.strip_prefix(b"stack traceback:").unwrap_or(&trace));
+    text.extend_from_slice(b"\nstack traceback:");
+    let failed = std::iter::successors(Some(l), |&l| {
+        // SAFETY: `l` has died of its error, and keeps the next one alive.
+        unsafe { failed_wrap(l) }
+    });
+    let chain: Vec<_> = failed.collect();
+    for (n, &l) in chain.iter().rev().take(MOST_COROUTINES).enumerate() {
+        text.extend_from_slice(format!("\ncoroutine {n}:").as_bytes());
+        // Those further out begin with the two functions that passed it on.
+        let trace = traceback(main, l, if n == 0 { 0 } else { 2 });
+        text.extend_from_slice(trace.strip_prefix(b"stack traceback:").unwrap_or(&trace));
+    }
     text
+}
+
+/// The coroutine whose error `coroutine.wrap` has passed on to `l`, which died of it.
+///
+/// # Safety
+/// `l` must be a live coroutine that died of an error.
+unsafe fn failed_wrap(l: *mut ffi::lua_State) -> Option<*mut ffi::lua_State> {
+    // SAFETY: zeros are a valid lua_Debug, which Lua fills; there is room for
+    // the value that lua_getlocal pushes, and it is taken off again. The local
+    // itself stays on the dead stack.
+    unsafe {
+        let mut frame: ffi::lua_Debug = std::mem::zeroed();
+        // Above `error` itself.
+        if !State::from_raw(l).reserve(1)
+            || ffi::lua_getstack(l, 1, &mut frame) == 0
+            || ffi::lua_getinfo(l, c"S".as_ptr(), &mut frame) == 0
+            || CStr::from_ptr(frame.source) != coroutine::NAME
+            || ffi::lua_getlocal(l, &frame, 1).is_null()
+        {
+            return None;
+        }
+        let failed = ffi::lua_tothread(l, -1);
+        State::from_raw(l).pop(1);
+        (!failed.is_null()).then_some(failed)
+    }
 }

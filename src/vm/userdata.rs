@@ -59,13 +59,14 @@ unsafe extern "C-unwind" fn collect<T: 'static>(l: *mut ffi::lua_State) -> c_int
 }
 
 fn held_ptr<T: 'static>(state: &State, idx: c_int) -> *mut Held<T> {
-    if state.type_of(idx) != Type::Userdata || state.len(idx) != size_of::<Held<T>>() {
+    // SAFETY: the state is live.
+    let held = unsafe { ffi::lua_touserdata(state.raw(), idx) }.cast::<Held<T>>();
+    // A light userdata has no length.
+    if held.is_null() || state.len(idx) != size_of::<Held<T>>() {
         return ptr::null_mut();
     }
-    // SAFETY: the value is a full userdata of exactly this size.
-    let held = unsafe { ffi::lua_touserdata(state.raw(), idx) }.cast::<Held<T>>();
-    // SAFETY: the memory is there (size checked above) and any bits make a
-    // TypeId.
+    // SAFETY: the value is a full userdata of exactly this size, and any bits
+    // make a TypeId.
     if unsafe { (*held).tag } == TypeId::of::<T>() {
         held
     } else {
@@ -146,7 +147,7 @@ impl State {
 
     /// What `f` makes of the value of the userdata in `slot` of the table at
     /// `idx`; None where there is none of this type.
-    #[inline]
+    #[inline(always)]
     pub fn with_userdata_in<T: 'static, R>(
         &mut self,
         idx: c_int,

@@ -33,6 +33,14 @@ never shows.</p>]],
 (SNI) and is what the certificate must be for; a failed check closes the connection.</p>]],
     },
     {
+        name = "certificate",
+        title = "A certificate from Redis",
+        short = "Lua waits for Redis inside of a TLS handshake.",
+        text = [[<p><code>ssl_certificate_by_lua_file</code> runs while OpenSSL waits for the
+server's certificate, and may wait itself: nginx and OpenSSL need no patches for it. The code of the
+handshake is in <code>demo/handshake.lua</code>; this is the client.</p>]],
+    },
+    {
         name = "dns",
         title = "A DNS query by hand",
         short = "UDP: a packet out, a packet in.",
@@ -46,6 +54,14 @@ directive does it.)</p>]],
         short = "A client for a key-value store, with a pipeline.",
         text = [[<p>Another protocol, the same few calls. <code>make run</code> started a small key-value
 server for it; <code>make run REDIS=host:port</code> talks to a real Redis.</p>]],
+    },
+    {
+        name = "log",
+        title = "A log that waits",
+        short = "Writing to a store when the request is over.",
+        text = [[<p><code>log_by_lua_file</code> may wait, too: the request is over, its client has
+been served, and a copy of it stays readable until the line is written. No timer is needed. Run it twice:
+the second answer shows what was logged of the first.</p>]],
     },
     {
         name = "reuse",

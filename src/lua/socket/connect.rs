@@ -131,16 +131,7 @@ impl Peer<'_> {
         name.extend_from_slice(self.host);
         let Some(port) = self.port else { return };
         name.push(b':');
-        let (mut digits, mut first, mut rest) = ([0; 5], 5, port);
-        loop {
-            first -= 1;
-            digits[first] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        name.extend_from_slice(&digits[first..]);
+        sock::push_decimal(name, port);
     }
 }
 

@@ -39,6 +39,7 @@ pub fn push_object<S: Clone + Into<Socket> + 'static>(
 }
 
 /// What `f` makes of the socket in the object at `idx`.
+#[inline(always)]
 fn with_socket<S: Clone + Into<Socket> + 'static, R>(
     state: &mut State,
     idx: c_int,
@@ -66,7 +67,7 @@ pub fn any_socket<S: Clone + Into<Socket> + 'static>(
 }
 
 /// The socket of the object at `idx`, which the running context must own.
-#[inline]
+#[inline(always)]
 pub fn own_socket<S: Clone + Into<Socket> + 'static>(
     state: &mut State,
     idx: c_int,

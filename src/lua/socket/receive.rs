@@ -144,7 +144,7 @@ fn iterator(state: &mut State) -> LuaResult {
     read(state, socket, Mode::Until(until, size))
 }
 
-#[inline]
+#[inline(always)]
 fn read(state: &mut State, socket: TcpSocket, mode: Mode) -> LuaResult {
     match socket.take_now(&mode, |data| state.push_bytes(data)) {
         Some(()) => Ok(Ret::Values(1)),

@@ -4,7 +4,10 @@
 //! that was handed out is remembered here until Lua's collector frees it; only
 //! such pointers are accepted back.
 
+mod clienthello;
+mod handshake;
 mod ocsp;
+mod session;
 mod upstream;
 
 use std::cell::RefCell;
@@ -85,6 +88,8 @@ pub fn open(state: &mut State) {
     preload(state, "ngx.ssl", load);
     ocsp::open(state);
     upstream::open(state);
+    clienthello::open(state);
+    session::open(state);
 }
 
 /// Replaces the function on the top by one that returns its pointer as cdata.
@@ -136,6 +141,10 @@ fn load(state: &mut State) -> LuaResult {
     state
         .run_builtin(SOURCE, c"=ngx.ssl", 1, 1)
         .map_err(Throw::Error)?;
+    state.push_function(upstream::upstream_pointer);
+    push_pointer_wrapper(state);
+    state.raw_set_field(-2, "get_upstream_ssl_pointer");
+    handshake::add(state);
     Ok(Ret::Values(1))
 }
 

@@ -1,13 +1,13 @@
-//! `require "ngx.ssl.proxysslcert"` and `require "ngx.ssl.proxysslverify"`:
-//! handshakes with the servers of `proxy_pass`.
+//! `require "ngx.ssl.proxysslcert"`, `require "ngx.ssl.proxysslverify"` and
+//! `require "ngx.proxyssl"`: handshakes with the servers of `proxy_pass`.
 
 use std::rc::Rc;
 
 use super::{certificates_at, private_key_at, push_pointer_wrapper, text};
 use crate::lua::text::wrong_type;
-use crate::lua::{context, disabled, preload};
+use crate::lua::{context, disabled, preload, request};
 use crate::sys::phase::Phase;
-use crate::sys::ssl::upstream::Pause;
+use crate::sys::ssl::upstream::{Pause, Tls};
 use crate::sys::ssl::{Certificates, PrivateKey};
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
 
@@ -15,6 +15,7 @@ use crate::vm::{LuaResult, Ret, State, Throw, Type};
 pub fn open(state: &mut State) {
     preload(state, "ngx.ssl.proxysslcert", load_certificate);
     preload(state, "ngx.ssl.proxysslverify", load_verify);
+    preload(state, "ngx.proxyssl", load_version);
 }
 
 fn load_certificate(state: &mut State) -> LuaResult {
@@ -85,6 +86,45 @@ fn load_verify(state: &mut State) -> LuaResult {
     push_pointer_wrapper(state);
     state.raw_set_field(-2, "get_verify_cert");
     Ok(Ret::Values(1))
+}
+
+fn load_version(state: &mut State) -> LuaResult {
+    state.new_table(0, 3);
+    state.push_bytes("0.1.0");
+    state.raw_set_field(-2, "_VERSION");
+    state.set_function("get_tls1_version", |state| {
+        push_version(state, |state, number, _| state.push_int(number.into()))
+    });
+    state.set_function("get_tls1_version_str", |state| {
+        push_version(state, |state, _, name| state.push_bytes(name))
+    });
+    Ok(Ret::Values(1))
+}
+
+fn push_version(state: &State, push: fn(&State, i32, &str)) -> LuaResult {
+    let (_, request) = request()?;
+    Ok(Ret::Values(match Tls::of(request) {
+        None => state.push_nil_err("no upstream SSL connection"),
+        Some(tls) => match tls.version() {
+            None => state.push_nil_err("not known yet"),
+            Some((number, name)) => {
+                push(state, number, name);
+                1
+            }
+        },
+    }))
+}
+
+/// `ssl.get_upstream_ssl_pointer()`, without the wrapper that makes it cdata.
+pub fn upstream_pointer(state: &mut State) -> LuaResult {
+    let (_, request) = request()?;
+    Ok(Ret::Values(match Tls::of(request) {
+        Some(tls) => {
+            state.push_light(tls.address());
+            1
+        }
+        None => state.push_nil_err("no upstream SSL connection"),
+    }))
 }
 
 /// The handshake whose code runs.

@@ -22,7 +22,7 @@ use super::event::now_msec;
 use super::request::Request;
 use super::side::disarm;
 use super::ssl;
-use crate::rt::{AddressMap, Millis, wake_all_now, worker_local};
+use crate::rt::{AddressMap, Millis, wake_both_now, worker_local};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
 
 /// Why there is no request socket.
@@ -244,7 +244,7 @@ fn on_readable(request: Request) {
             drop(shared);
             request.test_client();
         }
-        wakers => wake_all_now(wakers.into_iter().flatten()),
+        wakers => wake_both_now(wakers),
     }
 }
 
@@ -266,12 +266,7 @@ pub fn on_writable(request: Request) -> bool {
         return false;
     }
     let expired = take_expired(event(request, Direction::Write));
-    wake_all_now(
-        shared
-            .take_wakers(Direction::Write, expired)
-            .into_iter()
-            .flatten(),
-    );
+    wake_both_now(shared.take_wakers(Direction::Write, expired));
     true
 }
 

@@ -4,8 +4,7 @@ use std::cell::Cell;
 use std::ptr;
 
 use ngx::ffi::{
-    NGX_OK, ngx_alloc_chain_link, ngx_buf_t, ngx_buf_tag_t, ngx_chain_t, ngx_chain_update_chains,
-    ngx_int_t, ngx_pcalloc, ngx_pnalloc,
+    NGX_OK, ngx_buf_t, ngx_buf_tag_t, ngx_chain_t, ngx_chain_update_chains, ngx_int_t, ngx_palloc,
 };
 
 use crate::sys::request::Request;
@@ -13,7 +12,7 @@ use crate::sys::request::Request;
 /// Size of the first buffer, enough for most answers.
 const FIRST_BUFFER: usize = 512;
 /// Size of the buffers after the first one; more for larger writes.
-const BUFFER: usize = 4000;
+const BUFFER: usize = 3900;
 const LARGEST_BUFFER: usize = 64 * 1024;
 
 /// What the end of the bytes written so far is.
@@ -33,6 +32,8 @@ pub(in crate::sys) struct Buffers {
     size: Cell<usize>,
     busy: Cell<*mut ngx_chain_t>,
     free: Cell<*mut ngx_chain_t>,
+    /// Nothing will be written any more.
+    ended: Cell<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -59,6 +60,7 @@ impl Buffers {
             size: Cell::new(0),
             busy: Cell::new(ptr::null_mut()),
             free: Cell::new(ptr::null_mut()),
+            ended: Cell::new(false),
         }
     }
 
@@ -96,6 +98,7 @@ impl Buffers {
                 (*(*self.pending.get().last).buf).set_temporary(0);
             }
             let b = (*self.pending.get().last).buf;
+            self.ended.set(mark == Mark::Last);
             match mark {
                 Mark::Last if r.is_subrequest() || (*r.raw()).post_action() != 0 => {
                     (*b).set_sync(u32::from((*b).pos == (*b).last));
@@ -125,6 +128,10 @@ impl Buffers {
             return NGX_OK as ngx_int_t;
         }
         let rc = pass(out);
+        if self.ended.get() {
+            // Nobody is going to need these buffers again.
+            return rc;
+        }
         let (mut busy, mut free) = (self.busy.get(), self.free.get());
         // SAFETY: the request is live and the links are in its pool; the
         // lists are ours alone.
@@ -210,26 +217,33 @@ impl Buffers {
         Some(link)
     }
 
-    /// A link with a new buffer; null where memory is short.
+    /// A link with a new buffer, in one piece; null where memory is short.
     fn new_buffer(&self, r: Request, wanted: usize) -> *mut ngx_chain_t {
+        #[repr(C)]
+        struct Head {
+            link: ngx_chain_t,
+            buf: ngx_buf_t,
+        }
         let first = self.busy.get().is_null() && self.pending.get().first.is_null();
         let size = wanted.clamp(if first { FIRST_BUFFER } else { BUFFER }, LARGEST_BUFFER);
-        // SAFETY: the pool is live; what it returns is checked for null.
+        // SAFETY: the pool is live, and what it returns is checked for null;
+        // zeros are an empty buffer. The bytes follow the head.
         unsafe {
-            let link = ngx_alloc_chain_link(r.pool());
-            let b = ngx_pcalloc(r.pool(), size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
-            let start = ngx_pnalloc(r.pool(), size).cast::<u8>();
-            if link.is_null() || b.is_null() || start.is_null() {
+            let head = ngx_palloc(r.pool(), size_of::<Head>() + size).cast::<Head>();
+            if head.is_null() {
                 return ptr::null_mut();
             }
-            (*b).start = start;
-            (*b).pos = start;
-            (*b).last = start;
-            (*b).end = start.add(size);
-            (*b).set_temporary(1);
-            (*b).tag = tag();
-            (*link).buf = b;
-            link
+            let start = head.add(1).cast::<u8>();
+            let buf = &raw mut (*head).buf;
+            buf.write(std::mem::zeroed());
+            (*buf).start = start;
+            (*buf).pos = start;
+            (*buf).last = start;
+            (*buf).end = start.add(size);
+            (*buf).set_temporary(1);
+            (*buf).tag = tag();
+            (*head).link.buf = buf;
+            &raw mut (*head).link
         }
     }
 }

@@ -132,8 +132,12 @@ impl Output {
         }
     }
 
-    /// Adds to the body.
-    pub fn write(&self, r: Request, data: &[u8]) -> Result<(), OutputError> {
+    /// Adds to the body; with nothing to add, the header is final all the same.
+    pub fn write<'t>(
+        &self,
+        r: Request,
+        mut texts: impl Iterator<Item = &'t [u8]>,
+    ) -> Result<(), OutputError> {
         self.check_open()?;
         if r.connection_failed() {
             return Err(OutputError::Failed);
@@ -142,18 +146,22 @@ impl Output {
         if r.header_only() {
             return Ok(());
         }
-        match self.buffers.write(r, data) {
+        match texts.all(|text| self.buffers.write(r, text)) {
             true => Ok(()),
             false => Err(OutputError::Failed),
         }
     }
 
     /// Hands what came together to the filters, if it is enough.
-    pub fn push_if_full(&self, r: Request, options: OutputOptions) -> Result<(), OutputError> {
+    pub fn push_if_full(
+        &self,
+        r: Request,
+        options: impl FnOnce() -> OutputOptions,
+    ) -> Result<(), OutputError> {
         if self.buffers.size() < PUSH_SIZE {
             return Ok(());
         }
-        self.push(r, options)
+        self.push(r, options())
     }
 
     /// Hands everything written so far to nginx's filters: the handler is

@@ -121,7 +121,7 @@ unsafe fn copy_lowercase(pool: &Pool, from: *const ngx_list_t, to: *mut ngx_list
             let old = old.as_ref();
             if !old.lowcase_key.is_null() {
                 let lowercase = std::slice::from_raw_parts(old.lowcase_key, old.key.len);
-                (*new.as_ptr()).lowcase_key = pool.array(lowercase)?;
+                (*new.as_ptr()).lowcase_key = pool.bytes(lowercase)?;
             }
         }
     }

@@ -240,7 +240,7 @@ unsafe fn copy_captures(
         let end = offsets.iter().copied().max().unwrap_or(0).max(0) as usize;
         let subject = std::slice::from_raw_parts((*from).captures_data, end);
         (*to).captures = pool.array(offsets)?;
-        (*to).captures_data = pool.array(subject)?;
+        (*to).captures_data = pool.bytes(subject)?;
         (*to).ncaptures = offsets.len();
     }
     Some(())

@@ -2,7 +2,9 @@
 
 use std::ptr;
 
-use ngx::ffi::{ngx_create_pool, ngx_destroy_pool, ngx_palloc, ngx_pcalloc, ngx_pool_t, ngx_str_t};
+use ngx::ffi::{
+    ngx_create_pool, ngx_destroy_pool, ngx_palloc, ngx_pcalloc, ngx_pnalloc, ngx_pool_t, ngx_str_t,
+};
 
 use crate::sys::entry::cycle_log;
 
@@ -33,16 +35,19 @@ impl Pool {
 
     /// A copy of `values`.
     pub(super) fn array<T: Copy>(&self, values: &[T]) -> Option<*mut T> {
-        // SAFETY: the pool is live, and what it gives has room for the values;
-        // texts need no alignment, but do not suffer from it.
+        // SAFETY: the pool is live, and what it gives is aligned.
         unsafe {
-            let room = ngx_palloc(self.0, size_of_val(values).max(1)).cast::<T>();
-            if room.is_null() {
-                return None;
-            }
-            ptr::copy_nonoverlapping(values.as_ptr(), room, values.len());
-            Some(room)
+            fill(
+                ngx_palloc(self.0, size_of_val(values).max(1)).cast(),
+                values,
+            )
         }
+    }
+
+    /// A copy of `bytes`.
+    pub(super) fn bytes(&self, bytes: &[u8]) -> Option<*mut u8> {
+        // SAFETY: the pool is live; bytes need no alignment.
+        unsafe { fill(ngx_pnalloc(self.0, bytes.len().max(1)).cast(), bytes) }
     }
 
     /// A copy of a live text. One that is not there stays so.
@@ -50,12 +55,23 @@ impl Pool {
         if text.len == 0 {
             return Some(ngx_str_t::empty());
         }
-        let data = self.array(text.as_bytes())?;
+        let data = self.bytes(text.as_bytes())?;
         Some(ngx_str_t {
             len: text.len,
             data,
         })
     }
+}
+
+/// # Safety
+/// `room` must be null, or aligned and new, with room for the values.
+unsafe fn fill<T: Copy>(room: *mut T, values: &[T]) -> Option<*mut T> {
+    if room.is_null() {
+        return None;
+    }
+    // SAFETY: by the caller's promise.
+    unsafe { ptr::copy_nonoverlapping(values.as_ptr(), room, values.len()) };
+    Some(room)
 }
 
 impl Drop for Pool {

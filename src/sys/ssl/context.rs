@@ -45,6 +45,18 @@ impl Protocol {
         })
     }
 
+    /// Its number on the wire; None for SSLv2.
+    pub fn version(self) -> Option<u16> {
+        match self {
+            Protocol::SslV2 => None,
+            Protocol::SslV3 => Some(0x0300),
+            Protocol::TlsV1 => Some(0x0301),
+            Protocol::TlsV1_1 => Some(0x0302),
+            Protocol::TlsV1_2 => Some(0x0303),
+            Protocol::TlsV1_3 => Some(0x0304),
+        }
+    }
+
     fn bit(self) -> usize {
         (match self {
             Protocol::SslV2 => NGX_SSL_SSLv2,

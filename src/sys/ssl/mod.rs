@@ -5,6 +5,7 @@ mod context;
 mod handshake;
 mod io;
 pub mod ocsp;
+pub mod server;
 mod session;
 pub mod upstream;
 mod verify;

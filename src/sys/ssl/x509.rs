@@ -8,8 +8,9 @@ use ngx::ffi::{
     BIO, BIO_free, BIO_new_mem_buf, CRYPTO_free, ERR_clear_error, ERR_peek_last_error, EVP_PKEY,
     EVP_PKEY_free, PEM_R_NO_START_LINE, PEM_read_bio_PrivateKey, PEM_read_bio_X509,
     PEM_read_bio_X509_AUX, SSL, SSL_ctrl, SSL_use_PrivateKey, SSL_use_certificate, X509,
-    X509_STORE, X509_STORE_free, X509_STORE_up_ref, X509_free, X509_up_ref, d2i_AutoPrivateKey,
-    d2i_X509, i2d_PrivateKey, i2d_X509,
+    X509_STORE, X509_STORE_add_cert, X509_STORE_free, X509_STORE_new, X509_STORE_up_ref,
+    X509_check_private_key, X509_free, X509_up_ref, d2i_AutoPrivateKey, d2i_X509, i2d_PrivateKey,
+    i2d_X509,
 };
 
 const SSL_CTRL_CHAIN: i32 = 88;
@@ -167,6 +168,23 @@ impl Certificates {
         Ok(der)
     }
 
+    /// Whether `key` is the leaf's; None where it is of another kind.
+    pub(super) fn matches(&self, key: &PrivateKey) -> Option<bool> {
+        /// X509_R_KEY_TYPE_MISMATCH
+        const OTHER_KIND: u64 = 115;
+        let leaf = self.0.first()?;
+        // SAFETY: both are live. The queue of errors, where the reason is, must
+        // be empty for nginx.
+        unsafe {
+            if X509_check_private_key(leaf.0, key.0.0) == 1 {
+                return Some(true);
+            }
+            let reason = ERR_peek_last_error() as u64 & REASON_MASK;
+            ERR_clear_error();
+            (reason != OTHER_KIND).then_some(false)
+        }
+    }
+
     /// Has `ssl` present these certificates.
     ///
     /// # Safety
@@ -310,6 +328,20 @@ impl TrustedStore {
         // SAFETY: by the contract of the FFI, see above.
         let counted = !store.is_null() && unsafe { X509_STORE_up_ref(store) } != 0;
         counted.then_some(TrustedStore(store))
+    }
+
+    /// A store of these certificates. None where memory is short.
+    pub fn of<'a>(trusted: impl IntoIterator<Item = &'a Certificates>) -> Option<TrustedStore> {
+        // SAFETY: the store takes references of its own.
+        unsafe {
+            let store = X509_STORE_new();
+            let made = (!store.is_null()).then_some(TrustedStore(store))?;
+            trusted
+                .into_iter()
+                .flat_map(Certificates::raw)
+                .all(|x509| X509_STORE_add_cert(store, x509) == 1)
+                .then_some(made)
+        }
     }
 
     pub(super) fn raw(&self) -> *mut X509_STORE {

@@ -221,7 +221,7 @@ sub spew {
     return;
 }
 
-sub slow_factor { return $UseValgrind ? 15 : 1 }
+sub slow_factor { return $UseValgrind ? 15 : $ENV{NGX_COSOCKET_GC_STRESS} ? 5 : 1 }
 
 sub nap {
     my ($seconds) = @_;

@@ -1,0 +1,474 @@
+//! A client's handshake from its first byte until its ClientHello has been
+//! handed to OpenSSL.
+//!
+//! nginx knows two reasons to wait inside of a handshake: to read and to write.
+//! So an [`Arrival`] reads in OpenSSL's place, through a BIO that answers "try
+//! again" while Lua runs, and has nginx try again when Lua is done.
+
+use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
+use std::mem;
+use std::os::raw::c_void;
+use std::ptr;
+use std::rc::Rc;
+
+use ngx::ffi::{
+    SSL, SSL_ctrl, SSL_get_options, SSL_use_certificate, ngx_connection_t, ngx_delete_posted_event,
+    ngx_event_t, ngx_http_connection_t, ngx_post_event, ngx_posted_events, ngx_ssl_connection_t,
+};
+
+use super::bio::{self, Source};
+use super::credentials::Credentials;
+use super::hello::{Assembler, ClientHello, Progress};
+use super::hooks;
+use super::names::Server;
+use super::rehearsal;
+use super::session::Prefetched;
+use crate::sys::entry::{cycle_log, guard};
+
+/// Bytes that are read at once while the ClientHello is awaited.
+const PIECE: usize = 4096;
+/// As many bytes are taken in while OpenSSL waits, the ClientHello among them.
+const MOST_WAITING: usize = 65536;
+/// A plain record with a fatal alert, internal_error (RFC 8446, section 6).
+const ALERT: [u8; 7] = [21, 3, 1, 0, 2, 2, 80];
+
+const SSL_CTRL_GET_MIN_PROTO_VERSION: i32 = 130;
+const SSL_CTRL_GET_MAX_PROTO_VERSION: i32 = 131;
+
+/// Versions of TLS on the wire, the newest first, with OpenSSL's options that
+/// forbid them.
+pub const VERSIONS: [(u16, u64); 5] = [
+    (0x0304, 1 << 29),
+    (0x0303, 1 << 27),
+    (0x0302, 1 << 28),
+    (0x0301, 1 << 26),
+    (0x0300, 1 << 25),
+];
+/// SSL_OP_NO_TICKET
+const NO_TICKET: u64 = 1 << 14;
+
+/// Where a handshake stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The ClientHello is not complete.
+    Collecting,
+    /// It is; OpenSSL has to wait.
+    Waiting,
+    /// OpenSSL gets what was collected, and what follows.
+    Passing,
+    /// The handshake is not wanted.
+    Refused,
+    /// The client has gone, or nginx wants to.
+    Over,
+}
+
+/// What OpenSSL is told when it wants to read.
+pub(super) enum Answer {
+    Bytes(usize),
+    TryAgain,
+    End,
+    Failed,
+}
+
+/// The start of a client's handshake.
+pub struct Arrival {
+    /// Null once the connection's TLS has been freed.
+    connection: Cell<*mut ngx_connection_t>,
+    stage: Cell<Stage>,
+    source: RefCell<Option<Source>>,
+    received: RefCell<Vec<u8>>,
+    /// How many of the received bytes OpenSSL has.
+    handed_on: Cell<usize>,
+    assembler: RefCell<Assembler>,
+    hello: OnceCell<ClientHello>,
+    server: Cell<Server>,
+    /// Posted when the ClientHello is there.
+    event: UnsafeCell<ngx_event_t>,
+    on_end: RefCell<Option<Box<dyn FnOnce()>>>,
+    /// The code that chooses certificates has run.
+    certified: Cell<bool>,
+    /// A rehearsal came to where a certificate is needed.
+    pub(super) asked: Cell<bool>,
+    /// The session that Lua found.
+    pub(super) session: RefCell<Option<Prefetched>>,
+    /// What Lua chose to present.
+    pub credentials: RefCell<Credentials>,
+}
+
+impl Arrival {
+    /// Puts an arrival between OpenSSL and the connection.
+    ///
+    /// # Safety
+    /// `c` must be a client's connection of nginx's HTTP server whose handshake
+    /// is about to begin, with `ssl` as its TLS.
+    pub(super) unsafe fn begin(ssl: *mut SSL, c: *mut ngx_connection_t) -> Option<Rc<Arrival>> {
+        // SAFETY: by the caller's promise.
+        let (server, source) = unsafe { (Server::current(c), Source::of(ssl)?) };
+        let arrival = Rc::new(Arrival {
+            connection: Cell::new(c),
+            stage: Cell::new(Stage::Collecting),
+            source: RefCell::new(Some(source)),
+            received: RefCell::default(),
+            handed_on: Cell::new(0),
+            assembler: RefCell::default(),
+            hello: OnceCell::new(),
+            server: Cell::new(server),
+            // SAFETY: an ngx_event_t of zeros is nginx's initial state.
+            event: UnsafeCell::new(unsafe { mem::zeroed() }),
+            on_end: RefCell::default(),
+            certified: Cell::new(false),
+            asked: Cell::new(false),
+            session: RefCell::default(),
+            credentials: RefCell::default(),
+        });
+        let event = arrival.event.get();
+        // SAFETY: the event lives in the Rc, and leaves the queue before it.
+        unsafe {
+            (*event).data = Rc::as_ptr(&arrival).cast_mut().cast::<c_void>();
+            (*event).handler = Some(on_hello);
+            (*event).log = cycle_log();
+            bio::insert(ssl, &arrival).then_some(arrival)
+        }
+    }
+
+    /// nginx's connection; None once it is closed.
+    pub(super) fn connection(&self) -> Option<*mut ngx_connection_t> {
+        Some(self.connection.get()).filter(|c| !c.is_null())
+    }
+
+    fn tls(&self) -> Option<*mut ngx_ssl_connection_t> {
+        // SAFETY: the connection is live, and has TLS while it is known here.
+        self.connection().map(|c| unsafe { (*c).ssl })
+    }
+
+    pub(super) fn ssl(&self) -> Option<*mut SSL> {
+        // SAFETY: as `tls`.
+        self.tls().map(|tls| unsafe { (*tls).connection })
+    }
+
+    /// What the client has said.
+    pub fn hello(&self) -> Option<&ClientHello> {
+        self.hello.get()
+    }
+
+    /// The server that the client's name leads to, else the address's default.
+    pub fn server(&self) -> Server {
+        self.server.get()
+    }
+
+    /// The default server of the address.
+    pub fn default_server(&self) -> Server {
+        match self.connection() {
+            // SAFETY: the connection is live, and one of the HTTP server.
+            Some(c) => unsafe { Server::default_of(c) },
+            None => self.server(),
+        }
+    }
+
+    /// Bytes that the client has sent.
+    pub(super) fn received(&self) -> Vec<u8> {
+        self.received.borrow().clone()
+    }
+
+    /// Has `f` called if the connection goes before the handshake may go on.
+    pub fn on_end(&self, f: impl FnOnce() + 'static) {
+        *self.on_end.borrow_mut() = Some(Box::new(f));
+    }
+
+    /// Notes that the code which chooses certificates has run.
+    pub fn set_certified(&self) {
+        self.certified.set(true);
+    }
+
+    /// Whether that code has run, for the server that nginx chose in the end.
+    pub(super) fn is_certified(&self) -> bool {
+        let chosen = self
+            .connection()
+            // SAFETY: the connection is live, and one of the HTTP server.
+            .map(|c| unsafe { Server::current(c) });
+        self.certified.get() && chosen == Some(self.server())
+    }
+
+    /// The handshake goes on.
+    pub fn pass(&self) {
+        self.end_wait(Stage::Passing);
+    }
+
+    /// The handshake is not to go on: the client gets an alert.
+    pub fn refuse(&self) {
+        self.end_wait(Stage::Refused);
+    }
+
+    fn end_wait(&self, stage: Stage) {
+        drop(self.on_end.take());
+        if self.stage.get() != Stage::Waiting {
+            return;
+        }
+        self.stage.set(stage);
+        if let Some(c) = self.connection() {
+            // SAFETY: the connection is live; nginx goes on with the handshake
+            // from its read event.
+            unsafe { ngx_post_event((*c).read, &raw mut ngx_posted_events) };
+        }
+    }
+
+    /// The connection is going.
+    pub(super) fn abandon(&self) {
+        self.connection.set(ptr::null_mut());
+        self.stage.set(Stage::Over);
+        let event = self.event.get();
+        // SAFETY: the event is initialised.
+        unsafe {
+            if (*event).posted() != 0 {
+                ngx_delete_posted_event(event);
+            }
+        }
+        let on_end = self.on_end.take();
+        if let Some(on_end) = on_end {
+            on_end();
+        }
+    }
+
+    /// The version of TLS that will be used, as far as it depends on what both
+    /// sides allow. 0: none.
+    pub fn version(&self) -> u16 {
+        let (Some(ssl), Some(hello)) = (self.ssl(), self.hello()) else {
+            return 0;
+        };
+        // SAFETY: the TLS is live.
+        let (options, min, max) = unsafe {
+            let limit = |which| SSL_ctrl(ssl, which, 0, ptr::null_mut());
+            (
+                SSL_get_options(ssl),
+                limit(SSL_CTRL_GET_MIN_PROTO_VERSION),
+                limit(SSL_CTRL_GET_MAX_PROTO_VERSION),
+            )
+        };
+        let allowed = |version: u16, forbidden: u64| {
+            let number = i64::from(version);
+            options & forbidden == 0 && number >= min && (max == 0 || number <= max)
+        };
+        VERSIONS
+            .into_iter()
+            .find(|&(version, forbidden)| hello.supports(version) && allowed(version, forbidden))
+            .map_or(0, |(version, _)| version)
+    }
+
+    fn allows_tickets(&self) -> bool {
+        // SAFETY: the TLS is live.
+        self.ssl()
+            .is_some_and(|ssl| unsafe { SSL_get_options(ssl) & NO_TICKET == 0 })
+    }
+
+    /// The id by which OpenSSL will look for a session; None where it will not,
+    /// or where the client itself keeps the session, in a ticket.
+    pub fn session_id(&self) -> Option<&[u8]> {
+        let hello = self.hello()?;
+        if self.version() == super::hello::TLS1_3 {
+            let mut identities = hello.identities();
+            return identities.find(|id| !self.allows_tickets() && (1..=32).contains(&id.len()));
+        }
+        let has_ticket = self.allows_tickets() && hello.has_ticket();
+        let id = hello.session_id();
+        (!has_ticket && !id.is_empty()).then_some(id)
+    }
+
+    /// Whether the handshake will be a full one, for which a certificate is
+    /// needed.
+    pub fn needs_certificate(&self) -> bool {
+        rehearsal::needs_certificate(self)
+    }
+
+    /// Whether the client wants to resume a session in whatever way.
+    pub(super) fn may_resume(&self) -> bool {
+        self.hello().is_some_and(|hello| {
+            hello.identities().next().is_some() || hello.has_ticket() || self.session_id().is_some()
+        })
+    }
+
+    /// Whether code should have run that has not: OpenSSL has read, and took
+    /// for a ClientHello, what was not understood here, or nginx has chosen
+    /// another server.
+    pub(super) fn was_passed_by(&self) -> bool {
+        let Some(c) = self.connection() else {
+            return false;
+        };
+        // SAFETY: the connection is live, and one of the HTTP server.
+        let chosen = unsafe { Server::current(c) };
+        if self.hello().is_some() && chosen == self.server() {
+            return false;
+        }
+        self.server.set(chosen);
+        hooks::is_wanted(self)
+    }
+
+    /// OpenSSL wants to read.
+    pub(super) fn read(&self, out: &mut [u8]) -> Answer {
+        if self.stage.get() == Stage::Collecting {
+            self.collect();
+        }
+        if self.stage.get() == Stage::Waiting && self.is_gone() {
+            self.stage.set(Stage::Over);
+            let on_end = self.on_end.take();
+            if let Some(on_end) = on_end {
+                on_end();
+            }
+        }
+        match self.stage.get() {
+            Stage::Collecting | Stage::Waiting => Answer::TryAgain,
+            Stage::Passing => self.hand_on(out),
+            Stage::Refused => {
+                self.send_alert();
+                Answer::Failed
+            }
+            Stage::Over => Answer::End,
+        }
+    }
+
+    /// Reads on until the ClientHello is complete.
+    fn collect(&self) {
+        let mut received = self.received.borrow_mut();
+        loop {
+            match self.take_in(&mut received) {
+                Answer::Bytes(_) => {}
+                Answer::TryAgain => return,
+                // OpenSSL sees the end for itself.
+                Answer::End | Answer::Failed => return self.stage.set(Stage::Passing),
+            }
+            match self.assembler.borrow_mut().look(&received) {
+                Progress::Incomplete => continue,
+                Progress::Unintelligible => self.stage.set(Stage::Passing),
+                Progress::Complete(hello) => self.receive(hello),
+            }
+            return;
+        }
+    }
+
+    fn receive(&self, hello: ClientHello) {
+        if let Some(c) = self.connection()
+            && let Some(name) = hello.server_name()
+        {
+            // SAFETY: the connection is live, and one of the HTTP server.
+            self.server.set(unsafe { Server::of_name(c, name) });
+        }
+        let _ = self.hello.set(hello);
+        if hooks::is_wanted(self) {
+            self.stage.set(Stage::Waiting);
+            // SAFETY: the event is initialised, and taken back by `abandon`.
+            unsafe { ngx_post_event(self.event.get(), &raw mut ngx_posted_events) };
+        } else {
+            self.stage.set(Stage::Passing);
+        }
+    }
+
+    /// Whether there is nobody left to wait for. What else the client sends is
+    /// taken in, so that its end shows.
+    fn is_gone(&self) -> bool {
+        let Some(c) = self.connection() else {
+            return true;
+        };
+        // SAFETY: the connection is live; the flags say what nginx has seen.
+        let (ended, ready) = unsafe {
+            let read = (*c).read;
+            let ended = (*c).close() != 0 || (*c).error() != 0 || (*read).pending_eof() != 0;
+            (ended, (*read).ready() != 0)
+        };
+        let mut received = self.received.borrow_mut();
+        while !ended && ready && received.len() < MOST_WAITING {
+            match self.take_in(&mut received) {
+                Answer::Bytes(_) => {}
+                Answer::TryAgain => return false,
+                Answer::End | Answer::Failed => return true,
+            }
+        }
+        ended
+    }
+
+    /// Reads a piece, and keeps it.
+    fn take_in(&self, received: &mut Vec<u8>) -> Answer {
+        let source = self.source.borrow();
+        let Some(source) = source.as_ref() else {
+            return Answer::End;
+        };
+        let start = received.len();
+        received.resize(start + PIECE, 0);
+        let answer = source.read(&mut received[start..]);
+        let count = if let Answer::Bytes(count) = answer {
+            count
+        } else {
+            0
+        };
+        received.truncate(start + count);
+        answer
+    }
+
+    fn hand_on(&self, out: &mut [u8]) -> Answer {
+        let mut received = self.received.borrow_mut();
+        let at = self.handed_on.get();
+        if at < received.len() {
+            let count = out.len().min(received.len() - at);
+            out[..count].copy_from_slice(&received[at..at + count]);
+            self.handed_on.set(at + count);
+            return Answer::Bytes(count);
+        }
+        *received = Vec::new();
+        self.handed_on.set(0);
+        match self.source.borrow().as_ref() {
+            Some(source) => source.read(out),
+            None => Answer::End,
+        }
+    }
+
+    /// What OpenSSL read from before, once all that was collected has been
+    /// handed on.
+    pub(super) fn take_drained_source(&self) -> Option<Source> {
+        let drained = self.stage.get() == Stage::Passing
+            && self.handed_on.get() == self.received.borrow().len();
+        drained.then(|| self.source.take()).flatten()
+    }
+
+    fn send_alert(&self) {
+        let (Some(tls), Some(ssl)) = (self.tls(), self.ssl()) else {
+            return;
+        };
+        if let Some(source) = self.source.borrow().as_ref() {
+            source.write(&ALERT);
+        }
+        // SAFETY: the TLS is live. nginx takes an empty queue of errors for a
+        // client that has gone; the second call leaves one, about its null.
+        unsafe {
+            (*tls).set_handshake_rejected(1);
+            SSL_use_certificate(ssl, ptr::null_mut());
+        }
+    }
+
+    /// The HTTP connection's structure of nginx's.
+    ///
+    /// # Safety
+    /// `c` must be live and one of the HTTP server.
+    pub(super) unsafe fn http(c: *mut ngx_connection_t) -> *mut ngx_http_connection_t {
+        // SAFETY: by the caller's promise.
+        unsafe { (*c).data.cast() }
+    }
+}
+
+/// The ClientHello is there: nothing of OpenSSL is on the stack any more.
+unsafe extern "C" fn on_hello(event: *mut ngx_event_t) {
+    guard((), || {
+        // SAFETY: `data` points into the Rc, which takes the event back before
+        // it goes; the new reference keeps it for the call.
+        let arrival = unsafe {
+            let arrival = (*event).data.cast::<Arrival>().cast_const();
+            Rc::increment_strong_count(arrival);
+            Rc::from_raw(arrival)
+        };
+        if arrival.is_gone() {
+            arrival.end_wait(Stage::Over);
+        } else if !guard(false, || {
+            hooks::run(&arrival);
+            true
+        }) {
+            arrival.refuse();
+        }
+    });
+}
