@@ -2,6 +2,9 @@
 # auth_request. `?h=1` lets the header filters wait, `?b=1` the body filters.
 use Test::Nginx::Socket::Lua 'no_plan';
 
+# What the nginx under test has.
+our $modules = do { my $nginx = $ENV{TEST_NGINX_BINARY} || 'nginx'; `$nginx -V 2>&1` };
+
 # All ways to wait and not to wait.
 our @ways = ( '', 'h=1', 'b=1', 'h=1&b=1' );
 sub each_way { my ($f) = @_; return [ map { $f->($_) } @ways ] }
@@ -107,6 +110,7 @@ bang
 
 
 === TEST 4: additions before and after
+--- skip_eval: 12: $main::modules !~ /http_addition_module/
 --- config
     location /page {
         add_before_body /part1;
@@ -134,6 +138,7 @@ main::each_way( sub { "GET /page?$_[0]" } )
 
 
 === TEST 5: slices
+--- skip_eval: 24: $main::modules !~ /http_slice_module/
 --- config
     location /sliced {
         slice 3;
@@ -163,6 +168,7 @@ abcdefghijk
 
 
 === TEST 6: auth_request and mirror
+--- skip_eval: 8: $main::modules !~ /http_auth_request_module/
 --- config
     location /t {
         auth_request /auth;
@@ -192,6 +198,7 @@ main::each_way( sub { "GET /t?$_[0]" } )
 
 
 === TEST 7: what nginx's sub_filter replaces, Lua has made
+--- skip_eval: 8: $main::modules !~ /http_sub_module/
 --- config
     location /t {
         sub_filter_types *;
