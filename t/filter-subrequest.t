@@ -254,6 +254,41 @@ main::each_way( sub { "GET /t?$_[0]" } )
 [ ("Connection: keep-alive") x 4, "X-Cache: MISS", "Connection: keep-alive", "X-Cache: STALE", "Connection: keep-alive", "X-Cache: HIT" ]
 --- response_body eval
 [ ("ok\n") x 4, "x\nsource\n", "ok\n", "x\nsource\n", "ok\n", "x\nsource\n" ]
+
+
+
+=== TEST 9: the body filter ends a part that is flushed, and gzip keeps what there was of it
+--- config
+    gzip on;
+    gzip_types *;
+    gzip_min_length 1;
+    location /t {
+        addition_types *;
+        add_before_body /part;
+        return 200 "page\n";
+        body_filter_by_lua_block { }
+    }
+    location /part {
+        body_filter_by_lua_block { ngx.arg[2] = true }
+        content_by_lua_block {
+            ngx.say("part")
+            ngx.flush(true)
+            ngx.say("dropped")
+            ngx.flush(true)
+        }
+    }
+    location /plain {
+        gunzip on;
+        gzip off;
+        proxy_set_header Accept-Encoding gzip;
+        proxy_http_version 1.1;
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/t;
+    }
+--- request
+GET /plain
+--- response_body
+part
+page
 --- no_error_log
 [error]
 [alert]

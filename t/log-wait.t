@@ -419,8 +419,8 @@ done 3
 --- config
     log_subrequest on;
     location = /t {
-        add_before_body /sub;
-        content_by_lua_block { ngx.ctx.main = 1 ngx.header.content_type = "text/html" ngx.say("main") }
+        ssi on;
+        content_by_lua_block { ngx.ctx.main = 1 ngx.header.content_type = "text/html" ngx.say([[<!--#include virtual="/sub" -->main]]) }
         log_by_lua_block {
             ngx.sleep(0.02)
             ngx.log(ngx.WARN, "log: main ", ngx.ctx.main, " ", tostring(ngx.is_subrequest), " ", ngx.var.uri)

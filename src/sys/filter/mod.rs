@@ -123,6 +123,13 @@ impl Request {
         unsafe { (*self.raw()).err_status }
     }
 
+    /// Whether a filter of nginx's has answered the request with an error, in
+    /// place of its content.
+    pub fn is_answered_by_filter(self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { (*self.raw()).filter_finalize() != 0 }
+    }
+
     /// Has the error that nginx is answering be another one.
     pub fn change_error_status(self, status: usize) {
         self.set_status(status);

@@ -225,9 +225,9 @@ impl Output {
                 Err(OutputError::Timeout)
             } else if (*c).error() != 0 {
                 Err(OutputError::Failed)
-            } else if (*c).buffered() != 0 || !(*r.raw()).postponed.is_null() || r.is_held() {
-                // Filters that keep a few bytes back until more come
-                // (`buffered` of the request) do not count.
+            } else if awaits_client(c) || !(*r.raw()).postponed.is_null() || r.is_held() {
+                // Filters that keep a few bytes back until more come, gzip
+                // among them, do not count: a filter may have dropped the flush.
                 let mut wakers = self.flush_wakers.borrow_mut();
                 if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
                     wakers.push(cx.waker().clone());

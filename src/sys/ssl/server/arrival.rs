@@ -304,15 +304,16 @@ impl Arrival {
 
     /// OpenSSL wants to read.
     pub(super) fn read(&self, out: &mut [u8]) -> Answer {
-        if self.stage.get() == Stage::Collecting {
-            self.collect();
-        }
-        if self.stage.get() == Stage::Waiting && self.is_gone() {
-            self.stage.set(Stage::Over);
-            let on_end = self.on_end.take();
-            if let Some(on_end) = on_end {
-                on_end();
+        match self.stage.get() {
+            Stage::Collecting => self.collect(),
+            Stage::Waiting if self.is_gone() => {
+                self.stage.set(Stage::Over);
+                let on_end = self.on_end.take();
+                if let Some(on_end) = on_end {
+                    on_end();
+                }
             }
+            _ => {}
         }
         match self.stage.get() {
             Stage::Collecting | Stage::Waiting => Answer::TryAgain,
