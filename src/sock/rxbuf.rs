@@ -132,25 +132,23 @@ impl RxBuf {
     /// [`Error::NoMemory`], also when there are [`MAX_FRAME`] bytes already.
     #[inline]
     pub fn spare(&mut self, want: usize) -> Result<&mut [u8], Error> {
-        if self.buf.is_empty() && want <= self.ask {
+        // Who knows what is needed would have to move what comes with it.
+        let least = if want == 1 { self.ask } else { self.size };
+        if self.buf.is_empty() && want <= least {
             // Nearly every wait ends here.
-            self.buf = self
-                .buffers
-                .get(self.ask.next_power_of_two().max(MIN_LEN))?;
-            self.offered = self.ask;
-            return self.buf.get_mut(..self.ask).ok_or(Error::NoMemory);
+            self.buf = self.buffers.get(least.next_power_of_two().max(MIN_LEN))?;
+            self.offered = least;
+            return self.buf.get_mut(..least).ok_or(Error::NoMemory);
         }
-        self.spare_for(want)
+        self.spare_for(want, least)
     }
 
-    fn spare_for(&mut self, want: usize) -> Result<&mut [u8], Error> {
+    fn spare_for(&mut self, want: usize, least: usize) -> Result<&mut [u8], Error> {
         let have = self.len();
         let limit = MAX_FRAME
             .checked_sub(have)
             .filter(|&room| room > 0)
             .ok_or(Error::NoMemory)?;
-        // Who knows what is needed would have to move what comes with it.
-        let least = if want == 1 { self.ask } else { self.size };
         let room = want.min(have.max(TRUST)).max(least).min(limit);
         if self.buf.len() - self.end < room {
             self.make_room(have, room)?;
