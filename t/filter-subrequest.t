@@ -299,3 +299,37 @@ page
 --- no_error_log
 [error]
 [alert]
+
+
+
+=== TEST 9: the body filter ends a part before it is its turn; the rest of it comes after
+--- config
+    location /page {
+        ssi on;
+        root html;
+    }
+    location /first {
+        content_by_lua_block { ngx.say("first") ngx.sleep(0.1) ngx.say("first's end") }
+    }
+    location /part {
+        proxy_buffering off;
+        proxy_http_version 1.1;
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/slow;
+        body_filter_by_lua_block { ngx.arg[2] = true }
+    }
+    location /slow {
+        content_by_lua_block { ngx.say("part") ngx.flush() ngx.sleep(0.4) ngx.say("dropped") }
+    }
+--- user_files
+>>> page.html
+[<!--#include virtual="/first" --><!--#include virtual="/part" -->]
+--- request
+GET /page.html
+--- response_body
+[first
+first's end
+part
+]
+--- no_error_log
+[error]
+[alert]

@@ -79,7 +79,12 @@ impl Filter {
         let chunk = self.chunk();
         if chunk.ended() {
             chain.discard();
-            return Some(OK);
+            // What came before may still have to go out: whoever makes the
+            // rest sees nothing of it, and would not see to that.
+            return Some(match request.has_pending_output() {
+                true => filter::next_body(request, Chain::EMPTY),
+                false => OK,
+            });
         }
         chunk.begin(request, chain);
         match self.start(request, Phase::BodyFilter, source) {

@@ -320,6 +320,19 @@ pub(super) unsafe fn awaits_client(c: *const ngx_connection_t) -> bool {
     buffered & (NGX_LOWLEVEL_BUFFERED | NGX_HTTP_WRITE_BUFFERED) != 0
 }
 
+impl Request {
+    /// Whether filters, or nginx, keep back something of the response, so that
+    /// a call without buffers may send some of it.
+    pub fn has_pending_output(self) -> bool {
+        // SAFETY: the request and its connection are live. A subrequest whose
+        // turn has come has `postponed` output.
+        unsafe {
+            let r = self.raw();
+            (*r).buffered() != 0 || (*(*r).connection).buffered() != 0 || !(*r).postponed.is_null()
+        }
+    }
+}
+
 /// Has nginx tell when the client takes more, where it does not take all.
 ///
 /// # Safety
@@ -361,11 +374,7 @@ pub fn on_writable(r: Request, output: &Output) {
             if wakers.is_empty() {
                 return r.finalize(NGX_HTTP_REQUEST_TIME_OUT as isize);
             }
-        } else if (*r.raw()).buffered() != 0
-            || (*c).buffered() != 0
-            || !(*r.raw()).postponed.is_null()
-        {
-            // A subrequest whose turn has come has `postponed` output.
+        } else if r.has_pending_output() {
             if (*wev).timer_set() != 0 && (*wev).delayed() == 0 {
                 ngx_del_timer(wev);
             }
