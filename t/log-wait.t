@@ -59,6 +59,8 @@ __DATA__
                 for name, value in pairs(ngx.req.get_headers()) do
                     seen[#seen + 1] = name .. ": " .. (type(value) == "table" and table.concat(value, "+") or value)
                 end
+                -- The order of pairs() changes when names are collected meanwhile.
+                table.sort(seen)
                 for _, name in ipairs { "X-Out", "x_up", "Content-Type", "Content-Length", "Connection", "Server" } do
                     local value = ngx.header[name]
                     seen[#seen + 1] = name .. ": " .. (type(value) == "table" and table.concat(value, "+") or tostring(value))
