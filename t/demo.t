@@ -107,6 +107,10 @@ like(get('/run/redis'),
     qr{-> PONG\n.*-> OK\n.*-> hello from a cosocket\n.*-> 1\n.*\(no such key\)\n.*-> error: ERR unknown command}s,
     'redis');
 like(get('/run/redis'), qr{INCR cosocket:visits\n    -> 2\n}, 'redis: the store remembers');
+like(get('/run/log'), qr{^The log is empty\.}, 'log: nothing yet');
+sleep 0.5;
+like(get('/run/log'), qr{^The log of the last request:\nGET /run/log HTTP/1\.1: 200, \d+ bytes to 127\.0\.0\.1 in 0\.\d+ s$}m,
+    'log: the request before');
 like(get('/run/reuse'), qr{round 1: a new connection; .*PONG\n(?:round \d: reused, times so far: \d; .*PONG\n){4}},
     'reuse');
 like(get('/run/reuse'), qr{round 1: reused, times so far: 5;.*round 5: reused, times so far: 9;}s,

@@ -128,14 +128,14 @@ timed out
     location /static/ {
         alias html/;
         header_filter_by_lua_block { ngx.sleep(0.01) }
-        body_filter_by_lua_block { ngx.sleep(0.001) }
+        body_filter_by_lua_block { ngx.sleep(0) }
     }
     location /t {
         content_by_lua_block {
             local sock = ngx.socket.tcp()
             assert(sock:connect("127.0.0.1", ngx.var.server_port))
             sock:send("GET /static/a.txt HTTP/1.1\r\nHost: x\r\n\r\n")
-            ngx.sleep(1)
+            ngx.sleep(2.5)
             ngx.say("done")
         }
     }
@@ -143,6 +143,7 @@ timed out
 ">>> a.txt\n" . "a" x 10_000_000
 --- request
 GET /t
+--- timeout: 10
 --- response_body
 done
 --- error_log

@@ -2,6 +2,9 @@
 # auth_request. `?h=1` lets the header filters wait, `?b=1` the body filters.
 use Test::Nginx::Socket::Lua 'no_plan';
 
+# What the nginx under test has.
+our $modules = do { my $nginx = $ENV{TEST_NGINX_BINARY} || 'nginx'; `$nginx -V 2>&1` };
+
 # All ways to wait and not to wait.
 our @ways = ( '', 'h=1', 'b=1', 'h=1&b=1' );
 sub each_way { my ($f) = @_; return [ map { $f->($_) } @ways ] }
@@ -107,6 +110,7 @@ bang
 
 
 === TEST 4: additions before and after
+--- skip_eval: 12: $main::modules !~ /http_addition_module/
 --- config
     location /page {
         add_before_body /part1;
@@ -134,6 +138,7 @@ main::each_way( sub { "GET /page?$_[0]" } )
 
 
 === TEST 5: slices
+--- skip_eval: 24: $main::modules !~ /http_slice_module/
 --- config
     location /sliced {
         slice 3;
@@ -163,6 +168,7 @@ abcdefghijk
 
 
 === TEST 6: auth_request and mirror
+--- skip_eval: 8: $main::modules !~ /http_auth_request_module/
 --- config
     location /t {
         auth_request /auth;
@@ -192,6 +198,7 @@ main::each_way( sub { "GET /t?$_[0]" } )
 
 
 === TEST 7: what nginx's sub_filter replaces, Lua has made
+--- skip_eval: 8: $main::modules !~ /http_sub_module/
 --- config
     location /t {
         sub_filter_types *;
@@ -210,7 +217,54 @@ main::each_way( sub { "GET /t?$_[0]" } )
 
 
 
-=== TEST 8: the body filter ends a part that is flushed, and gzip keeps what there was of it
+=== TEST 8: requests in the background, which nobody waits for
+--- http_config
+    proxy_cache_path cache keys_zone=c:1m;
+--- config
+    location /t {
+        mirror /mirror/static;
+        mirror /mirror/proxy;
+        return 200 "ok\n";
+    }
+    location /t2 {
+        mirror /mirror/static;
+        mirror /mirror/proxy;
+        content_by_lua_block { ngx.sleep(0.1) ngx.say("ok") }
+    }
+    location /mirror/static {
+        return 200 "not sent";
+        header_filter_by_lua_block { ngx.sleep(0.03) if ngx.var.arg_exit then ngx.exit(403) end }
+        body_filter_by_lua_block { ngx.sleep(0.03) }
+    }
+    location /mirror/proxy {
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/source;
+        header_filter_by_lua_block { ngx.sleep(0.03) if ngx.var.arg_exit then ngx.exit(403) end }
+        body_filter_by_lua_block { ngx.sleep(0.03) }
+    }
+    location /source { content_by_lua_block { ngx.say("x") ngx.flush(true) ngx.sleep(0.01) ngx.say("source ", ngx.now()) } }
+    location /cached {
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/source;
+        proxy_cache c;
+        proxy_cache_key x;
+        proxy_cache_valid 200 1s;
+        proxy_cache_use_stale updating;
+        proxy_cache_background_update on;
+        add_header X-Cache $upstream_cache_status;
+        header_filter_by_lua_block { ngx.sleep(0.03) ngx.header.content_length = nil }
+        body_filter_by_lua_block { ngx.sleep(0.03) ngx.arg[1] = ngx.arg[1]:gsub(" [%d.]+", "") }
+    }
+    location /pause { content_by_lua_block { ngx.sleep(2.1) ngx.say("ok") } }
+--- pipelined_requests eval
+[ "GET /t2", "GET /t2?exit=1", "GET /t", "GET /t?exit=1", "GET /cached", "GET /pause", "GET /cached", "GET /t2", "GET /cached" ]
+--- timeout: 10
+--- response_headers eval
+[ ("Connection: keep-alive") x 4, "X-Cache: MISS", "Connection: keep-alive", "X-Cache: STALE", "Connection: keep-alive", "X-Cache: HIT" ]
+--- response_body eval
+[ ("ok\n") x 4, "x\nsource\n", "ok\n", "x\nsource\n", "ok\n", "x\nsource\n" ]
+
+
+
+=== TEST 9: the body filter ends a part that is flushed, and gzip keeps what there was of it
 --- config
     gzip on;
     gzip_types *;

@@ -31,6 +31,9 @@ Test::Nginx::Peer->tcp( UP => sub {
     }
 } );
 
+# What the nginx under test has.
+our $modules = do { my $nginx = $ENV{TEST_NGINX_BINARY} || 'nginx'; `$nginx -V 2>&1` };
+
 our $body = "one\ntwo\nthree\n";
 
 # All ways to wait and not to wait.
@@ -209,6 +212,7 @@ upstream prematurely closed connection
 
 
 === TEST 9: Lua sees and changes what gzip compresses
+--- skip_eval: 12: $main::modules !~ /http_gunzip_module/
 --- config
     gzip on;
     gzip_types *;

@@ -348,3 +348,30 @@ some text
 [("X-One: by lua, nil nil\nX-Two: by nginx\nCache-Control: max-age=3600") x 2]
 --- no_error_log
 [error]
+
+
+
+=== TEST 13: an error that a filter before Lua answers
+--- config
+    location /s/ {
+        alias html/;
+        header_filter_by_lua_block { require "wait"() ngx.header.X = ngx.status }
+        body_filter_by_lua_block { if ngx.var.arg_b then ngx.sleep(0.02) end ngx.arg[1] = ngx.arg[1]:upper() }
+    }
+    location /h/ { alias html/; header_filter_by_lua_block { require "wait"() ngx.header.X = ngx.status } }
+--- user_files
+>>> a.txt
+some text
+--- request eval
+["GET /s/a.txt", "GET /s/a.txt?w=1", "GET /s/a.txt?b=1", "GET /s/a.txt?w=1&b=1", "GET /h/a.txt", "GET /h/a.txt?w=1"]
+--- more_headers
+If-Unmodified-Since: Thu, 01 Jan 1970 00:00:01 GMT
+--- error_code eval
+[(412) x 6]
+--- response_headers eval
+[("X: 412") x 6]
+--- response_body_like eval
+[(qr{^<HTML>.*412 PRECONDITION FAILED.*</HTML>\r\n$}s) x 4, (qr{^<html>.*412 Precondition Failed.*</html>\r\n$}s) x 2]
+--- no_error_log
+[error]
+[alert]

@@ -52,15 +52,15 @@ __DATA__
                 upstream_http_x_up upstream_cookie_u upstream_cookie_v upstream_cookie_none
                 upstream_bytes_received uri connections_active]]
             local function look()
-                local seen = {}
+                local seen, lines = {}, {}
                 for name in names:gmatch("%S+") do
                     seen[#seen + 1] = name .. "=" .. tostring(ngx.var[name])
                 end
                 for name, value in pairs(ngx.req.get_headers()) do
-                    seen[#seen + 1] = name .. ": " .. (type(value) == "table" and table.concat(value, "+") or value)
+                    lines[#lines + 1] = name .. ": " .. (type(value) == "table" and table.concat(value, "+") or value)
                 end
-                -- The order of pairs() changes when names are collected meanwhile.
-                table.sort(seen)
+                table.sort(lines)
+                seen[1] = seen[1] .. table.concat(lines, ", ")
                 for _, name in ipairs { "X-Out", "x_up", "Content-Type", "Content-Length", "Connection", "Server" } do
                     local value = ngx.header[name]
                     seen[#seen + 1] = name .. ": " .. (type(value) == "table" and table.concat(value, "+") or tostring(value))
@@ -83,7 +83,7 @@ __DATA__
                     ngx.log(ngx.ERR, "before: ", before[i], ", after: ", after[i])
                 end
             end
-            ngx.log(ngx.WARN, "compared ", #after > 75 and "all" or #after, " of ", ngx.var.arg_x)
+            ngx.log(ngx.WARN, "compared ", #after > 70 and "all" or #after, " of ", ngx.var.arg_x)
         }
     }
 --- raw_request eval
@@ -419,8 +419,8 @@ done 3
 --- config
     log_subrequest on;
     location = /t {
-        add_before_body /sub;
-        content_by_lua_block { ngx.ctx.main = 1 ngx.header.content_type = "text/html" ngx.say("main") }
+        ssi on;
+        content_by_lua_block { ngx.ctx.main = 1 ngx.header.content_type = "text/html" ngx.say([[<!--#include virtual="/sub" -->main]]) }
         log_by_lua_block {
             ngx.sleep(0.02)
             ngx.log(ngx.WARN, "log: main ", ngx.ctx.main, " ", tostring(ngx.is_subrequest), " ", ngx.var.uri)

@@ -109,6 +109,7 @@ of if
             ngx.req.read_body()
             ngx.ctx.note = "from content"
             ngx.header["X-Out"] = { "1", "2" }
+            ngx.header["X-One"] = "one"
             ngx.status = 203
             ngx.say("hello")
         }
@@ -119,7 +120,7 @@ of if
                 ngx.status, tostring(ngx.headers_sent), tostring(ngx.is_subrequest),
                 ngx.req.get_method(), ngx.req.http_version(), a.x, h["x-in"],
                 ngx.req.get_body_data(), ngx.ctx.note, table.concat(ngx.header["X-Out"], "+"),
-                ngx.var.mine, ngx.var.arg_x, ngx.var.http_x_in, ngx.var.sent_http_x_out,
+                ngx.var.mine, ngx.var.arg_x, ngx.var.http_x_in, ngx.var.sent_http_x_one,
                 ngx.var.remote_addr, ngx.var.request, type(ngx.req.start_time()),
                 ngx.var.request_completion, }, " "))
         }
@@ -133,7 +134,7 @@ X-In: in
 --- response_body
 hello
 --- error_log
-read: 203 true false POST 1.1 7 in the body from content 1+2 my value 7 in 1 127.0.0.1 POST /t?x=7 HTTP/1.1 number OK
+read: 203 true false POST 1.1 7 in the body from content 1+2 my value 7 in one 127.0.0.1 POST /t?x=7 HTTP/1.1 number OK
 
 
 
@@ -270,8 +271,8 @@ exit: 503
 --- config
     log_subrequest on;
     location = /t {
-        add_before_body /sub;
-        content_by_lua_block { ngx.ctx.main = 1 ngx.header.content_type = "text/html" ngx.say("main") }
+        ssi on;
+        content_by_lua_block { ngx.ctx.main = 1 ngx.header.content_type = "text/html" ngx.say([[<!--#include virtual="/sub" -->main]]) }
         log_by_lua_block { ngx.log(ngx.WARN, "log: main ", tostring(ngx.is_subrequest), " ", ngx.ctx.main) }
     }
     location = /sub {

@@ -326,7 +326,66 @@ GET /t
 
 
 
-=== TEST 8: not in "if"
+=== TEST 8: hundreds leave nothing behind
+--- config
+location = /up {
+    proxy_next_upstream off;
+    proxy_pass https://127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    proxy_ssl_certificate_by_lua_block {
+        local ssl, cert, t = require "ngx.ssl", require "ngx.ssl.proxysslcert", require "puppet"
+        ngx.sleep(0)
+        assert(cert.set_cert(ssl.parse_pem_cert(t.pem "client.pem")))
+        assert(cert.set_priv_key(ssl.parse_pem_priv_key(t.pem "client.key")))
+        if ngx.var.arg_n % 5 == 1 then
+            ngx.exit(ngx.ERROR)
+        end
+    }
+    proxy_ssl_verify_by_lua_block {
+        local verify = require "ngx.ssl.proxysslverify"
+        verify.get_verify_cert()
+        ngx.sleep(0)
+        verify.set_verify_result(ngx.var.arg_n % 5 == 2 and 1 or 0)
+    }
+}
+location = /t {
+    content_by_lua_block {
+        local t = require "puppet"
+        local function get(n)
+            local sock = ngx.socket.tcp()
+            assert(sock:connect("127.0.0.1", ngx.var.server_port))
+            sock:send("GET /up?n=" .. n .. " HTTP/1.0\r\n\r\n")
+            local line = sock:receive()
+            sock:close()
+            return line
+        end
+        local function run()
+            local good = 0
+            for n = 1, 150 do
+                good = good + (get(n) == "HTTP/1.1 200 OK" and 1 or 0)
+            end
+            collectgarbage() collectgarbage()
+            return good
+        end
+        run()
+        local before = t.memory()
+        local good = run()
+        ngx.say(good, " ", t.memory() - before < 1000)
+    }
+}
+--- request
+GET /t
+--- response_body
+90 true
+--- timeout: 60
+--- error_log
+certificate verify error
+--- no_error_log
+[alert]
+[crit]
+
+
+
+=== TEST 9: not in "if"
 --- config
 location /t {
     if ($arg_a) {
@@ -339,7 +398,7 @@ location /t {
 
 
 
-=== TEST 9: twice
+=== TEST 10: twice
 --- config
 location /t {
     proxy_ssl_verify_by_lua_block { }

@@ -68,7 +68,10 @@ nil 1 0
     location = /t {
         content_by_lua_block {
             local cache = package.loaded.cache
-            ngx.sleep(0.06)
+            for _ = 1, 500 do
+                if (cache:get("n") or 0) >= 3 then break end
+                ngx.sleep(0.01)
+            end
             ngx.say(cache:get("value"), " ", cache:get("n") >= 3)
         }
     }

@@ -2,6 +2,8 @@
 use strict;
 use warnings;
 
+use IO::Socket::INET;
+use Net::SSLeay;
 use Test::More;
 
 use Test::Nginx::Instance;
@@ -145,6 +147,34 @@ is( tls( $port, sni => 'chain.test' )->{chain}, 3, 'a chain is sent' );
 # HelloRetryRequest: the server does not take the group of the key share.
 my $got = tls( $port, sni => 'exact.test', version => '1.3', groups => 'P-384:X25519', path => '/t' );
 is( "$got->{cn} $got->{body}", "good exact HTTP/1.0 exact.test TLSv1.3\n", 'HelloRetryRequest' );
+
+# A client that asks for another server in its second ClientHello, whose code has not
+# run: what the server answers to that
+sub switched {
+    my ( $first, $second ) = @_;
+    my $ctx = Net::SSLeay::CTX_new();
+    Net::SSLeay::CTX_set1_groups_list( $ctx, 'P-384:X25519' );
+    my $ssl = Net::SSLeay::new($ctx);
+    Net::SSLeay::set_tlsext_host_name( $ssl, $first );
+    my ( $in, $out ) = map { Net::SSLeay::BIO_new( Net::SSLeay::BIO_s_mem() ) } 1 .. 2;
+    Net::SSLeay::set_bio( $ssl, $in, $out );
+    my $socket = IO::Socket::INET->new( PeerAddr => '127.0.0.1', PeerPort => $port ) or die $!;
+    my $answer;
+    for ( 1 .. 2 ) {
+        Net::SSLeay::connect($ssl);
+        my $hello = Net::SSLeay::BIO_read($out);
+        $hello =~ s/$first/$second/ if $_ == 2;
+        syswrite $socket, $hello;
+        sysread $socket, $answer, 16384;
+        Net::SSLeay::BIO_write( $in, $answer );
+    }
+    Net::SSLeay::free($ssl);
+    Net::SSLeay::CTX_free($ctx);
+    return $answer;
+}
+like( switched( 'exact.test', 'exact.test' ), qr/\A\x16/, 'a second ClientHello for the same server' );
+like( switched( 'exact.test', 'error.test' ), qr/\A\x15\x03\x03\x00\x02\x02\x50\z/, 'one for another server is refused' );
+like( $nginx->log, qr/\[error\] .*ssl_certificate_by_lua: it could not run for this connection/, 'and error.log says why' );
 
 # Two kinds of certificates
 is( tls( $port, sni => 'both.test', version => '1.2', ciphers => "ECDHE-$_-AES128-GCM-SHA256" )->{cn},

@@ -11,7 +11,7 @@ __DATA__
 === TEST 1: what parses
 --- lua
 local ssl, pem = require "ngx.ssl", require("puppet").pem
-show(type(ssl._VERSION), require "ngx.ssl" == ssl)
+show(type(ssl._VERSION), require "ngx.ssl" == ssl, ssl.version == ssl._VERSION)
 show(type(ssl.parse_pem_cert(pem "client.pem")), type(ssl.parse_der_cert(pem "client.der")))
 show(type(ssl.parse_pem_cert(pem "deep.pem")))
 show(type(ssl.parse_pem_priv_key(pem "client.key")), type(ssl.parse_der_priv_key(pem "client.key.der")))
@@ -22,7 +22,7 @@ show(#der > #ssl.cert_pem_to_der(pem "sub.pem") * 2, type(ssl.parse_der_cert(der
 local key = ssl.priv_key_pem_to_der(pem "client.key")
 show(type(ssl.parse_der_priv_key(key)))
 --- response_body
-"string" true
+"string" true true
 "cdata" "cdata"
 "cdata"
 "cdata" "cdata"

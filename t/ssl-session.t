@@ -124,8 +124,9 @@ for my $version (qw( 1.2 1.3 )) {
 # An unknown id
 {
     my $known = tls( $cached, sni => 'a.test', version => '1.2' );
+    chomp( my $pid = $nginx->get('/ok') );
     $nginx->signal('HUP');
-    sleep 0.5;
+    eventually( sub { !kill 0, $pid } );
     done();
     ok( tls( $cached, sni => 'a.test', version => '1.2', session => $known->{session}, path => '/t' )->{reused},
         "nginx's own cache has it" );

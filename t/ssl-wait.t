@@ -156,6 +156,7 @@ like( $nginx->log, qr/client timed out \(110: Connection timed out\) while SSL h
     ok( eventually( sub { my $new = $nginx->get('/ok'); defined $new && $new ne "$pid\n" } ), 'reload: there is a new worker' );
     waitpid $child, 0;
     is( $?, 0, 'reload: the handshake went on in the old one' );
+    ok( eventually( sub { !kill 0 => $pid } ), 'reload: which ended then' );
     chomp( $pid = $nginx->get('/ok') );
 }
 

@@ -15,7 +15,7 @@ use Test::Nginx::Ports qw( reserve_port );
 use Test::Nginx::TLS;
 
 my $ca = $ENV{TEST_NGINX_CA};
-my ( $lua, $plain, $proxy ) = map { reserve_port() } 1 .. 3;
+my ( $lua, $plain, $proxy, $early ) = map { reserve_port() } 1 .. 4;
 
 sub server {
     my ( $port, $listen, $code ) = @_;
@@ -42,6 +42,7 @@ my $nginx = Test::Nginx::Instance->start(
     http => 'error_log logs/error.log info; ssl_protocols TLSv1.2 TLSv1.3; client_header_timeout 5s;'
         . server( $lua, 'ssl', $code )
         . server( $plain, 'ssl', '' )
+        . server( $early, 'ssl', 'ssl_client_hello_by_lua_block { ngx.sleep(0) }' )
         . server( $proxy, 'ssl proxy_protocol', $code ),
     server => 'location = /ok { content_by_lua_block { ngx.say(ngx.worker.pid()) } }',
 );
@@ -145,20 +146,49 @@ for my $version (qw( 1.2 1.3 )) {
         "nil 127.0.0.1\n", "both, TLS $version" );
 }
 
-# Large, but a ClientHello: filled up with a padding extension
+# The hello with more extensions before its own; in records as large as may be.
+sub extended {
+    my (@extensions) = @_;
+    my $body = substr $hello, 9;
+    my $at   = 35 + ord substr $body, 34, 1;
+    $at += 2 + unpack 'n', substr $body, $at, 2;
+    $at += 2;
+    my $list = join '', @extensions, substr $body, $at + 2;
+    $body = substr( $body, 0, $at ) . pack( 'n', length $list ) . $list;
+    my $message = "\x01" . substr( pack( 'N', length $body ), 1 ) . $body;
+    return map {"\x16\x03\x01" . pack( 'n', length ) . $_ } $message =~ /(.{1,16384})/gs;
+}
+
+sub said {
+    my ( $port, @bytes ) = @_;
+    my $socket = dial($port);
+    syswrite $socket, join '', @bytes;
+    return answer( $socket, 1 );
+}
+my $padding = pack( 'nn', 21, 60_000 ) . "\0" x 60_000;
+like( said( $lua, extended($padding) ), qr/\A\x16\x03\x03/, 'a ClientHello of 60 KB is answered' );
+like( said( $lua, "\x16\x03\x01\x00\x00", $hello ), qr/\A\x16\x03\x03/, 'so is one after an empty record' );
+
+# What OpenSSL takes and we do not: no handshake without the handlers
+my $twice = pack( 'nn', 0xfefe, 0 );
+my @cut   = map { "\x16\x03\x01" . pack( 'n', length ) . $_ } map { substr( $_, 0, 50 ), substr $_, 50 } substr $hello, 5;
+like( said( $plain, extended( $twice, $twice ) ), qr/\A\x16/, 'OpenSSL takes an extension that is there twice' );
+unlike( said( $_, extended( $twice, $twice ) ), qr/\A\x16/, 'where handlers are to run there is no handshake' ) for $lua, $early;
+my @refusals = (
+    qr/\[error\] .*ssl_certificate_by_lua: it could not run for this connection while SSL handshaking, client: 127.*:$lua/,
+    qr/\[error\] .*TLS handshake refused: its ClientHello cannot be understood while SSL handshaking, client: 127.*:$early/,
+);
+like( $nginx->log, $_, 'error.log says why' ) for @refusals;
+like( said( $early, $hello ), qr/\A\x16/, 'with others there is one' );
+my @cut = map { "\x16\x03\x01" . pack( 'n', length ) . $_ } map { substr( $_, 0, 50 ), substr $_, 50 } substr $hello, 5;
+same( 'a warning in between', join( "\x15\x03\x01\x00\x02\x01\x5a", @cut ), qr/\A\x15/ );
+
+# A client that ends with its hello: nobody waits for it
 {
     my $socket = dial($lua);
-    my $body = substr $hello, 9;
-    my $padding = pack( 'nn', 21, 60_000 ) . "\0" x 60_000;
-    my $lengths = 34 + 1 + ord( substr $body, 34, 1 );
-    my $ciphers = unpack 'n', substr $body, $lengths, 2;
-    my $at      = $lengths + 2 + $ciphers + 2;
-    my $list    = substr $body, $at + 2;
-    $body = substr( $body, 0, $at ) . pack( 'n', length( $list . $padding ) & 0xffff ) . $padding . $list
-        if length( $list . $padding ) < 65536;
-    my $message = "\x01" . substr( pack( 'N', length $body ), 1 ) . $body;
-    syswrite $socket, join '', map {"\x16\x03\x01" . pack( 'n', length ) . $_ } $message =~ /(.{1,16384})/gs;
-    like( answer( $socket, 1 ), qr/\A\x16\x03\x03/, 'a ClientHello of 60 KB is answered' );
+    syswrite $socket, $hello;
+    shutdown $socket, 1;
+    is( answer( $socket, 2 ), '', 'a client that ends with its hello' );
 }
 
 # PROXY protocol
@@ -169,5 +199,6 @@ for my $version (qw( 1.2 1.3 )) {
 
 is( $nginx->get('/ok'), $pid, 'the worker lives' );
 like( $nginx->log, qr/hello of a\.test, context: ssl_client_hello_by_lua\*, client: 127/, 'Lua ran' );
-unlike( $nginx->log, qr/\[alert\]|\[emerg\]|panicked|\[error\]/, 'no trouble' );
+my $rest = join '', grep { my $line = $_; !grep { $line =~ $_ } @refusals } split /^/, $nginx->log;
+unlike( $rest, qr/\[alert\]|\[emerg\]|panicked|\[error\]/, 'no trouble' );
 done_testing();

@@ -246,3 +246,47 @@ show((("x"):gsub("x", function() return sock:receive(1) end)))
 --- response_body
 "x"
 --- timeout: 60
+
+
+
+=== TEST 12: the timer of an earlier wait neither ends a later one nor puts it off
+--- lua
+local function wait(sock, ms)
+    sock:settimeout(ms)
+    local took, data, err = t.timed(sock.receive, sock)
+    return data or err, took
+end
+-- The first wait leaves its timer, which would fire in the second.
+local sock = open("wait:0.05 say:one%0A hold")
+show((wait(sock, 300)))
+local err, took = wait(sock, 900)
+show(err, took > 0.8)
+-- Here it would fire too late.
+local sock = open("wait:0.05 say:two%0A hold")
+show((wait(sock, 60000)))
+local err, took = wait(sock, 200)
+show(err, took < 20)
+-- And here while nobody waits.
+local sock = open("wait:0.05 say:three%0A wait:0.4 say:four%0A hold")
+show((wait(sock, 150)))
+ngx.sleep(0.3)
+show((wait(sock, 60000)))
+-- And in a pool.
+local sock = open("wait:0.05 say:five%0A hold")
+show((wait(sock, 150)))
+sock:setkeepalive(60000)
+ngx.sleep(0.3)
+assert(sock:connect("127.0.0.1", port))
+show(sock:getreusedtimes())
+--- response_body
+"one"
+"timeout" true
+"two"
+"timeout" true
+"three"
+"four"
+"five"
+1
+--- timeout: 60
+--- error_log
+timed out

@@ -53,12 +53,12 @@ fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
 }
 
 fn push_unescaped(state: &State, text: &[u8]) {
+    if memchr::memchr2(b'%', b'+', text).is_none() {
+        return state.push_bytes(text);
+    }
     with_scratch(|to| {
-        if unescape(text, to) {
-            state.push_bytes(to);
-        } else {
-            state.push_bytes(text);
-        }
+        unescape(text, to);
+        state.push_bytes(to);
     });
 }
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::{context, disabled};
+use crate::rt::worker_local;
 use crate::sys::phase::Phase;
 use crate::sys::process;
 use crate::vm::{Call, LuaResult, Ret, State, Throw, Type};
@@ -21,8 +22,8 @@ pub struct Timers {
     pub running: fn() -> usize,
 }
 
-thread_local! {
-    static TIMERS: Cell<Option<&'static Timers>> = const { Cell::new(None) };
+worker_local! {
+    static TIMERS: Cell<Option<&'static Timers>> = Cell::new(None);
 }
 
 /// Says who runs timers in this process.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::code::with_chunk;
 use super::quit;
 use crate::conf::{self, LocConf, LuaSource};
-use crate::rt::{Arena, Key, List};
+use crate::rt::{Arena, Key, List, worker_local};
 use crate::sys::context::{self, Context};
 use crate::sys::log::Level;
 use crate::sys::phase::Phase;
@@ -22,16 +22,14 @@ pub(super) struct Listed<T> {
     pub(super) list: List,
 }
 
-impl<T> Default for Listed<T> {
-    fn default() -> Listed<T> {
+impl<T> Listed<T> {
+    pub(super) const fn new() -> Listed<T> {
         Listed {
             arena: Arena::new(),
             list: List::new(),
         }
     }
-}
 
-impl<T> Listed<T> {
     pub(super) fn push(&mut self, make: impl FnOnce(Key) -> T) -> Key {
         self.arena.push_back(&mut self.list, make)
     }
@@ -50,14 +48,16 @@ impl<T> Listed<T> {
     }
 }
 
-#[derive(Default)]
 struct All {
     listed: RefCell<Listed<Rc<Background>>>,
     counts: [Cell<usize>; Phase::COUNT],
 }
 
-thread_local! {
-    static ALL: All = All::default();
+worker_local! {
+    static ALL: All = All {
+        listed: RefCell::new(Listed::new()),
+        counts: [const { Cell::new(0) }; Phase::COUNT],
+    };
 }
 
 /// How many handlers of `phase` run, or wait.

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 
 use super::{background, timer};
+use crate::rt::worker_local;
 use crate::sys::quit::{Quit, QuitWatch};
 use crate::vm::Vm;
 
-thread_local! {
-    static WATCH: RefCell<Option<QuitWatch>> = const { RefCell::new(None) };
+worker_local! {
+    static WATCH: RefCell<Option<QuitWatch>> = RefCell::new(None);
 }
 
 /// Has them learn of it. Made when there is one for the first time.

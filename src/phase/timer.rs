@@ -6,6 +6,7 @@ use super::background::{self, Background, Listed};
 use super::{module, quit};
 use crate::conf::{self, LocConf};
 use crate::lua::timer::Timers;
+use crate::rt::worker_local;
 use crate::sys::context::{self, Context, Origin};
 use crate::sys::event::{Alarm, Turn};
 use crate::sys::log::{self, Level};
@@ -36,8 +37,8 @@ struct Pending {
     _alarm: Alarm,
 }
 
-thread_local! {
-    static PENDING: RefCell<Listed<Pending>> = RefCell::default();
+worker_local! {
+    static PENDING: RefCell<Listed<Pending>> = RefCell::new(Listed::new());
 }
 
 /// `ngx.timer.at` and `every`.

@@ -81,8 +81,12 @@ pub struct RxBuf {
     buf: Vec<u8>,
     start: usize,
     end: usize,
-    /// `lua_socket_buffer_size`: what a single `recv` asks for unless more is known to come.
+    /// `lua_socket_buffer_size`: what the first `recv` asks for unless more is known to come.
     size: usize,
+    /// What the next one asks for: twice as much as one that was given all it asked for.
+    ask: usize,
+    /// What the last one asked for.
+    offered: usize,
     buffers: Buffers,
 }
 
@@ -94,6 +98,8 @@ impl RxBuf {
             start: 0,
             end: 0,
             size: size.clamp(1, TRUST),
+            ask: size.clamp(1, TRUST),
+            offered: 0,
             buffers,
         }
     }
@@ -126,23 +132,24 @@ impl RxBuf {
     /// [`Error::NoMemory`], also when there are [`MAX_FRAME`] bytes already.
     #[inline]
     pub fn spare(&mut self, want: usize) -> Result<&mut [u8], Error> {
-        if self.buf.is_empty() && want <= self.size {
+        // Who knows what is needed would have to move what comes with it.
+        let least = if want == 1 { self.ask } else { self.size };
+        if self.buf.is_empty() && want <= least {
             // Nearly every wait ends here.
-            self.buf = self
-                .buffers
-                .get(self.size.next_power_of_two().max(MIN_LEN))?;
-            return self.buf.get_mut(..self.size).ok_or(Error::NoMemory);
+            self.buf = self.buffers.get(least.next_power_of_two().max(MIN_LEN))?;
+            self.offered = least;
+            return self.buf.get_mut(..least).ok_or(Error::NoMemory);
         }
-        self.spare_for(want)
+        self.spare_for(want, least)
     }
 
-    fn spare_for(&mut self, want: usize) -> Result<&mut [u8], Error> {
+    fn spare_for(&mut self, want: usize, least: usize) -> Result<&mut [u8], Error> {
         let have = self.len();
         let limit = MAX_FRAME
             .checked_sub(have)
             .filter(|&room| room > 0)
             .ok_or(Error::NoMemory)?;
-        let room = want.min(have.max(TRUST)).max(self.size).min(limit);
+        let room = want.min(have.max(TRUST)).max(least).min(limit);
         if self.buf.len() - self.end < room {
             self.make_room(have, room)?;
         }
@@ -150,6 +157,7 @@ impl RxBuf {
             .buf
             .len()
             .min(self.end.saturating_add(room.max(have).min(limit)));
+        self.offered = end - self.end;
         self.buf
             .get_mut(self.end..end)
             .filter(|spare| !spare.is_empty())
@@ -160,7 +168,7 @@ impl RxBuf {
     /// is left, or takes a larger buffer.
     fn make_room(&mut self, have: usize, room: usize) -> Result<(), Error> {
         let len = self.buf.len();
-        // Unless a large frame was announced, any room will do before the buffer is grown.
+        // Unless much is expected, any room will do before the buffer is grown.
         if room <= self.size || have + room <= len {
             // Moving at most half a buffer, once, wins at least half a buffer: every byte is
             // moved a bounded number of times however small the pieces are that arrive.
@@ -200,6 +208,12 @@ impl RxBuf {
     /// `n` bytes were received into [`spare`](Self::spare).
     pub fn filled(&mut self, n: usize) {
         self.end = self.end.saturating_add(n).min(self.buf.len());
+        // The more there is to receive, the fewer system calls it takes.
+        self.ask = if n < self.offered {
+            self.size
+        } else {
+            self.offered.saturating_mul(2).clamp(self.size, TRUST)
+        };
     }
 
     /// Drops the first `n` bytes; the memory too once none is left.
@@ -285,6 +299,29 @@ mod tests {
             }
             assert!(rx.buf.len() <= 4096);
         }
+    }
+
+    #[test]
+    fn asks_for_more_while_it_gets_all_it_asks_for() {
+        let mut rx = RxBuf::new(Buffers::new(), 4096);
+        let mut asked = Vec::new();
+        for _ in 0..5 {
+            let n = rx.spare(1).unwrap().len();
+            asked.push(n);
+            rx.filled(n);
+            // As a reader of lines does, it leaves the beginning of one.
+            rx.consume(rx.len() - 10);
+        }
+        assert!(
+            asked
+                .windows(2)
+                .all(|pair| pair[1] > pair[0] || pair[0] >= TRUST)
+        );
+        assert!(rx.buf.len() <= 2 * TRUST);
+        rx.spare(1).unwrap();
+        rx.filled(1);
+        rx.clear();
+        assert_eq!(rx.spare(1).unwrap().len(), 4096);
     }
 
     #[test]

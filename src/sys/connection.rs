@@ -49,7 +49,7 @@ pub(super) struct Shared {
     write: Side,
     idle: Cell<Option<IdleKey>>,
     /// Set by the TLS handshake, if there is one.
-    pub(super) tls: RefCell<ssl::Origin>,
+    pub(super) tls: RefCell<Option<ssl::Origin>>,
     pub(super) handshake: ssl::Waiting,
 }
 
@@ -235,7 +235,7 @@ impl Connection {
 
     /// The latest TLS session.
     pub fn ssl_session(&self) -> SslSession {
-        self.shared.tls.borrow().session.clone()
+        ssl::session_of(&self.shared)
     }
 
     /// What is to be done after a TLS read that returned `n`.

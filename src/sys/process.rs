@@ -101,7 +101,8 @@ pub fn worker_pids() -> Vec<i64> {
 fn is_worker(pid: i64) -> bool {
     match std::fs::read(format!("/proc/{pid}/cmdline")) {
         Ok(title) => {
-            !title.starts_with(b"nginx: cache")
+            // One that has just been forked still goes by its master's title.
+            (title.starts_with(b"nginx: worker") || !title.starts_with(b"nginx: "))
                 && memchr::memmem::find(&title, b"is shutting down").is_none()
         }
         Err(e) => e.kind() != std::io::ErrorKind::NotFound,

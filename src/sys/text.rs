@@ -6,16 +6,32 @@ use std::ops::Deref;
 const INLINE: usize = 64;
 
 /// A string of bytes that lives on the stack where it is short.
-pub enum ShortText {
+pub enum ShortText<'a> {
+    /// As it was given.
+    Given(&'a [u8]),
     /// The bytes, and how many of them count.
     Inline([u8; INLINE], usize),
     /// A longer one.
     Heap(Box<[u8]>),
 }
 
-impl ShortText {
+impl<'a> ShortText<'a> {
+    /// `text` with every byte replaced by what `map` makes of it, where some
+    /// are such that it makes a difference.
+    pub fn mapped_if(
+        text: &'a [u8],
+        is_other: impl Fn(u8) -> bool,
+        map: impl Fn(u8) -> u8,
+    ) -> ShortText<'a> {
+        if text.iter().any(|&b| is_other(b)) {
+            ShortText::mapped(text, map)
+        } else {
+            ShortText::Given(text)
+        }
+    }
+
     /// `text` with every byte replaced by what `map` makes of it.
-    pub fn mapped(text: &[u8], map: impl Fn(u8) -> u8) -> ShortText {
+    pub fn mapped(text: &[u8], map: impl Fn(u8) -> u8) -> ShortText<'a> {
         if text.len() > INLINE {
             return ShortText::Heap(text.iter().map(|&b| map(b)).collect());
         }
@@ -27,11 +43,12 @@ impl ShortText {
     }
 }
 
-impl Deref for ShortText {
+impl Deref for ShortText<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         match self {
+            ShortText::Given(bytes) => bytes,
             ShortText::Inline(bytes, len) => &bytes[..*len],
             ShortText::Heap(bytes) => bytes,
         }

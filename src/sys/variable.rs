@@ -6,6 +6,8 @@ use ngx::ffi::{
     ngx_http_variable_t, ngx_http_variable_value_t, ngx_palloc, ngx_str_t,
 };
 
+use std::ptr;
+
 use super::request::Request;
 use super::text::{ShortText, hash_key};
 
@@ -61,7 +63,7 @@ impl Request {
             if value.not_found() != 0 || value.valid() == 0 {
                 return None;
             }
-            match value.len() as usize {
+            match value_len(value) {
                 0 => Some(&[]),
                 len => Some(std::slice::from_raw_parts(value.data, len)),
             }
@@ -245,14 +247,35 @@ pub(super) fn set_text<'v>(
     value: &'v mut ngx_http_variable_value_t,
     text: &[u8],
 ) -> &'v ngx_http_variable_value_t {
-    value.set_len(text.len() as u32);
+    set_value_len(value, text.len());
     value.set_valid(1);
     value.data = text.as_ptr().cast_mut();
     value
 }
 
-fn lowercase(name: &[u8]) -> ShortText {
-    ShortText::mapped(name, |b| b.to_ascii_lowercase())
+/// The length of a value. (What bindgen makes of nginx's bit field goes bit by
+/// bit, which takes longer than to find the variable.)
+pub(super) fn value_len(value: &ngx_http_variable_value_t) -> usize {
+    if cfg!(target_endian = "big") {
+        return value.len() as usize;
+    }
+    // SAFETY: a value begins with 28 bits of length and four flags.
+    let word = unsafe { ptr::from_ref(value).cast::<u32>().read() };
+    word as usize & LONGEST_VALUE
+}
+
+fn set_value_len(value: &mut ngx_http_variable_value_t, len: usize) {
+    debug_assert!(len <= LONGEST_VALUE);
+    if cfg!(target_endian = "big") {
+        return value.set_len(len as u32);
+    }
+    let word = ptr::from_mut(value).cast::<u32>();
+    // SAFETY: as in `value_len`.
+    unsafe { word.write(word.read() & !(LONGEST_VALUE as u32) | len as u32) }
+}
+
+fn lowercase(name: &[u8]) -> ShortText<'_> {
+    ShortText::mapped_if(name, |b| b.is_ascii_uppercase(), |b| b.to_ascii_lowercase())
 }
 
 fn borrowed(text: &[u8]) -> ngx_str_t {

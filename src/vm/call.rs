@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::ffi;
 use super::function::Throw;
-use super::sched::{self, Host, Outcome, Thread};
+use super::sched::{self, FREE_SLOTS, Host, Outcome, Thread};
 use super::stack::State;
 use super::state::{Coroutine, Vm};
 
@@ -33,7 +33,7 @@ impl Call {
         let n = state.top() - first + 1;
         let co = vm.coroutine(state);
         let call = Call::new(co, vm);
-        if !call.vm.fits(co.l, n + 1) {
+        if n >= FREE_SLOTS && !call.vm.fits(co.l, n + 1) {
             return Err(Throw::error("too many arguments"));
         }
         // SAFETY: both are live stacks of one VM, and the new one has room.

@@ -8,7 +8,7 @@
 use std::ffi::CStr;
 
 use super::ffi;
-use super::function::{LuaResult, Ret, Throw};
+use super::function::{Body, LuaResult, Ret, Throw};
 use super::mark::Mark;
 use super::sched::{self, light};
 use super::stack::{State, Type};
@@ -17,32 +17,10 @@ use super::state::Coroutine;
 /// What Lua's debug library calls the code below.
 pub(super) const NAME: &CStr = c"=coroutine";
 
-/// Arguments: resume, yield, status, running for handlers; a function that
-/// tells whether the running coroutine is one of a handler. That is asked at
-/// each call: what init_by_lua wraps may be called by a handler later.
-const SOURCE: &str = r#"
-local resume, yield, status, running, in_handler = ...
-local native = coroutine
-local create = native.create
-local error, type = error, type
-
-local function choose(ours, theirs)
-    return function(...)
-        if in_handler() then
-            return ours(...)
-        end
-        return theirs(...)
-    end
-end
-
-local co = {}
-for name, value in pairs(native) do
-    co[name] = value
-end
-co.resume = choose(resume, native.resume)
-co.yield = choose(yield, native.yield)
-co.status = choose(status, native.status)
-co.running = choose(running, native.running)
+/// Argument: the function that resumes.
+const WRAP: &str = r#"
+local resume = ...
+local create, error, type = coroutine.create, error, type
 
 -- No tail call: tracebacks find the coroutine that failed as the first local here.
 local function results(thread, ok, ...)
@@ -52,34 +30,50 @@ local function results(thread, ok, ...)
     error((...), 0)
 end
 
-local resume_either = co.resume
-
-co.wrap = function(f)
+coroutine.wrap = function(f)
     if type(f) ~= "function" then
         error("bad argument #1 to 'wrap' (function expected, got " .. type(f) .. ")", 2)
     end
     local thread = create(f)
     return function(...)
-        return results(thread, resume_either(thread, ...))
+        return results(thread, resume(thread, ...))
     end
-end
-
-for name, value in pairs(co) do
-    native[name] = value
 end
 "#;
 
 /// Replaces the functions of the global table `coroutine`.
 pub(super) fn install(state: &mut State) -> Result<(), String> {
-    state.push_function(resume);
-    state.push_function(yield_);
-    state.push_function(status);
-    state.push_function(running);
-    state.push_function(|state| {
-        state.push_bool(sched::runs(state.raw()));
-        Ok(Ret::Values(1))
-    });
-    state.run_builtin(SOURCE, NAME, 5, 0)
+    state.push_globals();
+    state.raw_get_field(-1, "coroutine");
+    replace(state, "resume", resume);
+    replace(state, "yield", yield_);
+    replace(state, "status", status);
+    replace(state, "running", running);
+    state.raw_get_field(-1, "resume");
+    state.run_builtin(WRAP, NAME, 1, 0)?;
+    state.pop(2);
+    Ok(())
+}
+
+/// Puts `body` in the place of the function `name` of the table on the top. It
+/// keeps that function, for where there is no scheduler above it: what
+/// init_by_lua wraps may be called by a handler later, so that is asked at each
+/// call.
+fn replace<F: Body>(state: &mut State, name: &str, body: F) {
+    state.raw_get_field(-1, name);
+    state.push_closure(body, 1);
+    state.raw_set_field(-2, name);
+}
+
+/// Calls LuaJIT's own function instead.
+fn call_native(state: &mut State) -> LuaResult {
+    let n = state.top();
+    state.push_value(State::upvalue(1));
+    state.insert(1);
+    // SAFETY: function and arguments stand on the live stack; an error passes
+    // through this function, which holds nothing.
+    unsafe { ffi::lua_call(state.raw(), n, ffi::LUA_MULTRET) };
+    Ok(Ret::Values(state.top()))
 }
 
 /// The coroutine at argument 1.
@@ -108,6 +102,9 @@ fn is_dead(l: *mut ffi::lua_State) -> bool {
 
 /// `coroutine.resume(co, ...)`
 fn resume(state: &mut State) -> LuaResult {
+    if !sched::runs(state.raw()) {
+        return call_native(state);
+    }
     let l = thread_argument(state)?;
     let refused = if l == state.raw() || sched::is_active(l) {
         Some("cannot resume non-suspended coroutine")
@@ -144,7 +141,8 @@ fn resume(state: &mut State) -> LuaResult {
 
 /// `coroutine.yield(...)`
 fn yield_(state: &mut State) -> LuaResult {
-    if !state.is_yieldable() {
+    // Outside of handlers, Lua itself says where that cannot be.
+    if sched::runs(state.raw()) && !state.is_yieldable() {
         return Err(Throw::error("attempt to yield across C-call boundary"));
     }
     Ok(Ret::Yield(state.top()))
@@ -152,6 +150,9 @@ fn yield_(state: &mut State) -> LuaResult {
 
 /// `coroutine.status(co)`
 fn status(state: &mut State) -> LuaResult {
+    if !sched::runs(state.raw()) {
+        return call_native(state);
+    }
     let l = thread_argument(state)?;
     let status = if l == state.raw() {
         "running"
@@ -173,6 +174,9 @@ fn status(state: &mut State) -> LuaResult {
 
 /// `coroutine.running()`
 fn running(state: &mut State) -> LuaResult {
+    if !sched::runs(state.raw()) {
+        return call_native(state);
+    }
     sched::mark_escaped(state.raw());
     // SAFETY: pushes the running coroutine itself.
     unsafe { ffi::lua_pushthread(state.raw()) };

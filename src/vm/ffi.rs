@@ -5,10 +5,10 @@
 //! does not need.
 
 pub use mlua::ffi::{
-    LUA_ERRERR, LUA_ERRMEM, LUA_ERRSYNTAX, LUA_GCCOLLECT, LUA_GLOBALSINDEX, LUA_OK,
+    LUA_ERRERR, LUA_ERRMEM, LUA_ERRSYNTAX, LUA_GCCOLLECT, LUA_GLOBALSINDEX, LUA_MULTRET, LUA_OK,
     LUA_REGISTRYINDEX, LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TLIGHTUSERDATA, LUA_TNIL, LUA_TNONE,
     LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, LUA_TTHREAD, LUA_TUSERDATA, LUA_YIELD, lua_Debug,
-    lua_State, lua_close, lua_cpcall, lua_createtable, lua_error, lua_gc, lua_getinfo,
+    lua_State, lua_call, lua_close, lua_cpcall, lua_createtable, lua_error, lua_gc, lua_getinfo,
     lua_getlocal, lua_getmetatable, lua_getstack, lua_gettop, lua_insert, lua_isnumber,
     lua_newthread, lua_newuserdata, lua_next, lua_objlen, lua_pcall, lua_pushboolean,
     lua_pushcclosure, lua_pushlightuserdata, lua_pushnil, lua_pushnumber, lua_pushthread,

@@ -191,7 +191,7 @@ struct Scheduler {
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<u32>>,
     current: RefCell<Option<Rc<Thread>>>,
-    request: RefCell<Option<Request>>,
+    request: Cell<Option<Request>>,
     ready: RefCell<VecDeque<ThreadId>>,
     /// Coroutines that Lua code may have a hand on, and that are in some
     /// thread's chain or the base of one.
@@ -310,27 +310,31 @@ pub fn kill_all() {
 
 /// Keeps `op` until it completes; the caller then yields.
 pub(super) fn park(op: Box<dyn Parked>) {
-    if let Some(thread) = current() {
-        *thread.parked.borrow_mut() = Some(op);
-        SCHED.with(|s| *s.request.borrow_mut() = Some(Request::Park));
-    }
+    SCHED.with(|s| {
+        if let Some(thread) = &*s.current.borrow() {
+            // There is none: it was taken out to be polled.
+            let previous = thread.parked.replace(Some(op));
+            debug_assert!(previous.is_none());
+            s.request.set(Some(Request::Park));
+        }
+    });
 }
 
 /// Ends the running handler with `status` once the caller yields.
 pub fn request_exit(status: i32) {
-    SCHED.with(|s| *s.request.borrow_mut() = Some(Request::Exit(status)));
+    SCHED.with(|s| s.request.set(Some(Request::Exit(status))));
 }
 
 /// Resumes the coroutine `child`, which holds `nargs` arguments, once the
 /// caller yields.
 pub(super) fn request_resume(child: Coroutine, nargs: c_int) {
-    SCHED.with(|s| *s.request.borrow_mut() = Some(Request::Resume(child, nargs)));
+    SCHED.with(|s| s.request.set(Some(Request::Resume(child, nargs))));
 }
 
 /// Runs `thread`, which holds `nargs` arguments, once the caller yields the
 /// value that it wants back.
 fn request_spawn(thread: Rc<Thread>, nargs: c_int) {
-    SCHED.with(|s| *s.request.borrow_mut() = Some(Request::Spawn(thread, nargs)));
+    SCHED.with(|s| s.request.set(Some(Request::Spawn(thread, nargs))));
 }
 
 /// Whether a coroutine is being resumed, in whatever thread.
@@ -407,7 +411,7 @@ impl Scheduler {
             slots: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
             current: RefCell::new(None),
-            request: RefCell::new(None),
+            request: Cell::new(None),
             ready: RefCell::new(VecDeque::new()),
             active: RefCell::new(AddressMap::new()),
             post: Cell::new(None),
@@ -480,23 +484,20 @@ impl Scheduler {
 
 /// Makes a handler's thread the running one, and on drop the one before it
 /// again.
-struct Entered {
-    thread: Rc<Thread>,
+struct Entered<'t> {
+    thread: &'t Thread,
     previous: Option<Rc<Thread>>,
 }
 
-impl Entered {
-    fn new(thread: &Rc<Thread>) -> Entered {
+impl Entered<'_> {
+    fn new(thread: &Rc<Thread>) -> Entered<'_> {
         let previous = SCHED.with(|s| s.current.replace(Some(thread.clone())));
         thread.host.enter();
-        Entered {
-            thread: thread.clone(),
-            previous,
-        }
+        Entered { thread, previous }
     }
 }
 
-impl Drop for Entered {
+impl Drop for Entered<'_> {
     fn drop(&mut self) {
         self.thread.host.leave();
         if let Some(previous) = &self.previous {

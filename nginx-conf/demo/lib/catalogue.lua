@@ -56,6 +56,14 @@ directive does it.)</p>]],
 server for it; <code>make run REDIS=host:port</code> talks to a real Redis.</p>]],
     },
     {
+        name = "log",
+        title = "A log that waits",
+        short = "Writing to a store when the request is over.",
+        text = [[<p><code>log_by_lua_file</code> may wait, too: the request is over, its client has
+been served, and a copy of it stays readable until the line is written. No timer is needed. Run it twice:
+the second answer shows what was logged of the first.</p>]],
+    },
+    {
         name = "reuse",
         title = "Connections are reused",
         short = "The connection pool, seen through <code>getreusedtimes</code>.",

@@ -99,16 +99,31 @@ fn get_headers(state: &mut State) -> LuaResult {
     let total = request.header_count();
     let size = c_int::try_from(total.min(max)).unwrap_or(c_int::MAX);
     state.new_table(0, size);
+    // A bit for each name that there was; other names may have the same.
+    let mut seen = 0_u64;
     for header in request.headers().take(max) {
-        match header.lowercase {
-            _ if raw => state.push_bytes(header.name),
-            Some(name) => state.push_bytes(name),
+        let lowercase;
+        let name = match header.lowercase {
+            _ if raw => header.name,
+            Some(name) => name,
             None => {
-                let name = ShortText::mapped(header.name, |b| b.to_ascii_lowercase());
-                state.push_bytes(&*name);
+                lowercase = ShortText::mapped(header.name, |b| b.to_ascii_lowercase());
+                &lowercase
             }
+        };
+        let bit = 1
+            << (name
+                .iter()
+                .fold(name.len(), |hash, &b| hash ^ usize::from(b))
+                % 64);
+        state.push_bytes(name);
+        if seen & bit == 0 {
+            seen |= bit;
+            state.push_bytes(header.value);
+            state.raw_set(1);
+        } else {
+            add(state, header.value);
         }
-        add(state, header.value);
     }
     if !raw {
         state.push_value(State::upvalue(1));

@@ -31,8 +31,8 @@ pub fn push_object<S: Clone + Into<Socket> + 'static>(
     socket: S,
     metatable: c_int,
 ) {
-    // Without room for fields of the user's: nearly no code has any.
-    state.new_table(TLS_OPTIONS, 0);
+    // Without room for anything else: nearly no code needs it.
+    state.new_table(SOCKET, 0);
     state.set_userdata_in(SOCKET, context.adopt_socket(socket));
     state.push_value(metatable);
     state.set_metatable(-2);

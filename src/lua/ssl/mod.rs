@@ -53,6 +53,7 @@ end
 
 return {
     _VERSION = "0.1.0",
+    version = "0.1.0",
     SSL3_VERSION = 0x0300,
     TLS1_VERSION = 0x0301,
     TLS1_1_VERSION = 0x0302,

@@ -21,6 +21,10 @@ pub(in crate::phase) fn body(request: Request, chain: Chain) -> isize {
     let Some(filter) = Filter::of(request, Phase::BodyFilter) else {
         return ERROR;
     };
+    if !filter.accepts(request, chain) {
+        // With OK nginx might take the response for sent.
+        return if request.is_held() { AGAIN } else { OK };
+    }
     if filter.active.get().is_some() {
         request.hold_response();
         return match filter.behind_body.add(request, chain) {
@@ -32,7 +36,7 @@ pub(in crate::phase) fn body(request: Request, chain: Chain) -> isize {
         return filter::next_body(request, chain);
     }
     match filter.run(request, source, chain) {
-        Some(rc) => rc,
+        Some(rc) => filter.work_off(request, rc),
         None if filter.current.add(request, chain) => {
             filter.chunk().move_to(filter.current.peek());
             request.hold_response();
@@ -47,31 +51,16 @@ pub(in crate::phase) fn body(request: Request, chain: Chain) -> isize {
 
 /// The code has ended after a wait.
 pub(super) fn ended(filter: &Rc<Filter>, request: Request, outcome: Outcome) {
-    let mut chain = filter.current.take();
-    let mut rc = filter.pass(request, outcome);
-    loop {
-        filter::release(request, chain);
-        chain = filter.behind_body.take();
-        if rc == ERROR || chain.is_empty() {
-            break;
-        }
-        let source = module::location_conf(request).code.get(Phase::BodyFilter);
-        rc = match source.map(|source| filter.run(request, source, chain)) {
-            None => filter::next_body(request, chain),
-            Some(Some(rc)) => rc,
-            Some(None) => {
-                filter.current.put_back(chain);
-                return;
-            }
-        };
-    }
-    chain.discard();
+    let chain = filter.current.take();
+    let rc = filter.pass(request, outcome);
     filter::release(request, chain);
-    request.release_response();
-    if rc == ERROR {
-        request.fail_connection();
+    let rc = filter.work_off(request, rc);
+    if filter.active.get().is_none() {
+        if rc == ERROR {
+            request.fail_connection();
+        }
+        request.go_on_writing();
     }
-    request.go_on_writing();
 }
 
 impl Filter {
@@ -110,6 +99,37 @@ impl Filter {
         if outcome == Outcome::Error || self.result.get() == Some(ERROR as f64) {
             return ERROR;
         }
-        self.chunk().pass(request)
+        // A filter after ours may begin anew with something of its own, as that
+        // of additions does: its turn comes later.
+        self.active.set(Some(Phase::BodyFilter));
+        let rc = self.chunk().pass(request);
+        self.active.set(None);
+        rc
+    }
+
+    /// Runs the code for the parts that have come meanwhile, unless the one
+    /// before has failed. Returns nginx's code.
+    fn work_off(self: &Rc<Self>, request: Request, mut rc: isize) -> isize {
+        while rc != ERROR {
+            let chain = self.behind_body.take();
+            if chain.is_empty() {
+                break;
+            }
+            let source = module::location_conf(request).code.get(Phase::BodyFilter);
+            rc = match source.map(|source| self.run(request, source, chain)) {
+                None => filter::next_body(request, chain),
+                Some(Some(rc)) => rc,
+                Some(None) => {
+                    self.current.put_back(chain);
+                    return AGAIN;
+                }
+            };
+            filter::release(request, chain);
+        }
+        self.behind_body.discard(request);
+        if request.is_held() {
+            request.release_response();
+        }
+        rc
     }
 }

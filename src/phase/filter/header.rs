@@ -104,10 +104,10 @@ pub(in crate::phase) fn hold(request: Request, chain: Chain) -> isize {
     }
     if filter.active.get() == Some(Phase::HeaderFilter) {
         request.hold_response();
-        if request.header_only() || filter.behind_header.add(request, chain) {
-            return AGAIN;
-        }
-        return ERROR;
+        let kept = request.header_only()
+            || !filter.accepts(request, chain)
+            || filter.behind_header.add(request, chain);
+        return if kept { AGAIN } else { ERROR };
     }
     if request.header_only() && !chain.is_empty() {
         return OK;
@@ -138,6 +138,8 @@ fn pass(filter: &Filter, request: Request) {
         return fail(filter, request);
     }
     let chain = filter.behind_header.take();
+    // The body filter sees it come.
+    filter.complete.set(false);
     if request.header_only() {
         chain.discard();
     } else if !chain.is_empty() && filter::next_after_first(request, chain) == ERROR {
@@ -151,6 +153,7 @@ fn pass(filter: &Filter, request: Request) {
 /// whose maker takes the header for sent.
 fn answer(filter: &Filter, request: Request, status: isize) {
     filter.behind_header.discard(request);
+    filter.complete.set(false);
     if let Some(handler) = RequestHandler::existing(request)
         && let Some(phase) = handler.cancel()
     {

@@ -19,7 +19,7 @@ use super::handler::RequestHandler;
 use super::module;
 use crate::conf::{self, LuaSource};
 use crate::sys::context::{self, Context};
-use crate::sys::filter::Queue;
+use crate::sys::filter::{Chain, Queue};
 use crate::sys::log::Level;
 use crate::sys::phase::Phase;
 use crate::sys::request::Request;
@@ -44,6 +44,8 @@ pub(super) struct Filter {
     raised: Cell<bool>,
     /// The header has been held back.
     has_held: Cell<bool>,
+    /// The end of the main request's body has come.
+    complete: Cell<bool>,
     /// Parts of the body that wait for the header.
     behind_header: Queue,
     /// The part of the body that waits for its code.
@@ -66,6 +68,7 @@ impl Filter {
                 result: Cell::new(None),
                 raised: Cell::new(false),
                 has_held: Cell::new(false),
+                complete: Cell::new(false),
                 behind_header: Queue::default(),
                 current: Queue::default(),
                 behind_body: Queue::default(),
@@ -103,6 +106,23 @@ impl Filter {
             self.active.set(None);
         }
         outcome
+    }
+
+    /// Whether `chain` belongs to the response. Where a filter has answered an
+    /// error, the content that it took the place of may follow: nginx relies on
+    /// the answer having been sent.
+    fn accepts(&self, request: Request, chain: Chain) -> bool {
+        if !request.is_answered_by_filter() {
+            return true;
+        }
+        if self.complete.get() && chain.has_bytes() {
+            chain.discard();
+            return false;
+        }
+        if chain.is_last(false) {
+            self.complete.set(true);
+        }
+        true
     }
 
     /// Cancels the code that waits.

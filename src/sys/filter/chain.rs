@@ -66,6 +66,12 @@ impl Chain {
         self.buffers().any(|b| unsafe { (*b).flush() != 0 })
     }
 
+    /// Whether there are bytes in it, in memory or in a file.
+    pub fn has_bytes(self) -> bool {
+        // SAFETY: the buffers are live.
+        self.buffers().any(|b| unsafe { !is_special(b) })
+    }
+
     /// How many bytes it has in memory.
     pub fn size(self) -> usize {
         let mut size = 0;
@@ -208,6 +214,15 @@ pub fn release(request: Request, chain: Chain) {
     }
 }
 
+/// Whether the buffer has no bytes, in memory or in a file.
+///
+/// # Safety
+/// It must be live.
+unsafe fn is_special(b: *const ngx_buf_t) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { (*b).pos == (*b).last && (*b).file_pos == (*b).file_last }
+}
+
 /// What stands for the buffer in a queue: itself; but a copy of one without
 /// bytes, which its maker takes for sent.
 ///
@@ -216,7 +231,7 @@ pub fn release(request: Request, chain: Chain) {
 unsafe fn keep(request: Request, b: *mut ngx_buf_t) -> *mut ngx_buf_t {
     // SAFETY: the caller's promise; the copy is of a plain structure.
     unsafe {
-        if (*b).pos != (*b).last || (*b).file_pos != (*b).file_last {
+        if !is_special(b) {
             return b;
         }
         let copy = ngx_palloc(request.pool(), size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();

@@ -123,6 +123,13 @@ impl Request {
         unsafe { (*self.raw()).err_status }
     }
 
+    /// Whether a filter of nginx's has answered the request with an error, in
+    /// place of its content.
+    pub fn is_answered_by_filter(self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { (*self.raw()).filter_finalize() != 0 }
+    }
+
     /// Has the error that nginx is answering be another one.
     pub fn change_error_status(self, status: usize) {
         self.set_status(status);
@@ -179,10 +186,20 @@ impl Request {
     /// become writable. The request may be gone afterwards.
     pub fn go_on_writing(self) {
         let client = self.client();
-        // SAFETY: the request is live; it is not used after the call.
+        // SAFETY: the request is live, and so is its connection; nothing of
+        // them is used after the call.
         unsafe {
-            if let Some(handler) = (*self.raw()).write_event_handler {
-                handler(self.raw());
+            let r = self.raw();
+            if (*r).done() != 0 {
+                // Nobody waits for this one any more: one in the background.
+                let event = (*(*r).connection).write;
+                if let Some(handler) = (*event).handler {
+                    handler(event);
+                }
+                return;
+            }
+            if let Some(handler) = (*r).write_event_handler {
+                handler(r);
             }
         }
         client.run_posted();

@@ -11,7 +11,7 @@ pub struct HeaderName<'a>(Name<'a>);
 enum Name<'a> {
     /// As Lua gave it, which is the usual case.
     Given(&'a [u8]),
-    Dashed(ShortText),
+    Dashed(ShortText<'a>),
 }
 
 impl<'a> HeaderName<'a> {
@@ -19,14 +19,19 @@ impl<'a> HeaderName<'a> {
     /// `dashed` says so; it is asked only if there is one. What no header
     /// name may hold is percent-encoded, a line break first of all.
     pub fn new(name: &'a [u8], dashed: impl FnOnce() -> bool) -> HeaderName<'a> {
-        let underscore = name.contains(&b'_') && dashed();
-        if !name.iter().all(|&b| is_token(b)) {
-            let escaped = escape(name, is_token);
-            return HeaderName(Name::Dashed(ShortText::mapped(&escaped, |b| {
-                if underscore { dash(b) } else { b }
-            })));
+        let found = name
+            .iter()
+            .fold(0, |found, &b| found | KINDS[usize::from(b)]);
+        if found == 0 {
+            return HeaderName(Name::Given(name));
         }
-        HeaderName(if underscore {
+        let underscore = found & UNDERSCORE != 0 && dashed();
+        HeaderName(if found & FORBIDDEN != 0 {
+            let escaped = escape(name, is_token);
+            Name::Dashed(ShortText::mapped(&escaped, |b| {
+                if underscore { dash(b) } else { b }
+            }))
+        } else if underscore {
             Name::Dashed(ShortText::mapped(name, dash))
         } else {
             Name::Given(name)
@@ -35,6 +40,10 @@ impl<'a> HeaderName<'a> {
 
     /// The header that nginx treats in its own way, if it is one.
     pub fn known(&self) -> Option<Known> {
+        let length = u32::try_from(self.len()).ok()?;
+        if KNOWN_LENGTHS & 1_u32.checked_shl(length)? == 0 {
+            return None;
+        }
         KNOWN
             .iter()
             .find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(self))
@@ -55,7 +64,7 @@ impl Deref for HeaderName<'_> {
 
 /// The key under which Lua finds a request header: lower case, and hyphens
 /// for underscores.
-pub fn lookup_key(name: &[u8]) -> ShortText {
+pub fn lookup_key(name: &[u8]) -> ShortText<'_> {
     ShortText::mapped(name, |b| dash(b.to_ascii_lowercase()))
 }
 
@@ -121,13 +130,45 @@ const KNOWN: [(&str, Known); 16] = [
     ("www-authenticate", Known::WwwAuthenticate),
 ];
 
+/// A bit for each length that there is among them: most names are none.
+const KNOWN_LENGTHS: u32 = {
+    let (mut lengths, mut i) = (0, 0);
+    while i < KNOWN.len() {
+        lengths |= 1 << KNOWN[i].0.len();
+        i += 1;
+    }
+    lengths
+};
+
 fn dash(b: u8) -> u8 {
     if b == b'_' { b'-' } else { b }
 }
 
-/// What RFC 9110 allows in a header's name.
+/// What RFC 9110 does not allow in a header's name.
+const FORBIDDEN: u8 = 1;
+const UNDERSCORE: u8 = 2;
+
+/// What is to be known of each byte of a name.
+const KINDS: [u8; 256] = {
+    let mut kinds = [FORBIDDEN; 256];
+    let (allowed, mut i) = (b"!#$%&'*+-.^_`|~", 0);
+    while i < allowed.len() {
+        kinds[allowed[i] as usize] = 0;
+        i += 1;
+    }
+    let mut b = 0;
+    while b < 128 {
+        if (b as u8).is_ascii_alphanumeric() {
+            kinds[b] = 0;
+        }
+        b += 1;
+    }
+    kinds[b'_' as usize] = UNDERSCORE;
+    kinds
+};
+
 fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+    KINDS[usize::from(b)] & FORBIDDEN == 0
 }
 
 /// What may stand in a value: no control character except the tab.

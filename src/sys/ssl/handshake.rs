@@ -204,11 +204,11 @@ unsafe fn begin(
         }
         let ssl = (*(*c).ssl).connection;
         (*(*c).ssl).save_session = Some(on_session);
-        shared(c).tls.replace(Origin::new(
+        shared(c).tls.replace(Some(Origin::new(
             &options.context,
             options.session.as_ref(),
             options.trusted_store.is_none(),
-        ));
+        )));
         allow_partial_writes(ssl);
         let check = |accepted: bool, call| if accepted { Ok(()) } else { Err(call) };
         let offer = || {
@@ -320,6 +320,14 @@ unsafe fn is_resumed(c: *mut ngx_connection_t) -> bool {
     unsafe { SSL_session_reused((*(*c).ssl).connection) != 0 }
 }
 
+/// The place for the session of a connection.
+pub(in crate::sys) fn session_of(shared: &Shared) -> SslSession {
+    let origin = shared.tls.borrow();
+    origin
+        .as_ref()
+        .map_or_else(SslSession::default, |origin| origin.session.clone())
+}
+
 /// Puts the session of `c` into its place.
 ///
 /// # Safety
@@ -327,9 +335,10 @@ unsafe fn is_resumed(c: *mut ngx_connection_t) -> bool {
 unsafe fn keep_session(c: *mut ngx_connection_t) {
     // SAFETY: by the caller's promise; the call gives us a reference.
     unsafe {
-        let origin = shared(c).tls.borrow();
-        let judge = origin.judge(is_resumed(c));
-        origin.session.replace(ngx_ssl_get_session(c), judge);
+        if let Some(origin) = &*shared(c).tls.borrow() {
+            let judge = origin.judge(is_resumed(c));
+            origin.session.replace(ngx_ssl_get_session(c), judge);
+        }
     }
 }
 
@@ -348,7 +357,10 @@ unsafe fn verified(
     unsafe {
         if options.verify {
             let (context, store) = (&options.context, options.trusted_store.as_ref());
-            let judge = shared(c).tls.borrow().judge(is_resumed(c));
+            let origin = shared(c).tls.borrow();
+            let judge = origin
+                .as_ref()
+                .and_then(|origin| origin.judge(is_resumed(c)));
             let same = judge.is_some_and(|judge| Rc::ptr_eq(&judge, context));
             let judge = if fresh || store.is_none() && same {
                 Judge::Handshake
@@ -358,7 +370,7 @@ unsafe fn verified(
             let name = options.server_name.as_deref();
             verify((*(*c).ssl).connection, judge, name)?;
         }
-        let session = shared(c).tls.borrow().session.clone();
+        let session = session_of(shared(c));
         if session.is_empty() {
             keep_session(c);
         }

@@ -16,6 +16,6 @@ pub use handshake::{Handshake, HandshakeError, HandshakeOptions};
 pub use session::SslSession;
 pub use x509::{Certificates, PrivateKey, TrustedStore, cert_pem_to_der, key_pem_to_der};
 
-pub(super) use handshake::Waiting;
+pub(super) use handshake::{Waiting, session_of};
 pub(super) use io::{allow_partial_writes, close, has_pending, is_quiet, uncross};
 pub(super) use session::Origin;

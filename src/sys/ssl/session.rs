@@ -11,7 +11,7 @@ use super::context::SslContext;
 /// A place for a session: the latest one of the connections it was made by or
 /// offered on. With TLS 1.3 tickets arrive after the handshake, and each is good
 /// for one connection.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct SslSession(Rc<Slot>);
 
 #[derive(Default)]
@@ -75,16 +75,6 @@ pub struct Origin {
     pub(super) fresh: Option<Rc<SslContext>>,
 }
 
-impl Default for Origin {
-    fn default() -> Origin {
-        Origin {
-            session: SslSession(Rc::default()),
-            resumed: None,
-            fresh: None,
-        }
-    }
-}
-
 impl Origin {
     /// Of a connection that will be made under `context`, with a session that
     /// may be resumed. `own_trust`: the context's certificates are trusted, no
@@ -95,9 +85,7 @@ impl Origin {
         own_trust: bool,
     ) -> Origin {
         Origin {
-            session: session
-                .cloned()
-                .unwrap_or_else(|| SslSession(Rc::default())),
+            session: session.cloned().unwrap_or_default(),
             resumed: session.and_then(SslSession::judge),
             fresh: own_trust.then(|| context.clone()),
         }

@@ -191,7 +191,6 @@ fn fail(thread: &Rc<Thread>, message: &str) -> Outcome {
 fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
     let mut l = thread.top();
     loop {
-        SCHED.with(|s| *s.request.borrow_mut() = None);
         if SCHED.with(|s| s.gc_stress.get()) {
             thread.vm.collect_garbage();
         }
@@ -200,9 +199,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
         // and arguments, or results of the yield, stand on its stack.
         let status = unsafe { ffi::lua_resume_(l, nargs) };
         thread.running.set(false);
-        let request = SCHED
-            .with(|s| s.request.borrow_mut().take())
-            .unwrap_or(Request::None);
+        let request = SCHED.with(|s| s.request.take()).unwrap_or(Request::None);
         if thread.life.get() != Life::Alive {
             seal(thread, l, End::Cancelled);
             discard(thread, request);

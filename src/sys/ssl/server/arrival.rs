@@ -27,6 +27,8 @@ use crate::sys::entry::{cycle_log, guard};
 
 /// Bytes that are read at once while the ClientHello is awaited.
 const PIECE: usize = 4096;
+/// As many bytes are taken in while OpenSSL waits, the ClientHello among them.
+const MOST_WAITING: usize = 65536;
 /// A plain record with a fatal alert, internal_error (RFC 8446, section 6).
 const ALERT: [u8; 7] = [21, 3, 1, 0, 2, 2, 80];
 
@@ -284,17 +286,34 @@ impl Arrival {
         })
     }
 
+    /// Whether code should have run that has not: OpenSSL has read, and took
+    /// for a ClientHello, what was not understood here, or nginx has chosen
+    /// another server.
+    pub(super) fn was_passed_by(&self) -> bool {
+        let Some(c) = self.connection() else {
+            return false;
+        };
+        // SAFETY: the connection is live, and one of the HTTP server.
+        let chosen = unsafe { Server::current(c) };
+        if self.hello().is_some() && chosen == self.server() {
+            return false;
+        }
+        self.server.set(chosen);
+        hooks::is_wanted(self)
+    }
+
     /// OpenSSL wants to read.
     pub(super) fn read(&self, out: &mut [u8]) -> Answer {
-        if self.stage.get() == Stage::Collecting {
-            self.collect();
-        }
-        if self.stage.get() == Stage::Waiting && self.is_gone() {
-            self.stage.set(Stage::Over);
-            let on_end = self.on_end.take();
-            if let Some(on_end) = on_end {
-                on_end();
+        match self.stage.get() {
+            Stage::Collecting => self.collect(),
+            Stage::Waiting if self.is_gone() => {
+                self.stage.set(Stage::Over);
+                let on_end = self.on_end.take();
+                if let Some(on_end) = on_end {
+                    on_end();
+                }
             }
+            _ => {}
         }
         match self.stage.get() {
             Stage::Collecting | Stage::Waiting => Answer::TryAgain,
@@ -309,24 +328,14 @@ impl Arrival {
 
     /// Reads on until the ClientHello is complete.
     fn collect(&self) {
-        let source = self.source.borrow();
-        let Some(source) = source.as_ref() else {
-            return;
-        };
         let mut received = self.received.borrow_mut();
         loop {
-            let start = received.len();
-            received.resize(start + PIECE, 0);
-            let answer = source.read(&mut received[start..]);
-            let Answer::Bytes(count) = answer else {
-                received.truncate(start);
-                if !matches!(answer, Answer::TryAgain) {
-                    // OpenSSL sees the end for itself.
-                    self.stage.set(Stage::Passing);
-                }
-                return;
-            };
-            received.truncate(start + count);
+            match self.take_in(&mut received) {
+                Answer::Bytes(_) => {}
+                Answer::TryAgain => return,
+                // OpenSSL sees the end for itself.
+                Answer::End | Answer::Failed => return self.stage.set(Stage::Passing),
+            }
             match self.assembler.borrow_mut().look(&received) {
                 Progress::Incomplete => continue,
                 Progress::Unintelligible => self.stage.set(Stage::Passing),
@@ -353,24 +362,45 @@ impl Arrival {
         }
     }
 
-    /// Whether there is nobody left to wait for.
+    /// Whether there is nobody left to wait for. What else the client sends is
+    /// taken in, so that its end shows.
     fn is_gone(&self) -> bool {
         let Some(c) = self.connection() else {
             return true;
         };
         // SAFETY: the connection is live; the flags say what nginx has seen.
-        unsafe {
-            if (*c).close() != 0 || (*c).error() != 0 || (*(*c).read).pending_eof() != 0 {
-                return true;
+        let (ended, ready) = unsafe {
+            let read = (*c).read;
+            let ended = (*c).close() != 0 || (*c).error() != 0 || (*read).pending_eof() != 0;
+            (ended, (*read).ready() != 0)
+        };
+        let mut received = self.received.borrow_mut();
+        while !ended && ready && received.len() < MOST_WAITING {
+            match self.take_in(&mut received) {
+                Answer::Bytes(_) => {}
+                Answer::TryAgain => return false,
+                Answer::End | Answer::Failed => return true,
             }
-            if (*(*c).read).ready() == 0 {
-                return false;
-            }
-            let mut byte = 0u8;
-            let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-            let got = libc::recv((*c).fd, (&raw mut byte).cast(), 1, flags);
-            got == 0 || got < 0 && !would_block()
         }
+        ended
+    }
+
+    /// Reads a piece, and keeps it.
+    fn take_in(&self, received: &mut Vec<u8>) -> Answer {
+        let source = self.source.borrow();
+        let Some(source) = source.as_ref() else {
+            return Answer::End;
+        };
+        let start = received.len();
+        received.resize(start + PIECE, 0);
+        let answer = source.read(&mut received[start..]);
+        let count = if let Answer::Bytes(count) = answer {
+            count
+        } else {
+            0
+        };
+        received.truncate(start + count);
+        answer
     }
 
     fn hand_on(&self, out: &mut [u8]) -> Answer {
@@ -423,10 +453,6 @@ impl Arrival {
     }
 }
 
-fn would_block() -> bool {
-    std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
-}
-
 /// The ClientHello is there: nothing of OpenSSL is on the stack any more.
 unsafe extern "C" fn on_hello(event: *mut ngx_event_t) {
     guard((), || {
@@ -437,6 +463,13 @@ unsafe extern "C" fn on_hello(event: *mut ngx_event_t) {
             Rc::increment_strong_count(arrival);
             Rc::from_raw(arrival)
         };
-        hooks::run(&arrival);
+        if arrival.is_gone() {
+            arrival.end_wait(Stage::Over);
+        } else if !guard(false, || {
+            hooks::run(&arrival);
+            true
+        }) {
+            arrival.refuse();
+        }
     });
 }

@@ -14,7 +14,7 @@ use ngx::ffi::{
 
 use super::arrival::{Arrival, VERSIONS};
 use super::hello::ClientHello;
-use super::hooks::arrival_of;
+use super::kept::arrival_of;
 use super::names::Server;
 use super::session::{self, Prefetched};
 use crate::sys::log;

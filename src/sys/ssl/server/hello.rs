@@ -56,7 +56,7 @@ impl Assembler {
         }
         while let Some(header) = received.get(self.taken..self.taken + RECORD_HEADER) {
             let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-            if header[0] != HANDSHAKE || header[1] != 3 || length == 0 || length > MAX_RECORD {
+            if header[0] != HANDSHAKE || header[1] != 3 || length > MAX_RECORD {
                 return Progress::Unintelligible;
             }
             let start = self.taken + RECORD_HEADER;
@@ -65,7 +65,11 @@ impl Assembler {
             };
             self.message.extend_from_slice(payload);
             self.taken = start + length;
-            if self.message[0] != CLIENT_HELLO {
+            if self
+                .message
+                .first()
+                .is_some_and(|&kind| kind != CLIENT_HELLO)
+            {
                 return Progress::Unintelligible;
             }
             let Some(&[_, a, b, c]) = self.message.first_chunk::<MESSAGE_HEADER>() else {
@@ -262,12 +266,14 @@ fn read_v2_body(body: &[u8]) -> Option<ClientHello> {
     let session_id = usize::from(input.u16()?);
     let challenge = usize::from(input.u16()?);
     let ciphers = input.bytes(ciphers)?;
-    if ciphers.is_empty() || ciphers.len() % 3 != 0 || session_id != 0 || challenge > 32 {
+    if ciphers.is_empty() || ciphers.len() % 3 != 0 || session_id > 32 {
         return None;
     }
+    input.bytes(session_id)?;
     let challenge = input.bytes(challenge)?;
-    let mut random = vec![0; 32 - challenge.len()];
+    let mut random = vec![0; 32];
     random.extend_from_slice(challenge);
+    random.drain(..challenge.len());
     input.is_empty().then(|| ClientHello {
         version,
         random,

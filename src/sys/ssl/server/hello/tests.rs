@@ -109,7 +109,6 @@ fn other_protocols_are_left_to_openssl() {
         &[0x15, 3, 1, 0, 2, 1, 0],
         &[0x17, 3, 3, 0, 1, 0],
         &[0x16, 2, 0, 0, 1, 1],
-        &[0x16, 3, 1, 0, 0],
         &[0x16, 3, 1, 0x40, 1],
         // A ServerHello
         &[0x16, 3, 1, 0, 1, 2],
@@ -118,6 +117,13 @@ fn other_protocols_are_left_to_openssl() {
     ] {
         assert_eq!(look(bytes), Progress::Unintelligible, "{bytes:x?}");
     }
+}
+
+#[test]
+fn empty_records_are_skipped() {
+    let bytes = [&[0x16, 3, 1, 0, 0][..], &record(&full())].concat();
+    assert_eq!(look(&bytes), look(&record(&full())));
+    assert_eq!(look(&bytes[..5]), Progress::Incomplete);
 }
 
 #[test]
