@@ -98,8 +98,7 @@ fn start(arrival: &Rc<Arrival>) {
 }
 
 /// A session was made: OpenSSL does not wait until it is stored.
-fn store(client: Client) {
-    let server = client.server();
+fn store(client: Client, server: Server) {
     let conf = module::server_conf(server);
     let phase = Phase::SslSessionStore;
     let Some(source) = conf.code.get(phase) else {

@@ -15,7 +15,6 @@ use ngx::ffi::{
 use super::arrival::{Arrival, VERSIONS};
 use super::hello::ClientHello;
 use super::kept::arrival_of;
-use super::names::Server;
 use super::session::{self, Prefetched};
 use crate::sys::log;
 use crate::sys::ssl::Protocol;
@@ -87,12 +86,6 @@ impl Client {
 
     fn hello(&self) -> Option<&ClientHello> {
         self.arrival.as_ref().and_then(|arrival| arrival.hello())
-    }
-
-    /// The server that nginx has chosen so far. Only for one without requests.
-    pub fn server(&self) -> Server {
-        // SAFETY: the connection is live.
-        unsafe { Server::current(self.connection) }
     }
 
     pub(in crate::sys) fn log(&self) -> *mut ngx::ffi::ngx_log_t {

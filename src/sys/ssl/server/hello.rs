@@ -9,6 +9,9 @@ use std::ops::Range;
 const MAX_MESSAGE: usize = 131_396;
 /// The longest plain record (RFC 8446, section 5.1).
 const MAX_RECORD: usize = 1 << 14;
+/// So many records without anything in them are skipped. OpenSSL takes no more
+/// in a row; they would never end otherwise.
+const MAX_EMPTY_RECORDS: usize = 32;
 
 const RECORD_HEADER: usize = 5;
 const MESSAGE_HEADER: usize = 4;
@@ -44,6 +47,8 @@ pub enum Progress {
 pub struct Assembler {
     /// Bytes of whole records that were taken in.
     taken: usize,
+    /// How many of the records were empty.
+    empty: usize,
     message: Vec<u8>,
 }
 
@@ -56,7 +61,12 @@ impl Assembler {
         }
         while let Some(header) = received.get(self.taken..self.taken + RECORD_HEADER) {
             let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-            if header[0] != HANDSHAKE || header[1] != 3 || length > MAX_RECORD {
+            self.empty += usize::from(length == 0);
+            if header[0] != HANDSHAKE
+                || header[1] != 3
+                || length > MAX_RECORD
+                || self.empty > MAX_EMPTY_RECORDS
+            {
                 return Progress::Unintelligible;
             }
             let start = self.taken + RECORD_HEADER;

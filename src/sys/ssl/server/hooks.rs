@@ -16,6 +16,7 @@ use ngx::ffi::{
 use super::arrival::Arrival;
 use super::client::Client;
 use super::kept::{arrival_of, connection, forget_arrival, keep_arrival, replaced, replaced_of};
+use super::names::Server;
 use super::rehearsal;
 use crate::rt::worker_local;
 use crate::sys::entry::guard;
@@ -30,8 +31,8 @@ pub struct Handlers {
     pub is_wanted: fn(&Arrival) -> bool,
     /// Runs it; calls `pass` or `refuse` in the end.
     pub run: fn(&Rc<Arrival>),
-    /// A session was made.
-    pub store: fn(Client),
+    /// A session was made in a handshake with that server.
+    pub store: fn(Client, Server),
 }
 
 worker_local! {
@@ -81,10 +82,12 @@ pub(super) unsafe extern "C" fn on_info(ssl: *const SSL, kind: c_int, value: c_i
 /// # Safety
 /// `ssl` must be the live TLS of the live connection `c`.
 unsafe fn begin(ssl: *mut SSL, c: *mut ngx_connection_t) {
-    // SAFETY: by the caller's promise. A renegotiation is none of ours, and
-    // QUIC's TLS does not read.
+    // SAFETY: by the caller's promise. A renegotiation is none of ours, nor what
+    // is left of a handshake after early data, and QUIC's TLS does not read.
     unsafe {
-        let again = (*(*c).ssl).handshaked() != 0 || arrival_of(c).is_some();
+        let again = (*(*c).ssl).handshaked() != 0
+            || SSL_get_state(ssl) != OSSL_HANDSHAKE_STATE_TLS_ST_BEFORE
+            || arrival_of(c).is_some();
         if again || !(*c).udp.is_null() {
             return;
         }
@@ -236,8 +239,14 @@ pub(super) unsafe extern "C" fn on_new_session(ssl: *mut SSL, session: *mut SSL_
             if c.is_null() {
                 return 0;
             }
-            if let Some(handlers) = HANDLERS.get() {
-                (handlers.store)(Client::of_session(c, session));
+            let server = if (*(*c).ssl).handshaked() == 0 {
+                Some(Server::current(c))
+            } else {
+                // After early data: the connection is its request's already.
+                replaced(c).and_then(|replaced| replaced.server)
+            };
+            if let (Some(handlers), Some(server)) = (HANDLERS.get(), server) {
+                (handlers.store)(Client::of_session(c, session), server);
                 // Nothing of what Lua tried is OpenSSL's business.
                 ERR_clear_error();
             }

@@ -73,7 +73,7 @@ pub fn install(conf: &Conf<'_>, wishes: impl Fn(Server) -> Wishes) -> Result<(),
                         certificate: all.certificate || one.certificate,
                         sessions: all.sessions || one.sessions,
                     });
-                hook((*first.tls()).ssl.ctx, all)?;
+                hook(first, all)?;
             }
         }
     }
@@ -88,18 +88,20 @@ impl Server {
 }
 
 /// # Safety
-/// `ctx` must be null or live.
-unsafe fn hook(ctx: *mut SSL_CTX, wishes: Wishes) -> Result<(), Reported> {
-    if ctx.is_null() || !(wishes.arrival || wishes.sessions) {
-        return Ok(());
-    }
+/// The configuration of `server` must have been merged.
+unsafe fn hook(server: Server, wishes: Wishes) -> Result<(), Reported> {
     // SAFETY: by the caller's promise; the callbacks have the right types.
     unsafe {
+        let ctx = (*server.tls()).ssl.ctx;
+        if ctx.is_null() || !(wishes.arrival || wishes.sessions) {
+            return Ok(());
+        }
         let replaced = replaced_mut(ctx).ok_or(Reported)?;
         if replaced.info.is_some() {
             // The default server of another address, too.
             return Ok(());
         }
+        replaced.server = Some(server);
         replaced.info = SSL_CTX_get_info_callback(ctx);
         SSL_CTX_set_info_callback(ctx, Some(on_info));
         if wishes.sessions {

@@ -13,6 +13,7 @@ use ngx::ffi::{
 };
 
 use super::arrival::Arrival;
+use super::names::Server;
 use crate::sys::entry::guard;
 
 pub(super) type Info = unsafe extern "C" fn(ssl: *const SSL, kind: c_int, value: c_int);
@@ -24,6 +25,8 @@ pub(super) type NewSession = unsafe extern "C" fn(*mut SSL, *mut SSL_SESSION) ->
 /// nginx's own callbacks, which are called as well.
 #[derive(Default)]
 pub(super) struct Replaced {
+    /// Whose handshakes begin with the `SSL_CTX`.
+    pub(super) server: Option<Server>,
     pub(super) info: Option<Info>,
     pub(super) get_session: Option<GetSession>,
     pub(super) new_session: Option<NewSession>,

@@ -127,6 +127,14 @@ fn empty_records_are_skipped() {
 }
 
 #[test]
+fn empty_records_have_an_end() {
+    let with = |count| [record(b"").repeat(count), record(&full())].concat();
+    assert!(matches!(look(&with(32)), Progress::Complete(_)));
+    assert_eq!(look(&with(33)), Progress::Unintelligible);
+    assert_eq!(look(&record(b"").repeat(33)), Progress::Unintelligible);
+}
+
+#[test]
 fn malformed_messages_are_left_to_openssl() {
     let odd_name = extension(SERVER_NAME, &prefixed(2, b"\x01\0\x01a"));
     let zero_name = name_extension(b"a\0b");
