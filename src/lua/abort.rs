@@ -5,7 +5,7 @@ use std::os::raw::c_int;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{request, request_in};
+use super::{only_request, request_in};
 use crate::conf;
 use crate::sys::abort::ClientGone;
 use crate::sys::log::{self, Level};
@@ -68,7 +68,7 @@ fn refuse(state: &State, why: &str) -> LuaResult {
 }
 
 fn wait(state: &mut State) -> LuaResult {
-    let (_, request) = request()?;
+    let request = only_request()?;
     match ClientGone::new(request) {
         Some(gone) => run_op(state, Waiting(gone)),
         None => Err(Throw::error("duplicate call")),

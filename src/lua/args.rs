@@ -25,41 +25,107 @@ pub fn max_argument(state: &State, idx: c_int) -> Result<usize, Throw> {
     }
 }
 
-/// Adds the arguments in `text` to the table on the top; at most `max` of
-/// them. Tells whether there were more.
+/// Pushes a table for the arguments in `text`, with room for those that there
+/// may be, up to a limit: others decide what the text is.
+pub fn new_table(state: &State, text: &[u8]) {
+    let count = memchr::memchr_iter(b'&', text).count() + 1;
+    state.new_table(0, count.min(DEFAULT_MAX) as c_int);
+}
+
+/// Adds the arguments in `text` to the empty table on the top; at most `max`
+/// of them. Tells whether there were more.
 pub fn decode(state: &mut State, text: &[u8], max: usize) -> bool {
     let table = state.top();
-    let mut args = pairs(text);
+    // A bit for each key that there was; other keys may have the same.
+    let mut seen = 0_u64;
+    let mut args = Arguments(text);
     for (key, value) in args.by_ref().take(max) {
-        push_unescaped(state, key);
+        let bit = key.bit();
+        key.push(state);
         match value {
-            Some(value) => push_unescaped(state, value),
+            Some(value) => value.push(state),
             None => state.push_bool(true),
         }
-        add(state, table);
+        if seen & bit == 0 {
+            state.raw_set(table);
+        } else {
+            add(state, table);
+        }
+        seen |= bit;
     }
     args.next().is_some()
 }
 
-/// The keys of `text` with their values, None for a key without `=`. An
-/// argument without a key is none.
-fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-    text.split(|&byte| byte == b'&')
-        .map(|arg| match memchr::memchr(b'=', arg) {
-            Some(at) => (&arg[..at], Some(&arg[at + 1..])),
-            None => (arg, None),
-        })
-        .filter(|(key, _)| !key.is_empty())
+/// A key or a value, as it stands in the text.
+struct Piece<'t> {
+    text: &'t [u8],
+    /// Whether it has to be unescaped.
+    escaped: bool,
 }
 
-fn push_unescaped(state: &State, text: &[u8]) {
-    if memchr::memchr2(b'%', b'+', text).is_none() {
-        return state.push_bytes(text);
+impl<'t> Piece<'t> {
+    /// Cuts `text` at the first byte that is an end; returns that byte, too,
+    /// and what follows.
+    #[inline(always)]
+    fn cut(text: &'t [u8], is_end: impl Fn(u8) -> bool) -> (Piece<'t>, Option<u8>, &'t [u8]) {
+        let mut escaped = false;
+        for (at, &byte) in text.iter().enumerate() {
+            if is_end(byte) {
+                let piece = Piece {
+                    text: &text[..at],
+                    escaped,
+                };
+                return (piece, Some(byte), &text[at + 1..]);
+            }
+            escaped |= matches!(byte, b'%' | b'+');
+        }
+        (Piece { text, escaped }, None, &[])
     }
-    with_scratch(|to| {
-        unescape(text, to);
-        state.push_bytes(to);
-    });
+
+    /// One of 64 bits; of an escaped key, which may stand for any, all.
+    fn bit(&self) -> u64 {
+        if self.escaped {
+            return !0;
+        }
+        let hash = self.text.iter().fold(self.text.len(), |hash, &b| {
+            hash.wrapping_mul(31) ^ usize::from(b)
+        });
+        1 << (hash % 64)
+    }
+
+    fn push(&self, state: &State) {
+        if !self.escaped {
+            return state.push_bytes(self.text);
+        }
+        with_scratch(|to| {
+            unescape(self.text, to);
+            state.push_bytes(to);
+        });
+    }
+}
+
+/// The keys of a text with their values, None for a key without `=`. An
+/// argument without a key is none.
+struct Arguments<'t>(&'t [u8]);
+
+impl<'t> Iterator for Arguments<'t> {
+    type Item = (Piece<'t>, Option<Piece<'t>>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.0.is_empty() {
+            let (key, end, rest) = Piece::cut(self.0, |b| matches!(b, b'=' | b'&'));
+            self.0 = rest;
+            let value = (end == Some(b'=')).then(|| {
+                let (value, _, rest) = Piece::cut(self.0, |b| b == b'&');
+                self.0 = rest;
+                value
+            });
+            if !key.text.is_empty() {
+                return Some((key, value));
+            }
+        }
+        None
+    }
 }
 
 /// Pops value and key into `table`; the values of a key that is there
@@ -169,11 +235,20 @@ fn encode_one(state: &State, key: &[u8], start: usize, text: &mut Vec<u8>) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::pairs;
+    use super::Arguments;
+
+    type Pair<'t> = (&'t [u8], Option<&'t [u8]>);
+
+    fn pairs(text: &[u8]) -> Vec<Pair<'_>> {
+        let arguments = Arguments(text);
+        arguments
+            .map(|(key, value)| (key.text, value.map(|value| value.text)))
+            .collect()
+    }
 
     #[test]
     fn arguments_are_split_at_the_first_equals_sign() {
-        let found: Vec<_> = pairs(b"a=1&b&c=&=x&&d=e=f&=").collect();
+        let found = pairs(b"a=1&b&c=&=x&&d=e=f&=");
         let expected: [(&[u8], Option<&[u8]>); 4] = [
             (b"a", Some(b"1")),
             (b"b", None),
@@ -181,6 +256,13 @@ mod tests {
             (b"d", Some(b"e=f")),
         ];
         assert_eq!(found, expected);
-        assert_eq!(pairs(b"").count(), 0);
+        assert_eq!(pairs(b""), []);
+    }
+
+    #[test]
+    fn an_escaped_key_may_be_any() {
+        let mut keys = Arguments(b"a=%41&%61=b&b+=").map(|(key, _)| key.bit());
+        assert_eq!(keys.next().map(u64::count_ones), Some(1));
+        assert_eq!((keys.next(), keys.next()), (Some(!0), Some(!0)));
     }
 }

@@ -1,7 +1,7 @@
 //! `ngx.ctx` and `ngx.is_subrequest`.
 
 use super::fields::{Field, VALUE};
-use super::{context, request};
+use super::{context, only_request};
 use crate::vm::{Ret, Throw, Type};
 
 /// `ngx.ctx`: a table of the request's own, for all its handlers. Its anchor
@@ -40,7 +40,7 @@ pub const CTX: Field = Field {
 pub const IS_SUBREQUEST: Field = Field {
     name: "is_subrequest",
     get: |state| {
-        let (_, request) = request()?;
+        let request = only_request()?;
         state.push_bool(request.is_subrequest());
         Ok(Ret::Values(1))
     },

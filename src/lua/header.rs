@@ -2,8 +2,8 @@
 
 use std::os::raw::c_int;
 
-use super::request;
 use super::text::{make_text, wrong_type};
+use super::{only_request, request};
 use crate::conf;
 use crate::sys::headers::{HeaderError, HeaderName, ResponseHeaders};
 use crate::sys::log::Level;
@@ -34,7 +34,7 @@ fn name(state: &State) -> Result<HeaderName<'_>, Throw> {
 
 /// nil, the value, or a table of several.
 fn get(state: &mut State) -> LuaResult {
-    let (_, request) = request()?;
+    let request = only_request()?;
     let name = name(state)?;
     let mut count = 0;
     request.response_headers().get(&name, |value| {

@@ -102,6 +102,14 @@ fn request() -> Result<(Rc<Context>, Request), Throw> {
     }
 }
 
+/// The request of the context that runs.
+fn only_request() -> Result<Request, Throw> {
+    match context::with_current(Context::request) {
+        Some(Some(found)) => Ok(found),
+        _ => request().map(|(_, request)| request),
+    }
+}
+
 /// The context that runs and its request, where the phase is one of `phases`.
 fn request_in(phases: Phases) -> Result<(Rc<Context>, Request), Throw> {
     let (context, request) = request()?;
@@ -118,6 +126,14 @@ fn waiting_context() -> Result<Rc<Context>, Throw> {
         return Ok(context);
     }
     Err(disabled(&context))
+}
+
+/// Checks that the code that runs may wait.
+fn check_waiting() -> Result<(), Throw> {
+    match context::with_current(|context| Phases::WAITING.contains(context.phase())) {
+        Some(true) => Ok(()),
+        _ => waiting_context().map(drop),
+    }
 }
 
 /// The error of a function that does not work in the phase.

@@ -38,7 +38,7 @@ fn decode(state: &mut State) -> LuaResult {
     // Decoding changes the stack, from which the text could go.
     with_scratch(|text| {
         text.extend_from_slice(state.bytes(1).unwrap_or_default());
-        state.new_table(0, 4);
+        args::new_table(state, text);
         let truncated = args::decode(state, text, max);
         if truncated {
             state.push_bytes("truncated");

@@ -5,7 +5,7 @@ use std::os::raw::c_int;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{preload, waiting_context};
+use super::{check_waiting, preload};
 use crate::rt::{Semaphore, Wait};
 use crate::sys::event::Sleep;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
@@ -75,7 +75,7 @@ fn wait(state: &mut State) -> LuaResult {
     if seconds < 0.0 {
         return Err(Throw::error("no negative number"));
     }
-    waiting_context()?;
+    check_waiting()?;
     let msec = (seconds * 1000.0) as u64;
     if semaphore.try_take() {
         state.push_bool(true);

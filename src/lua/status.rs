@@ -1,7 +1,7 @@
 //! `ngx.status` and `ngx.headers_sent`.
 
 use super::fields::{Field, VALUE};
-use super::request;
+use super::{only_request, request};
 use crate::sys::log::Level;
 use crate::vm::{LuaResult, Ret, State, Throw};
 
@@ -9,7 +9,7 @@ use crate::vm::{LuaResult, Ret, State, Throw};
 pub const STATUS: Field = Field {
     name: "status",
     get: |state| {
-        let (_, request) = request()?;
+        let request = only_request()?;
         state.push_int(request.status() as i64);
         Ok(Ret::Values(1))
     },

@@ -1,6 +1,6 @@
 //! `ngx.thread`: light threads.
 
-use super::waiting_context;
+use super::check_waiting;
 use crate::vm::{LuaResult, State, thread_kill, thread_spawn, thread_wait};
 
 /// Adds `thread` to the `ngx` table on the top.
@@ -13,6 +13,6 @@ pub fn open(state: &mut State) {
 }
 
 fn in_handler(state: &mut State, f: fn(&mut State) -> LuaResult) -> LuaResult {
-    waiting_context()?;
+    check_waiting()?;
     f(state)
 }

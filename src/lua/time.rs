@@ -90,7 +90,7 @@ fn sleep(state: &mut State) -> LuaResult {
     let seconds = state.number(1).ok_or_else(|| {
         Throw::argument(1, format!("number expected, got {}", state.type_name(1)))
     })?;
-    super::waiting_context()?;
+    super::check_waiting()?;
     if seconds.is_nan() || seconds < 0.0 {
         return Err(Throw::error(format!(
             "invalid sleep duration \"{seconds}\""

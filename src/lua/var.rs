@@ -3,7 +3,7 @@
 
 use std::os::raw::c_int;
 
-use super::request;
+use super::only_request;
 use super::text::{make_text, wrong_type};
 use crate::sys::variable::VariableError;
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
@@ -22,7 +22,7 @@ pub fn open(state: &mut State) {
 }
 
 fn get(state: &mut State) -> LuaResult {
-    let (_, request) = request()?;
+    let request = only_request()?;
     let value = match state.type_of(KEY) {
         Type::String => request.variable(state.bytes(KEY).unwrap_or_default()),
         Type::Number => {
@@ -39,7 +39,7 @@ fn get(state: &mut State) -> LuaResult {
 }
 
 fn set(state: &mut State) -> LuaResult {
-    let (_, request) = request()?;
+    let request = only_request()?;
     if state.type_of(KEY) != Type::String {
         return Err(Throw::error("bad variable name"));
     }

@@ -163,6 +163,11 @@ pub fn current() -> Option<Rc<Context>> {
     CURRENT.with(|c| c.borrow().clone())
 }
 
+/// Hands the context whose Lua code runs to `f`, which only looks at it.
+pub fn with_current<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
+    CURRENT.with(|c| c.borrow().as_deref().map(f))
+}
+
 /// Makes `context` the one whose Lua code runs.
 pub fn set_current(context: Option<Rc<Context>>) {
     let previous = CURRENT.with(|c| c.replace(context));

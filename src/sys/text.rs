@@ -16,20 +16,6 @@ pub enum ShortText<'a> {
 }
 
 impl<'a> ShortText<'a> {
-    /// `text` with every byte replaced by what `map` makes of it, where some
-    /// are such that it makes a difference.
-    pub fn mapped_if(
-        text: &'a [u8],
-        is_other: impl Fn(u8) -> bool,
-        map: impl Fn(u8) -> u8,
-    ) -> ShortText<'a> {
-        if text.iter().any(|&b| is_other(b)) {
-            ShortText::mapped(text, map)
-        } else {
-            ShortText::Given(text)
-        }
-    }
-
     /// `text` with every byte replaced by what `map` makes of it.
     pub fn mapped(text: &[u8], map: impl Fn(u8) -> u8) -> ShortText<'a> {
         if text.len() > INLINE {
@@ -57,7 +43,12 @@ impl Deref for ShortText<'_> {
 
 /// nginx's `ngx_hash_key`.
 pub fn hash_key(text: &[u8]) -> usize {
-    text.iter().fold(0, |hash: usize, &b| {
+    hash_bytes(text.iter().copied())
+}
+
+/// [`hash_key`] of bytes that come one by one.
+pub fn hash_bytes(bytes: impl Iterator<Item = u8>) -> usize {
+    bytes.fold(0, |hash: usize, b| {
         hash.wrapping_mul(31).wrapping_add(usize::from(b))
     })
 }

@@ -9,7 +9,7 @@ use ngx::ffi::{
 use std::ptr;
 
 use super::request::Request;
-use super::text::{ShortText, hash_key};
+use super::text::{ShortText, hash_bytes, hash_key};
 
 /// Why a variable could not be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +35,13 @@ impl Request {
     /// As `ngx_http_get_variable` does it, but without taking memory of the
     /// request for each value.
     pub fn variable(&self, name: &[u8]) -> Option<&[u8]> {
-        let name = lowercase(name);
+        let (name, hash) = lowercase(name);
         let mut own = empty_value();
         // SAFETY: the request and nginx's configuration are live; a handler
         // fills the value it is given when it returns NGX_OK, and an address
         // is data for what it is registered with.
         unsafe {
-            let value = match self.find(&name) {
+            let value = match self.find(&name, hash) {
                 Some(v) if self.is_copy() => match self.copied_value(v) {
                     Some(value) => value.as_ref(),
                     None => self.late_value(v, &mut own)?,
@@ -108,7 +108,8 @@ impl Request {
 
     /// Sets a variable, or with None takes its value away.
     pub fn set_variable(self, name: &[u8], value: Option<&[u8]>) -> Result<(), VariableError> {
-        let v = self.find(&lowercase(name)).ok_or(VariableError::NotFound)?;
+        let (name, hash) = lowercase(name);
+        let v = self.find(&name, hash).ok_or(VariableError::NotFound)?;
         // SAFETY: the configuration is live.
         let v = unsafe { &*v };
         if v.flags & NGX_HTTP_VAR_CHANGEABLE as usize == 0 {
@@ -207,13 +208,13 @@ impl Request {
         }
     }
 
-    /// The variable of that name, which is in lower case.
-    fn find(self, name: &[u8]) -> Option<*const ngx_http_variable_t> {
+    /// The variable of that name, which is in lower case, and has that hash.
+    fn find(self, name: &[u8], hash: usize) -> Option<*const ngx_http_variable_t> {
         // SAFETY: the configuration's hash is live; nginx only reads the name.
         let found = unsafe {
             ngx_hash_find(
                 &raw mut (*self.core_main()).variables_hash,
-                hash_key(name),
+                hash,
                 name.as_ptr().cast_mut(),
                 name.len(),
             )
@@ -232,7 +233,11 @@ impl Request {
         };
         families
             .iter()
-            .filter(|v| name.starts_with(v.name.as_bytes()))
+            .filter(|v| {
+                // The first byte alone rules most of them out.
+                let prefix = v.name.as_bytes();
+                prefix.first() == name.first() && name.starts_with(prefix)
+            })
             .max_by_key(|v| v.name.len)
     }
 }
@@ -274,8 +279,20 @@ fn set_value_len(value: &mut ngx_http_variable_value_t, len: usize) {
     unsafe { word.write(word.read() & !(LONGEST_VALUE as u32) | len as u32) }
 }
 
-fn lowercase(name: &[u8]) -> ShortText<'_> {
-    ShortText::mapped_if(name, |b| b.is_ascii_uppercase(), |b| b.to_ascii_lowercase())
+/// The name in lower case, and its hash.
+fn lowercase(name: &[u8]) -> (ShortText<'_>, usize) {
+    // One look at each byte: nearly all names are in lower case.
+    let mut is_other = false;
+    let hash = hash_bytes(name.iter().map(|&b| {
+        is_other |= b.is_ascii_uppercase();
+        b
+    }));
+    if !is_other {
+        return (ShortText::Given(name), hash);
+    }
+    let name = ShortText::mapped(name, |b| b.to_ascii_lowercase());
+    let hash = hash_key(&name);
+    (name, hash)
 }
 
 fn borrowed(text: &[u8]) -> ngx_str_t {

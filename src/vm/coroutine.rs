@@ -122,9 +122,10 @@ fn resume(state: &mut State) -> LuaResult {
         return Ok(Ret::Values(2));
     }
     let nargs = state.top() - 1;
-    let fits = nargs <= sched::FREE_SLOTS
-        || sched::current().is_some_and(|thread| thread.vm().fits(l, nargs));
-    if fits {
+    let Some(thread) = sched::current() else {
+        return call_native(state);
+    };
+    if nargs <= sched::FREE_SLOTS || thread.vm().fits(l, nargs) {
         // SAFETY: `l` is a live coroutine of the same VM, held by argument 1,
         // and has room.
         unsafe { ffi::lua_xmove(state.raw(), l, nargs) };
@@ -134,7 +135,7 @@ fn resume(state: &mut State) -> LuaResult {
         return Ok(Ret::Values(2));
     }
     // Only the coroutine itself is left on the stack; the yield drops it.
-    let anchor = state.anchor();
+    let anchor = thread.vm().anchor_coroutine(state);
     sched::request_resume(Coroutine { l, anchor }, nargs);
     Ok(Ret::Yield(0))
 }

@@ -10,7 +10,8 @@ use super::protect::{Gate, NO_MEMORY};
 use super::stack::State;
 use super::{coroutine, guard};
 
-/// How many finished coroutines a VM keeps for later handlers.
+/// How many finished coroutines a VM keeps for later handlers; as many places in
+/// the registry.
 const SPARE_COROUTINES: usize = 1024;
 
 /// What a VM is made with.
@@ -38,6 +39,8 @@ pub struct Vm {
     l: *mut ffi::lua_State,
     gate: Gate,
     spare: RefCell<Vec<Coroutine>>,
+    /// Places in the registry of coroutines that were given up.
+    places: RefCell<Vec<c_int>>,
     chunks: RefCell<Cache>,
     owner: usize,
 }
@@ -67,6 +70,7 @@ impl Vm {
             l,
             gate,
             spare: RefCell::default(),
+            places: RefCell::default(),
             chunks: RefCell::default(),
             owner: options.owner,
         });
@@ -182,6 +186,34 @@ impl Vm {
     /// Gives up an anchor in the registry.
     pub fn release(&self, anchor: c_int) {
         self.state().release(anchor);
+    }
+
+    /// Anchors the coroutine on the top of `state`, which is one of this VM.
+    /// To use a place again takes much less than `luaL_ref` does.
+    pub(super) fn anchor_coroutine(&self, state: &mut State) -> c_int {
+        let place = self.places.borrow_mut().pop();
+        match place {
+            Some(place) => {
+                state.raw_seti(ffi::LUA_REGISTRYINDEX, place);
+                place
+            }
+            None => state.anchor(),
+        }
+    }
+
+    /// Gives up the anchor of a coroutine.
+    pub(super) fn release_coroutine(&self, co: Coroutine) {
+        let mut places = self.places.borrow_mut();
+        if places.len() == SPARE_COROUTINES {
+            drop(places);
+            return self.release(co.anchor);
+        }
+        places.push(co.anchor);
+        drop(places);
+        // Not nil: luaL_ref would take the place to be free.
+        let mut state = self.state();
+        state.push_bool(false);
+        state.raw_seti(ffi::LUA_REGISTRYINDEX, co.anchor);
     }
 
     /// Makes room for `n` more values on the stack of a coroutine that waits;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::lua::scratch::with_scratch;
-use crate::lua::{request, request_in};
+use crate::lua::{only_request, request_in};
 use crate::rt::wake_now;
 use crate::sys::body::{Body, Reading};
 use crate::sys::phase::Phases;
@@ -50,7 +50,7 @@ impl Parked for BodyRead {
 
 /// `ngx.req.get_body_data(max_bytes?)`
 fn get_body_data(state: &mut State) -> LuaResult {
-    let (_, request) = request()?;
+    let request = only_request()?;
     let max = match state.type_of(1) {
         Type::None | Type::Nil => usize::MAX,
         _ => match state.number(1) {

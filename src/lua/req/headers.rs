@@ -3,7 +3,7 @@
 use std::os::raw::c_int;
 
 use crate::lua::text::{make_text, wrong_type};
-use crate::lua::{request, request_in};
+use crate::lua::{only_request, request_in};
 use crate::sys::headers::{HeaderError, HeaderName, lookup_key};
 use crate::sys::phase::Phases;
 use crate::sys::text::ShortText;
@@ -84,7 +84,7 @@ fn take_value(state: &mut State, expected: &str) -> Result<Vec<u8>, Throw> {
 
 /// `headers, err = ngx.req.get_headers(max?, raw?)`
 fn get_headers(state: &mut State) -> LuaResult {
-    let (_, request) = request()?;
+    let request = only_request()?;
     let max = match state.type_of(1) {
         Type::None | Type::Nil => DEFAULT_MAX,
         _ => match state.number(1) {

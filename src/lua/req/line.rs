@@ -5,14 +5,14 @@ use crate::lua::args::{self, take_args};
 use crate::lua::redirect::{printable, unsafe_byte};
 use crate::lua::scratch::with_scratch;
 use crate::lua::text::wrong_type;
-use crate::lua::{disabled, request, request_in};
+use crate::lua::{disabled, only_request, request_in};
 use crate::sys::phase::{Phase, Phases};
 use crate::vm::{LuaResult, Ret, State, Throw, Type, sched};
 
 /// Adds to the `ngx.req` table on the top.
 pub fn open(state: &mut State) {
     state.set_function("get_method", |state| {
-        let (_, request) = request()?;
+        let request = only_request()?;
         state.push_bytes(request.method());
         Ok(Ret::Values(1))
     });
@@ -21,7 +21,7 @@ pub fn open(state: &mut State) {
     state.set_function("set_uri", set_uri);
     state.set_function("http_version", http_version);
     state.set_function("start_time", |state| {
-        let (_, request) = request()?;
+        let request = only_request()?;
         state.push_number(request.start_time());
         Ok(Ret::Values(1))
     });
@@ -29,7 +29,7 @@ pub fn open(state: &mut State) {
 
 /// `version = ngx.req.http_version()`; nil where nginx knows none.
 fn http_version(state: &mut State) -> LuaResult {
-    let (_, request) = request()?;
+    let request = only_request()?;
     match request.http_version() {
         9 => state.push_number(0.9),
         1000 => state.push_number(1.0),
@@ -44,9 +44,9 @@ fn http_version(state: &mut State) -> LuaResult {
 /// `ngx.req.get_uri_args(max?, table?)`
 fn get_uri_args(state: &mut State) -> LuaResult {
     let max = args::max_argument(state, 1)?;
-    let (_, request) = request()?;
+    let request = only_request()?;
     match state.type_of(2) {
-        Type::None | Type::Nil => state.new_table(0, 4),
+        Type::None | Type::Nil => args::new_table(state, request.args()),
         Type::Table => {
             state.set_top(2);
             state.clear_table(2);

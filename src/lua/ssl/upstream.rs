@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::{certificates_at, private_key_at, push_pointer_wrapper, text};
 use crate::lua::text::wrong_type;
-use crate::lua::{context, disabled, preload, request};
+use crate::lua::{context, disabled, only_request, preload};
 use crate::sys::phase::Phase;
 use crate::sys::ssl::upstream::{Pause, Tls};
 use crate::sys::ssl::{Certificates, PrivateKey};
@@ -102,7 +102,7 @@ fn load_version(state: &mut State) -> LuaResult {
 }
 
 fn push_version(state: &State, push: fn(&State, i32, &str)) -> LuaResult {
-    let (_, request) = request()?;
+    let request = only_request()?;
     Ok(Ret::Values(match Tls::of(request) {
         None => state.push_nil_err("no upstream SSL connection"),
         Some(tls) => match tls.version() {
@@ -117,7 +117,7 @@ fn push_version(state: &State, push: fn(&State, i32, &str)) -> LuaResult {
 
 /// `ssl.get_upstream_ssl_pointer()`, without the wrapper that makes it cdata.
 pub fn upstream_pointer(state: &mut State) -> LuaResult {
-    let (_, request) = request()?;
+    let request = only_request()?;
     Ok(Ret::Values(match Tls::of(request) {
         Some(tls) => {
             state.push_light(tls.address());

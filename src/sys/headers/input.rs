@@ -206,13 +206,16 @@ fn length(value: &[u8]) -> Result<i64, HeaderError> {
 fn depends_on(name: &[u8], header: &[u8]) -> bool {
     let same = |name: &[u8]| {
         let header = header.iter().map(|&b| if b == b'-' { b'_' } else { b });
-        header.eq(name.iter().copied())
+        name.len() == header.len() && header.eq(name.iter().copied())
     };
+    if let Some(name) = name.strip_prefix(b"http_") {
+        return same(name);
+    }
     match header {
-        b"cookie" if name.starts_with(b"cookie_") => true,
-        b"host" | b"content-length" | b"content-type" if same(name) => true,
-        b"authorization" if name == b"remote_user" => true,
-        _ => name.strip_prefix(b"http_").is_some_and(same),
+        b"cookie" => name.starts_with(b"cookie_"),
+        b"host" | b"content-length" | b"content-type" => same(name),
+        b"authorization" => name == b"remote_user",
+        _ => false,
     }
 }
 

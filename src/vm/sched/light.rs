@@ -160,7 +160,7 @@ fn spawn_as(state: &mut State, background: bool) -> LuaResult {
     // SAFETY: both are live coroutines of one VM, and the new one has room.
     unsafe { ffi::lua_xmove(state.raw(), l, n) };
     state.push_value(1);
-    let anchor = state.anchor();
+    let anchor = parent.vm().anchor_coroutine(state);
     let entry = parent.entry().clone();
     let member = Member {
         entry: entry.clone(),
@@ -334,8 +334,9 @@ fn take_results(state: &State, l: *mut ffi::lua_State, ok: bool, parent: u64) ->
             false => c_int::from(n > 0 && ffi::lua_status(l) > ffi::LUA_YIELD),
         }
     };
-    let vm = current().map(|thread| thread.vm().clone());
-    let fits = n < FREE_SLOTS || vm.as_ref().is_some_and(|vm| vm.fits(state.raw(), n + 1));
+    let few = n < FREE_SLOTS;
+    let vm = if few { None } else { current() }.map(|thread| thread.vm().clone());
+    let fits = few || vm.as_ref().is_some_and(|vm| vm.fits(state.raw(), n + 1));
     state.push_bool(ok && fits);
     let refused = || state.push_bytes("too many results to wait for");
     if !fits && vm.is_some_and(|vm| vm.protect(|_| refused()).is_ok()) {

@@ -282,7 +282,7 @@ fn discard(thread: &Thread, request: Request) {
             let parked = thread.parked.borrow_mut().take();
             drop(parked);
         }
-        Request::Resume(child, _) => thread.vm.release(child.anchor),
+        Request::Resume(child, _) => thread.vm.release_coroutine(child),
         Request::Spawn(child, _) => finish(&child, End::Cancelled),
         Request::Exit(_) | Request::None => {}
     }
@@ -308,7 +308,7 @@ fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c
             2
         }
     };
-    thread.vm.state().release(child.anchor);
+    thread.vm.release_coroutine(child);
     Some((parent, n))
 }
 
@@ -358,7 +358,7 @@ pub(super) fn finish(thread: &Rc<Thread>, end: End) {
         if !(running && co.l == last) {
             seal(thread, co.l, end);
         }
-        thread.vm.release(co.anchor);
+        thread.vm.release_coroutine(*co);
     }
     let base = thread.base;
     thread.coroutine_ended(base.l);
@@ -371,7 +371,7 @@ pub(super) fn finish(thread: &Rc<Thread>, end: End) {
     if let Some(member) = &thread.light {
         member.leave();
         // Its results, if any, stay on its stack as long as Lua has it.
-        thread.vm.release(base.anchor);
+        thread.vm.release_coroutine(base);
         return;
     }
     let reusable = end == End::Returned && !thread.escaped.get();
