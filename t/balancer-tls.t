@@ -2,7 +2,7 @@
 use Test::Nginx::Socket::Lua;
 use Test::Nginx::CA;
 
-plan tests => 21;
+plan tests => 31;
 no_long_string();
 
 our $peers = <<'CONF';
@@ -90,3 +90,26 @@ GET /t?again=1
 --- error_code: 500
 --- error_log
 the upstream has no TLS configured
+
+
+
+=== TEST 5: a kept connection serves those only who want it as it is
+--- http_config eval: $::peers
+--- config
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location /any { proxy_pass https://backend/; }
+    location /same { proxy_pass https://backend/; }
+    location /plain { proxy_pass http://backend/; }
+    location /verified {
+        proxy_ssl_trusted_certificate $TEST_NGINX_CA/root.pem;
+        proxy_ssl_verify on;
+        proxy_pass https://backend/;
+    }
+--- request eval
+["GET /any?host=b.test&keep=1", "GET /plain?host=b.test&keep=1", "GET /verified?host=b.test&keep=1",
+ "GET /same?host=b.test&keep=1", "GET /any?host=b.test&keep=1"]
+--- error_code eval
+[200, 400, 502, 200, 200]
+--- response_body_like eval
+["^none 1\n", "plain HTTP request was sent to HTTPS port", "502 Bad Gateway", "^none [12]\n", "^none [23]\n"]

@@ -274,3 +274,34 @@ check("/s", 330000)
 --- response_body
 /s?b=1: ok
 /s: ok
+
+
+
+=== TEST 6: parts that wait or are dropped, with threads that read and send the file
+--- config
+    aio threads;
+    sendfile on;
+    output_buffers 2 8k;
+    location /zeros {
+        root $TEST_NGINX_LARGE;
+        header_filter_by_lua_block { ngx.header.content_length = nil }
+        body_filter_by_lua_block {
+            local n = (ngx.ctx.n or 0) + 1
+            ngx.ctx.n = n
+            if n % 3 == 1 then ngx.sleep(0) end
+            if n % 10 == 0 then
+                ngx.ctx.dropped = (ngx.ctx.dropped or 0) + #ngx.arg[1]
+                ngx.arg[1] = nil
+            end
+        }
+        log_by_lua_block { ngx.log(ngx.WARN, "sent and dropped: ", ngx.var.body_bytes_sent + ngx.ctx.dropped) }
+    }
+--- raw_request eval
+"GET /zeros HTTP/1.0\r\n\r\n"
+--- response_body_like eval
+qr/\A\0+\z/
+--- error_log
+sent and dropped: 30000000
+--- no_error_log
+[error]
+[alert]

@@ -19,6 +19,7 @@ use crate::sys::balancer::Upstream;
 use crate::sys::conf::{Conf, DIRECTIVE_FAILED, Level, Reported, http_location_conf};
 use crate::sys::phase::Phase;
 use crate::sys::request::Request;
+use crate::sys::snapshot;
 use crate::sys::ssl::{self, server::Server};
 use crate::vm::Vm;
 
@@ -66,6 +67,7 @@ impl Drop for Main {
     fn drop(&mut self) {
         // What they may use of the configuration goes with it.
         quit::cancel_all_of(self.id());
+        snapshot::forget_configuration();
     }
 }
 

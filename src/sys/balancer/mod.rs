@@ -19,8 +19,8 @@ use nginx_sys::{
     ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_request_t, ngx_http_upstream_free_round_robin_peer,
     ngx_http_upstream_get_round_robin_peer, ngx_http_upstream_init_round_robin,
     ngx_http_upstream_init_round_robin_peer, ngx_http_upstream_module,
-    ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_module_t,
-    ngx_palloc, ngx_pcalloc, ngx_peer_connection_t, ngx_str_t, ngx_uint_t,
+    ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t,
+    ngx_module_t, ngx_palloc, ngx_pcalloc, ngx_peer_connection_t, ngx_str_t, ngx_uint_t,
 };
 
 use super::address::RawAddress;
@@ -56,11 +56,49 @@ struct Peer {
 }
 
 impl Peer {
-    /// What an idle connection must have in common with one that is wanted.
-    fn pool_key(&self) -> Vec<u8> {
+    /// What an idle connection must have in common with one that is wanted:
+    /// peer, name for TLS, and whether and how TLS protects it.
+    ///
+    /// # Safety
+    /// `upstream` is live and has its settings.
+    unsafe fn pool_key(&self, upstream: *const ngx_http_upstream_t) -> Vec<u8> {
         let host = self.host.as_deref().unwrap_or_default();
-        [&self.name[..], b"/", host].concat()
+        // SAFETY: by the caller's promise.
+        let tls = unsafe { tls_of(upstream) };
+        [&self.name[..], b"/", host, b"/", &tls].concat()
     }
+}
+
+/// Tells connections with and without TLS apart, and those with TLS by their
+/// settings: a location that verifies peers must not get a connection of one
+/// that does not.
+///
+/// # Safety
+/// As [`Peer::pool_key`].
+#[cfg(ngx_feature = "http_ssl")]
+unsafe fn tls_of(upstream: *const ngx_http_upstream_t) -> Vec<u8> {
+    // SAFETY: by the caller's promise; settings live as long as the
+    // configuration, and so do the idle connections.
+    unsafe {
+        let conf = &*(*upstream).conf;
+        match conf.ssl.as_ref() {
+            Some(ssl) if (*upstream).ssl() != 0 => {
+                let context = ssl.ctx.addr().to_ne_bytes();
+                let verifies = u8::from(conf.ssl_verify != 0);
+                [&context[..], &[verifies]].concat()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// An nginx without TLS has one kind of connection only.
+///
+/// # Safety
+/// None to keep.
+#[cfg(not(ngx_feature = "http_ssl"))]
+unsafe fn tls_of(_upstream: *const ngx_http_upstream_t) -> Vec<u8> {
+    Vec::new()
 }
 
 /// How the attempt before this one ended.
@@ -268,7 +306,7 @@ unsafe fn connect_to(
             };
             (*(*request.raw()).upstream).ssl_name = host;
         }
-        if peer.keepalive.is_some() && idle.take(pc, &peer.pool_key()) {
+        if peer.keepalive.is_some() && idle.take(pc, &peer.pool_key((*request.raw()).upstream)) {
             return NGX_DONE as ngx_int_t;
         }
     }
@@ -300,7 +338,7 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
                 let upstream = (*(*data).request).upstream;
                 (*(*data).upstream)
                     .idle
-                    .put(pc, upstream, peer.pool_key(), options);
+                    .put(pc, upstream, peer.pool_key(upstream), options);
             }
             if (*pc).tries > 0 {
                 (*pc).tries -= 1;

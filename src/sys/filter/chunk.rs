@@ -106,6 +106,9 @@ impl Chunk {
         let mark = match (ends_here || self.was_last.get(), flush) {
             (true, _) => Mark::Last,
             (false, true) => Mark::Flush,
+            // nginx's own filters learn in the next call what threads have done
+            // (`aio threads`): one that drops everything must not keep it from them.
+            (false, false) if self.buffers.size() == 0 => Mark::Nudge,
             (false, false) => Mark::None,
         };
         if !ok || !self.buffers.mark(request, mark) {

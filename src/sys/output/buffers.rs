@@ -20,6 +20,8 @@ const LARGEST_BUFFER: usize = 64 * 1024;
 pub(in crate::sys) enum Mark {
     /// Nothing special.
     None,
+    /// Nothing was written; those behind are called all the same.
+    Nudge,
     /// They are to be sent now.
     Flush,
     /// The end of the response.
@@ -108,6 +110,7 @@ impl Buffers {
                     (*b).set_last_buf(1);
                     (*b).set_last_in_chain(1);
                 }
+                Mark::Nudge => (*b).set_sync(1),
                 Mark::Flush => (*b).set_flush(1),
                 Mark::None => {}
             }
@@ -212,6 +215,7 @@ impl Buffers {
         unsafe {
             self.free.set((*link).next);
             (*(*link).buf).set_flush(0);
+            (*(*link).buf).set_sync(0);
             (*(*link).buf).set_temporary(1);
         }
         Some(link)

@@ -8,6 +8,8 @@ mod headers;
 mod pool;
 mod variables;
 
+pub use variables::forget_configuration;
+
 use std::ptr::{self, NonNull};
 
 use ngx::ffi::{

@@ -65,6 +65,11 @@ thread_local! {
     static CATALOGUE: RefCell<Option<Catalogue>> = const { RefCell::new(None) };
 }
 
+/// A configuration goes: the next one may have its address.
+pub fn forget_configuration() {
+    CATALOGUE.with_borrow_mut(|known| *known = None);
+}
+
 /// Evaluates the variables of `request` for its copy `to`, which has its body
 /// already. None where memory is short.
 ///

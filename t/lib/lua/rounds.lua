@@ -5,7 +5,7 @@
 local t = require "puppet"
 
 return function(round, most)
-    most = most or 256
+    most = most or 512
     local function rounds(n)
         for i = 1, n do round(i) end
         -- Twice: what a finalizer holds goes with the second.
