@@ -108,6 +108,17 @@ impl Frame {
         matches!(&self.mode, Mode::Until(until, _) if until.take_end())
     }
 
+    /// Whether nothing at all is surely not enough.
+    #[inline]
+    pub(crate) fn needs_data(&self) -> bool {
+        match &self.mode {
+            Mode::Line | Mode::All | Mode::Any(_) => true,
+            Mode::Exact(n) => *n > 0,
+            // What it has seen already may do.
+            Mode::Until(..) => false,
+        }
+    }
+
     /// Looks at `data`, which begins where the call began and has only grown since. A line is
     /// tidied in place.
     #[inline(always)]

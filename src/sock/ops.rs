@@ -222,6 +222,11 @@ impl<T: Transport> ReadOp<T> {
             wait: Wait::Begun,
         }
     }
+
+    /// The socket that is read from.
+    pub fn socket(&self) -> &TcpSocket<T> {
+        &self.socket
+    }
 }
 
 impl<T: Transport> Future for ReadOp<T> {

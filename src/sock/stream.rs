@@ -185,6 +185,15 @@ impl<T: Transport> Socket<T> {
         free && matches!(&self.connection, Some(connection) if connection.readable)
     }
 
+    /// Whether a read that needs more than was received cannot but wait.
+    #[inline]
+    fn must_wait(&self) -> bool {
+        match &self.connection {
+            Some(connection) => connection.readable && !connection.transport.ready(Direction::Read),
+            None => false,
+        }
+    }
+
     pub(super) fn close_half(&mut self, dir: Direction) {
         if let Some(connection) = &mut self.connection {
             match dir {
@@ -345,6 +354,11 @@ impl<T: Transport> TcpSocket<T> {
             };
             if frame.take_end() {
                 return Begun::Ready(ReadOutcome::EndOfPieces);
+            }
+            if rx.is_empty() && frame.needs_data() && socket.must_wait() {
+                // Nearly every first read of an answer.
+                drop((socket, rx));
+                return Begun::Pending(ReadOp::new(self.clone(), frame));
             }
             socket.advance(&mut rx, &mut frame)
         };

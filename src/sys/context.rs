@@ -495,10 +495,11 @@ impl<S: Clone + Into<Socket>> OwnedSocket<S> {
 
 impl<S: Clone + Into<Socket>> Drop for OwnedSocket<S> {
     fn drop(&mut self) {
-        if let Some(owner) = self.owner.upgrade() {
-            let socket = owner.remove(self.key);
-            drop(socket);
+        // An owner that is gone has closed what it owned.
+        if let Some(owner) = self.owner.upgrade()
+            && let Some(socket) = owner.remove(self.key)
+        {
+            socket.abandon();
         }
-        self.socket.clone().into().abandon();
     }
 }

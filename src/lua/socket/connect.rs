@@ -62,8 +62,7 @@ fn connect_with(
 ) -> LuaResult {
     let (&first, &last) = (arguments.start(), arguments.end());
     let mut rest = last - first;
-    let has_options =
-        rest > 0 && state.number(last).is_none() && state.type_of(last) == Type::Table;
+    let has_options = rest > 0 && state.type_of(last) == Type::Table;
     let options = if has_options {
         rest -= 1;
         options(state, last)?

@@ -156,7 +156,7 @@ fn read(state: &mut State, socket: TcpSocket, mode: Mode) -> LuaResult {
 fn begin_read(state: &mut State, socket: TcpSocket, mode: Mode) -> LuaResult {
     match socket.read(mode) {
         Begun::Ready(outcome) => Ok(Ret::Values(push_outcome(state, &socket, outcome))),
-        Begun::Pending(op) => run_op(state, Reading { op, socket }),
+        Begun::Pending(op) => run_op(state, Reading { op }),
     }
 }
 
@@ -189,13 +189,12 @@ fn push_outcome(state: &State, socket: &TcpSocket, outcome: ReadOutcome) -> c_in
 /// A read that waits for the peer.
 struct Reading {
     op: ReadOp<Link>,
-    socket: TcpSocket,
 }
 
 impl Parked for Reading {
     fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
         Pin::new(&mut self.op)
             .poll(cx)
-            .map(|outcome| push_outcome(state, &self.socket, outcome))
+            .map(|outcome| push_outcome(state, self.op.socket(), outcome))
     }
 }
