@@ -52,6 +52,8 @@ if [[ ! -x $tree/objs/nginx ]]; then
         bash auto/configure --with-compat --with-debug --with-threads --with-pcre-jit \
             --with-http_ssl_module --with-http_v2_module --with-http_realip_module \
             --with-http_auth_request_module --with-http_stub_status_module \
+            --with-http_addition_module --with-http_sub_module --with-http_gunzip_module \
+            --with-http_slice_module \
             --error-log-path=stderr </dev/null
         make -j"$(nproc)" -f objs/Makefile binary
     } >"$log" 2>&1 || {

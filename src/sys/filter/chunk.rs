@@ -30,7 +30,7 @@ impl Default for Chunk {
             is_last: Cell::new(false),
             ended: Cell::new(false),
             surplus: Cell::new(0),
-            buffers: Buffers::new(),
+            buffers: Buffers::among_others(),
         }
     }
 }
@@ -108,7 +108,9 @@ impl Chunk {
             (false, true) => Mark::Flush,
             // nginx's own filters learn in the next call what threads have done
             // (`aio threads`): one that drops everything must not keep it from them.
-            (false, false) if self.buffers.size() == 0 => Mark::Nudge,
+            (false, false) if self.buffers.size() == 0 && request.has_unsent() => {
+                return next_body(request, Chain::EMPTY);
+            }
             (false, false) => Mark::None,
         };
         if !ok || !self.buffers.mark(request, mark) {

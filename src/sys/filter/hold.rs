@@ -24,6 +24,13 @@ impl Request {
         unsafe { (*self.raw()).buffered() & HELD != 0 }
     }
 
+    /// Whether something of the request has reached nginx's last filter and not
+    /// the client.
+    pub(super) fn has_unsent(self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { !(*self.raw()).out.is_null() }
+    }
+
     /// nginx must not end the request: something of its response is held back.
     /// To be called whenever more is.
     pub fn hold_response(self) {

@@ -20,8 +20,6 @@ const LARGEST_BUFFER: usize = 64 * 1024;
 pub(in crate::sys) enum Mark {
     /// Nothing special.
     None,
-    /// Nothing was written; those behind are called all the same.
-    Nudge,
     /// They are to be sent now.
     Flush,
     /// The end of the response.
@@ -36,6 +34,8 @@ pub(in crate::sys) struct Buffers {
     free: Cell<*mut ngx_chain_t>,
     /// Nothing will be written any more.
     ended: Cell<bool>,
+    /// What others have written goes out between.
+    among_others: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -56,8 +56,19 @@ fn tag() -> ngx_buf_tag_t {
 }
 
 impl Buffers {
-    pub(in crate::sys) fn new() -> Buffers {
+    /// Buffers for all of a response.
+    pub(in crate::sys) const fn new() -> Buffers {
+        Buffers::with(false)
+    }
+
+    /// Buffers for a part of what a request sends.
+    pub(in crate::sys) const fn among_others() -> Buffers {
+        Buffers::with(true)
+    }
+
+    const fn with(among_others: bool) -> Buffers {
         Buffers {
+            among_others,
             pending: Cell::new(Chain::EMPTY),
             size: Cell::new(0),
             busy: Cell::new(ptr::null_mut()),
@@ -93,11 +104,9 @@ impl Buffers {
         // SAFETY: links and buffers live in the request's pool.
         unsafe {
             if self.pending.get().last.is_null() {
-                if !self.add_buffer(r, 0) {
+                if !self.add_empty(r) {
                     return false;
                 }
-                // nginx wants buffers without bytes to say so.
-                (*(*self.pending.get().last).buf).set_temporary(0);
             }
             let b = (*self.pending.get().last).buf;
             self.ended.set(mark == Mark::Last);
@@ -110,7 +119,6 @@ impl Buffers {
                     (*b).set_last_buf(1);
                     (*b).set_last_in_chain(1);
                 }
-                Mark::Nudge => (*b).set_sync(1),
                 Mark::Flush => (*b).set_flush(1),
                 Mark::None => {}
             }
@@ -206,6 +214,27 @@ impl Buffers {
         true
     }
 
+    /// Appends a buffer that will have a mark and no bytes.
+    ///
+    /// nginx takes it for sent at once. Used again while it still stands behind
+    /// the bytes of others, it would be sent twice.
+    fn add_empty(&self, r: Request) -> bool {
+        if !self.add_buffer(r, 0) {
+            return false;
+        }
+        // SAFETY: the buffer was just made or taken, and lives in the
+        // request's pool.
+        unsafe {
+            let b = (*self.pending.get().last).buf;
+            // nginx wants buffers without bytes to say so.
+            (*b).set_temporary(0);
+            if self.among_others {
+                (*b).tag = ptr::null_mut();
+            }
+        }
+        true
+    }
+
     fn take_free(&self) -> Option<*mut ngx_chain_t> {
         let link = self.free.get();
         if link.is_null() {
@@ -215,7 +244,6 @@ impl Buffers {
         unsafe {
             self.free.set((*link).next);
             (*(*link).buf).set_flush(0);
-            (*(*link).buf).set_sync(0);
             (*(*link).buf).set_temporary(1);
         }
         Some(link)
