@@ -103,10 +103,8 @@ impl Buffers {
         }
         // SAFETY: links and buffers live in the request's pool.
         unsafe {
-            if self.pending.get().last.is_null() {
-                if !self.add_empty(r) {
-                    return false;
-                }
+            if self.pending.get().last.is_null() && !self.add_empty(r) {
+                return false;
             }
             let b = (*self.pending.get().last).buf;
             self.ended.set(mark == Mark::Last);
