@@ -180,7 +180,6 @@ my @refusals = (
 );
 like( $nginx->log, $_, 'error.log says why' ) for @refusals;
 like( said( $early, $hello ), qr/\A\x16/, 'with others there is one' );
-my @cut = map { "\x16\x03\x01" . pack( 'n', length ) . $_ } map { substr( $_, 0, 50 ), substr $_, 50 } substr $hello, 5;
 same( 'a warning in between', join( "\x15\x03\x01\x00\x02\x01\x5a", @cut ), qr/\A\x15/ );
 
 # A client that ends with its hello: nobody waits for it
