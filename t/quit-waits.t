@@ -114,16 +114,4 @@ for my $how ( [ QUIT => 'worker_shutdown_timeout 300ms;' ], [ TERM => '' ] ) {
     clean($nginx);
 }
 
-# ---- one process, reloaded: what runs goes on with its configuration
-
-$nginx   = start( main => 'master_process off;' );
-@clients = fill($nginx);
-$nginx->signal('HUP');
-sleep 0.5;
-@clients = ();
-is( $nginx->get('/timers'), "2 4\n", 'one process, HUP: new timers run beside the old ones' );
-$nginx->signal('TERM');
-ok( $nginx->ended(10), 'it ends' );
-clean($nginx);
-
 done_testing();
