@@ -5,10 +5,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::code::with_chunk;
+use super::host::{self, Entry};
 use super::quit;
-use crate::conf::{self, LocConf, LuaSource};
+use crate::conf::{LocConf, LuaSource};
 use crate::rt::{Arena, Key, List, worker_local};
-use crate::sys::context::{self, Context};
+use crate::sys::context::Context;
 use crate::sys::log::Level;
 use crate::sys::phase::Phase;
 use crate::vm::{Host, LoadError, Outcome, Thread, Vm, sched};
@@ -81,7 +82,7 @@ pub(super) struct Background {
     pub(super) context: Rc<Context>,
     conf: Option<&'static LocConf>,
     vm: Rc<Vm>,
-    entry: RefCell<Option<Rc<Thread>>>,
+    entry: Entry,
     /// Its place in the list, once it is in it.
     key: Cell<Option<Key>>,
     ended: Cell<bool>,
@@ -97,7 +98,7 @@ impl Background {
             context,
             conf,
             vm,
-            entry: RefCell::new(None),
+            entry: Entry::default(),
             key: Cell::new(None),
             ended: Cell::new(false),
         })
@@ -142,7 +143,7 @@ impl Background {
             self.end();
             return false;
         }
-        *self.entry.borrow_mut() = Some(thread);
+        self.entry.set(thread);
         true
     }
 
@@ -153,18 +154,14 @@ impl Background {
 
     /// Ends it where it stands.
     pub(super) fn cancel(&self) {
-        let entry = self.entry.take();
-        if let Some(thread) = &entry {
-            sched::kill(thread);
-        }
+        self.entry.kill();
         self.end();
     }
 
     /// All of its code has run.
     fn end(&self) {
         self.ended.set(true);
-        let entry = self.entry.take();
-        drop(entry);
+        self.entry.forget();
         self.context.end();
         let Some(key) = self.key.take() else { return };
         let this = ALL.with(|all| {
@@ -186,13 +183,11 @@ impl Drop for Background {
 
 impl Host for Background {
     fn enter(&self) {
-        conf::set_current(self.conf);
-        context::set_current(Some(self.context.clone()));
+        host::enter(self.conf, &self.context);
     }
 
     fn leave(&self) {
-        context::set_current(None);
-        conf::set_current(None);
+        host::leave();
     }
 
     fn suspended(&self) {}

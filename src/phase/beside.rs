@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use super::code::with_chunk;
 use super::handler::RequestHandler;
-use super::module;
-use crate::conf::{self, LuaSource};
-use crate::sys::context::{self, Context};
+use super::{host, module};
+use crate::conf::LuaSource;
+use crate::sys::context::Context;
 use crate::sys::log::Level;
 use crate::sys::request::Request;
 use crate::vm::{Host, Outcome, sched};
@@ -54,13 +54,11 @@ pub(super) fn run_to_end(
 
 impl Host for Synchronous {
     fn enter(&self) {
-        conf::set_current(Some(module::location_conf(self.request)));
-        context::set_current(Some(self.context.clone()));
+        host::enter(Some(module::location_conf(self.request)), &self.context);
     }
 
     fn leave(&self) {
-        context::set_current(None);
-        conf::set_current(None);
+        host::leave();
     }
 
     fn suspended(&self) {}

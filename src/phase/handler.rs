@@ -1,23 +1,23 @@
 //! A request as the scheduler's host: what runs in it, and what happens when
 //! that ends.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use ngx::ffi::NGX_DONE;
 
 use super::filter::Filter;
-use super::runner;
-use super::{install, module};
+use super::host::{self, Entry};
+use super::{install, module, runner};
 use crate::conf;
 use crate::sys::abort;
-use crate::sys::context::{self, Context};
+use crate::sys::context::Context;
 use crate::sys::downstream;
 use crate::sys::log::Level;
 use crate::sys::output::{self, OutputOptions};
 use crate::sys::phase::Phase;
 use crate::sys::request::{Attached, Request};
-use crate::vm::{Host, Outcome, Thread, Vm, sched};
+use crate::vm::{Host, Outcome, Vm};
 
 /// Where a request's Lua stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,8 @@ pub(super) struct RequestHandler {
     pub(super) context: Rc<Context>,
     pub(super) vm: Rc<Vm>,
     pub(super) progress: Cell<Progress>,
-    entry: RefCell<Option<Rc<Thread>>>,
+    /// What runs the phase's code.
+    pub(super) entry: Entry,
     /// What runs the code of filters, once there was some.
     pub(super) filter: OnceCell<Rc<Filter>>,
 }
@@ -57,7 +58,7 @@ impl RequestHandler {
             context: Context::new(Some(request), phase),
             vm,
             progress: Cell::new(Progress::Idle),
-            entry: RefCell::new(None),
+            entry: Entry::default(),
             filter: OnceCell::new(),
         });
         request
@@ -83,22 +84,13 @@ impl RequestHandler {
         }
     }
 
-    /// Remembers the thread that runs the phase's code.
-    pub(super) fn set_entry(&self, thread: Option<Rc<Thread>>) {
-        let previous = self.entry.replace(thread);
-        drop(previous);
-    }
-
     /// Cancels the code that waits. Returns its phase, which nginx can be told
     /// of by [`runner::go_on`].
     pub(super) fn cancel(&self) -> Option<Phase> {
         let Progress::Waiting(phase) = self.progress.replace(Progress::Idle) else {
             return None;
         };
-        let entry = self.entry.take();
-        if let Some(thread) = entry {
-            sched::kill(&thread);
-        }
+        self.entry.kill();
         if let Some(request) = self.context.request() {
             abort::forget(request);
         }
@@ -111,10 +103,7 @@ impl RequestHandler {
         if let Some(filter) = self.filter.get() {
             filter.end();
         }
-        let entry = self.entry.borrow_mut().take();
-        if let Some(thread) = entry {
-            sched::kill(&thread);
-        }
+        self.entry.kill();
         if let Some(request) = self.context.request() {
             abort::forget(request);
         }
@@ -163,16 +152,11 @@ pub(super) fn on_writable(request: Request) {
 
 impl Host for RequestHandler {
     fn enter(&self) {
-        if let Some(request) = self.context.request() {
-            conf::set_current(Some(module::location_conf(request)));
-            request.set_log_request();
-        }
-        context::set_current(Some(self.context.clone()));
+        host::enter_request(&self.context);
     }
 
     fn leave(&self) {
-        context::set_current(None);
-        conf::set_current(None);
+        host::leave();
     }
 
     fn suspended(&self) {
@@ -192,7 +176,7 @@ impl Host for RequestHandler {
         let Some(request) = self.context.request() else {
             return;
         };
-        self.set_entry(None);
+        self.entry.forget();
         abort::forget(request);
         runner::ended(&self, request, outcome);
     }

@@ -7,6 +7,7 @@ mod code;
 pub mod commands;
 mod filter;
 mod handler;
+mod host;
 pub mod install;
 mod log;
 pub mod module;

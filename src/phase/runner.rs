@@ -128,7 +128,7 @@ fn run(handler: &Rc<RequestHandler>, request: Request, phase: Phase, source: &Lu
     if let Some(outcome) = outcome {
         return conclude(handler, request, phase, outcome);
     }
-    handler.set_entry(Some(thread));
+    handler.entry.set(thread);
     handler.progress.set(Progress::Waiting(phase));
     request.set_write_handler(on_writable);
     DONE

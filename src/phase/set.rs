@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::code::with_chunk;
 use super::handler::RequestHandler;
-use super::module;
+use super::{host, module};
 use crate::conf::{self, LocConf, SetVariable};
 use crate::lua::arg::SetArguments;
 use crate::sys::context::{self, Context};
@@ -70,8 +70,7 @@ impl Running {
             context: context::current(),
             conf: conf::current(),
         };
-        conf::set_current(Some(module::location_conf(request)));
-        context::set_current(Some(context.clone()));
+        host::enter(Some(module::location_conf(request)), context);
         previous
     }
 }

@@ -1,12 +1,13 @@
 //! Handlers of clients' TLS handshakes, which wait while Lua runs.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
+use super::host::{self, Entry};
 use super::{install, module};
-use crate::conf::{self, LocConf, LuaSource};
+use crate::conf::{LocConf, LuaSource};
 use crate::sys::conf::{Conf, Reported};
-use crate::sys::context::{self, Context};
+use crate::sys::context::Context;
 use crate::sys::log::Level;
 use crate::sys::phase::Phase;
 use crate::sys::ssl::server::{self, Arrival, Client, Handlers, Server, Wishes};
@@ -78,7 +79,7 @@ struct TlsHandler {
     context: Rc<Context>,
     vm: Rc<Vm>,
     conf: Cell<&'static LocConf>,
-    entry: RefCell<Option<Rc<Thread>>>,
+    entry: Entry,
 }
 
 fn start(arrival: &Rc<Arrival>) {
@@ -130,7 +131,7 @@ impl TlsHandler {
             context: Context::of_handshake(client, server, phase),
             vm,
             conf: Cell::new(conf),
-            entry: RefCell::new(None),
+            entry: Entry::default(),
         }))
     }
 
@@ -141,7 +142,7 @@ impl TlsHandler {
             self.conf.set(conf);
             let outcome = match self.start_code(source) {
                 Some((thread, None)) => {
-                    *self.entry.borrow_mut() = Some(thread);
+                    self.entry.set(thread);
                     return;
                 }
                 Some((_, Some(outcome))) => outcome,
@@ -195,10 +196,7 @@ impl TlsHandler {
 
     /// All of its code has run, or is not to go on.
     fn end(&self) {
-        let entry = self.entry.take();
-        if let Some(thread) = entry {
-            sched::kill(&thread);
-        }
+        self.entry.kill();
         self.context.end();
     }
 }
@@ -213,20 +211,17 @@ impl Drop for TlsHandler {
 
 impl Host for TlsHandler {
     fn enter(&self) {
-        conf::set_current(Some(self.conf.get()));
-        context::set_current(Some(self.context.clone()));
+        host::enter(Some(self.conf.get()), &self.context);
     }
 
     fn leave(&self) {
-        context::set_current(None);
-        conf::set_current(None);
+        host::leave();
     }
 
     fn suspended(&self) {}
 
     fn ended(self: Rc<Self>, outcome: Outcome) {
-        let entry = self.entry.take();
-        drop(entry);
+        self.entry.forget();
         let Some(arrival) = &self.arrival else {
             return;
         };

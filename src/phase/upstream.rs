@@ -1,17 +1,16 @@
 //! Handlers of the TLS handshakes of `proxy_pass`, which wait while Lua runs.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::code::with_chunk;
 use super::handler::RequestHandler;
+use super::host::{self, Entry};
 use super::module;
-use crate::conf;
-use crate::sys::context::{self, Context};
+use crate::sys::context::Context;
 use crate::sys::log::Level;
 use crate::sys::request::Request;
 use crate::sys::ssl::upstream::{Handlers, Pause};
-use crate::vm::{Host, Outcome, Thread, sched};
+use crate::vm::{Host, Outcome, sched};
 
 /// What handshakes call.
 pub static HANDLERS: Handlers = Handlers {
@@ -23,7 +22,7 @@ pub static HANDLERS: Handlers = Handlers {
 struct UpstreamHandler {
     pause: Rc<Pause>,
     context: Rc<Context>,
-    entry: RefCell<Option<Rc<Thread>>>,
+    entry: Entry,
 }
 
 fn run(pause: &Rc<Pause>, request: Request) {
@@ -39,7 +38,7 @@ fn run(pause: &Rc<Pause>, request: Request) {
     let handler = Rc::new(UpstreamHandler {
         pause: pause.clone(),
         context,
-        entry: RefCell::new(None),
+        entry: Entry::default(),
     });
     let ending = handler.clone();
     pause.on_end(move || ending.end());
@@ -48,7 +47,7 @@ fn run(pause: &Rc<Pause>, request: Request) {
     });
     let outcome = match started {
         Some(Ok((thread, None))) => {
-            *handler.entry.borrow_mut() = Some(thread);
+            handler.entry.set(thread);
             return;
         }
         Some(Ok((_, Some(outcome)))) => outcome,
@@ -73,26 +72,18 @@ impl UpstreamHandler {
 
     /// It has, or is not to go on.
     fn end(&self) {
-        let entry = self.entry.take();
-        if let Some(thread) = entry {
-            sched::kill(&thread);
-        }
+        self.entry.kill();
         self.context.end();
     }
 }
 
 impl Host for UpstreamHandler {
     fn enter(&self) {
-        if let Some(request) = self.context.request() {
-            conf::set_current(Some(module::location_conf(request)));
-            request.set_log_request();
-        }
-        context::set_current(Some(self.context.clone()));
+        host::enter_request(&self.context);
     }
 
     fn leave(&self) {
-        context::set_current(None);
-        conf::set_current(None);
+        host::leave();
     }
 
     fn suspended(&self) {}

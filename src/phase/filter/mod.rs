@@ -11,19 +11,19 @@
 pub(super) mod body;
 pub(super) mod header;
 
-use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::cell::Cell;
+use std::rc::Rc;
 
 use super::code::start;
 use super::handler::RequestHandler;
-use super::module;
-use crate::conf::{self, LuaSource};
-use crate::sys::context::{self, Context};
+use super::host::{self, Entry};
+use crate::conf::LuaSource;
+use crate::sys::context::Context;
 use crate::sys::filter::{Chain, Queue};
 use crate::sys::log::Level;
 use crate::sys::phase::Phase;
 use crate::sys::request::Request;
-use crate::vm::{Host, Outcome, Thread, Vm, sched};
+use crate::vm::{Host, Outcome, Vm};
 
 const OK: isize = 0;
 const ERROR: isize = -1;
@@ -32,10 +32,9 @@ const AGAIN: isize = -2;
 
 /// Who runs the code of one request's filters.
 pub(super) struct Filter {
-    this: Weak<Filter>,
     context: Rc<Context>,
     vm: Rc<Vm>,
-    entry: RefCell<Option<Rc<Thread>>>,
+    entry: Entry,
     /// The phase whose code runs, or waits.
     active: Cell<Option<Phase>>,
     /// What the code has returned.
@@ -59,11 +58,10 @@ impl Filter {
     fn of(request: Request, phase: Phase) -> Option<Rc<Filter>> {
         let handler = RequestHandler::of(request, phase)?;
         let make = || {
-            Rc::new_cyclic(|this| Filter {
-                this: this.clone(),
+            Rc::new(Filter {
                 context: Context::beside(&handler.context, phase),
                 vm: handler.vm.clone(),
-                entry: RefCell::new(None),
+                entry: Entry::default(),
                 active: Cell::new(None),
                 result: Cell::new(None),
                 raised: Cell::new(false),
@@ -98,7 +96,7 @@ impl Filter {
         let started = start(source, request, &self.vm, self.clone());
         let outcome = started.map(|(thread, outcome)| {
             if outcome.is_none() {
-                *self.entry.borrow_mut() = Some(thread);
+                self.entry.set(thread);
             }
             outcome
         });
@@ -128,10 +126,7 @@ impl Filter {
     /// Cancels the code that waits.
     fn cancel(&self) {
         self.active.set(None);
-        let entry = self.entry.take();
-        if let Some(thread) = entry {
-            sched::kill(&thread);
-        }
+        self.entry.kill();
     }
 
     /// The request ends.
@@ -146,19 +141,11 @@ impl Filter {
 
 impl Host for Filter {
     fn enter(&self) {
-        let Some(this) = self.this.upgrade() else {
-            return;
-        };
-        if let Some(request) = self.context.request() {
-            conf::set_current(Some(module::location_conf(request)));
-            request.set_log_request();
-        }
-        context::set_current(Some(this.context.clone()));
+        host::enter_request(&self.context);
     }
 
     fn leave(&self) {
-        context::set_current(None);
-        conf::set_current(None);
+        host::leave();
     }
 
     fn suspended(&self) {}
@@ -167,8 +154,7 @@ impl Host for Filter {
         let Some(request) = self.context.request() else {
             return;
         };
-        let entry = self.entry.take();
-        drop(entry);
+        self.entry.forget();
         match self.active.take() {
             Some(Phase::HeaderFilter) => header::ended(&self, request, outcome),
             Some(_) => body::ended(&self, request, outcome),
