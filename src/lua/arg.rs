@@ -4,6 +4,7 @@
 use std::os::raw::c_int;
 use std::rc::Rc;
 
+use super::fields::computed_table;
 use super::table::{NotText, Strictness, flatten};
 use super::{context, disabled};
 use crate::sys::context::Context;
@@ -22,12 +23,7 @@ const EOF: usize = 2;
 
 /// Adds `arg` to the `ngx` table on the top.
 pub fn open(state: &mut State) {
-    state.new_table(0, 0);
-    state.new_table(0, 2);
-    state.set_function("__index", get);
-    state.set_function("__newindex", set);
-    state.set_metatable(-2);
-    state.raw_set_field(-2, "arg");
+    computed_table(state, "arg", get, set);
 }
 
 fn get(state: &mut State) -> LuaResult {

@@ -6,7 +6,7 @@
 use std::os::raw::c_int;
 
 use super::{ctx, status};
-use crate::vm::{LuaResult, Ret, State, Throw, Type};
+use crate::vm::{Body, LuaResult, Ret, State, Throw, Type};
 
 /// Where a setter finds the assigned value.
 pub const VALUE: c_int = 3;
@@ -31,6 +31,17 @@ const FIELDS: [Field; 4] = [
     status::HEADERS_SENT,
     ctx::IS_SUBREQUEST,
 ];
+
+/// Sets `name` in the table on the top to a table that is always empty: `get`
+/// and `set` make up its fields.
+pub fn computed_table<G: Body, S: Body>(state: &mut State, name: &str, get: G, set: S) {
+    state.new_table(0, 0);
+    state.new_table(0, 2);
+    state.set_function("__index", get);
+    state.set_function("__newindex", set);
+    state.set_metatable(-2);
+    state.raw_set_field(-2, name);
+}
 
 /// Makes the fields part of the `ngx` table on the top.
 pub fn open(state: &mut State) {

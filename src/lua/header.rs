@@ -2,6 +2,7 @@
 
 use std::os::raw::c_int;
 
+use super::fields::computed_table;
 use super::text::{make_text, wrong_type};
 use super::{only_request, request};
 use crate::conf;
@@ -14,12 +15,7 @@ const VALUE: c_int = 3;
 
 /// Adds to the `ngx` table on the top.
 pub fn open(state: &mut State) {
-    state.new_table(0, 0);
-    state.new_table(0, 2);
-    state.set_function("__index", get);
-    state.set_function("__newindex", set);
-    state.set_metatable(-2);
-    state.raw_set_field(-2, "header");
+    computed_table(state, "header", get, set);
 }
 
 /// The name that Lua gave.

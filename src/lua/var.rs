@@ -3,6 +3,7 @@
 
 use std::os::raw::c_int;
 
+use super::fields::computed_table;
 use super::only_request;
 use super::text::{make_text, wrong_type};
 use crate::sys::variable::VariableError;
@@ -13,12 +14,7 @@ const VALUE: c_int = 3;
 
 /// Adds to the `ngx` table on the top.
 pub fn open(state: &mut State) {
-    state.new_table(0, 0);
-    state.new_table(0, 2);
-    state.set_function("__index", get);
-    state.set_function("__newindex", set);
-    state.set_metatable(-2);
-    state.raw_set_field(-2, "var");
+    computed_table(state, "var", get, set);
 }
 
 fn get(state: &mut State) -> LuaResult {
