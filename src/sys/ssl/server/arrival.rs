@@ -21,6 +21,7 @@ use super::credentials::Credentials;
 use super::drive::{self, Held};
 use super::hello::{Assembler, ClientHello, Progress};
 use super::hooks;
+use super::kept::Info;
 use super::names::Server;
 use super::session::Prefetched;
 use crate::sys::entry::{cycle_log, guard};
@@ -80,11 +81,16 @@ pub(super) enum Answer {
 pub struct Arrival {
     /// Null once the connection's TLS has been freed.
     connection: Cell<*mut ngx_connection_t>,
+    /// nginx's callback, which ours has replaced.
+    pub(super) info: Option<Info>,
     stage: Cell<Stage>,
     source: RefCell<Option<Source>>,
     received: RefCell<Vec<u8>>,
     /// How many of the received bytes OpenSSL has.
     handed_on: Cell<usize>,
+    /// Nothing was left to receive: when OpenSSL looks for the first time, there
+    /// is no need to ask the kernel.
+    drained: Cell<bool>,
     assembler: RefCell<Assembler>,
     hello: OnceCell<ClientHello>,
     server: Cell<Server>,
@@ -107,15 +113,21 @@ impl Arrival {
     /// # Safety
     /// `c` must be a client's connection of nginx's HTTP server whose handshake
     /// is about to begin, with `ssl` as its TLS.
-    pub(super) unsafe fn begin(ssl: *mut SSL, c: *mut ngx_connection_t) -> Option<Rc<Arrival>> {
+    pub(super) unsafe fn begin(
+        ssl: *mut SSL,
+        c: *mut ngx_connection_t,
+        info: Option<Info>,
+    ) -> Option<Rc<Arrival>> {
         // SAFETY: by the caller's promise.
         let (server, source) = unsafe { (Server::current(c), Source::of(ssl)?) };
         let arrival = Rc::new(Arrival {
             connection: Cell::new(c),
+            info,
             stage: Cell::new(Stage::Collecting),
             source: RefCell::new(Some(source)),
             received: RefCell::default(),
             handed_on: Cell::new(0),
+            drained: Cell::new(false),
             assembler: RefCell::default(),
             hello: OnceCell::new(),
             server: Cell::new(server),
@@ -450,13 +462,24 @@ impl Arrival {
         let start = received.len();
         received.resize(start + PIECE, 0);
         let answer = source.read(&mut Room::of(&mut received[start..]));
-        let count = if let Answer::Bytes(count) = answer {
-            count
-        } else {
-            0
+        let (count, drained) = match answer {
+            Answer::Bytes(count) => (count, count < PIECE),
+            Answer::TryAgain => (0, true),
+            Answer::End | Answer::Failed => (0, false),
         };
         received.truncate(start + count);
+        self.drained.set(drained);
         answer
+    }
+
+    /// Whether there is nothing to receive, and nginx will tell of what comes.
+    fn is_drained(&self) -> bool {
+        self.drained.take()
+            && self.connection().is_some_and(|c| {
+                // SAFETY: the connection is live; the flags say what nginx has
+                // told of since OpenSSL wanted to read last.
+                unsafe { (*(*c).read).ready() == 0 && (*(*c).read).pending_eof() == 0 }
+            })
     }
 
     /// Hands on what was received, up to `end`. How much that was.
@@ -471,6 +494,7 @@ impl Arrival {
     fn pass_on(&self, room: &mut Room) -> Answer {
         let end = self.received.borrow().len();
         match self.hand_on(room, end) {
+            0 if self.is_drained() => Answer::TryAgain,
             0 => match self.source.borrow().as_ref() {
                 Some(source) => source.read(room),
                 None => Answer::End,
@@ -480,11 +504,12 @@ impl Arrival {
     }
 
     /// What OpenSSL read from before, once all that was collected has been
-    /// handed on.
+    /// handed on, and OpenSSL has looked for more.
     pub(super) fn take_drained_source(&self) -> Option<Source> {
-        let drained = self.stage.get() == Stage::Passing
-            && self.handed_on.get() == self.received.borrow().len();
-        drained.then(|| self.source.take()).flatten()
+        let done = self.stage.get() == Stage::Passing
+            && self.handed_on.get() == self.received.borrow().len()
+            && !self.drained.get();
+        done.then(|| self.source.take()).flatten()
     }
 
     fn send_alert(&self) {
