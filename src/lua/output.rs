@@ -51,38 +51,44 @@ fn echo(state: &mut State, newline: bool) -> LuaResult {
     // Arguments are checked before anything is written.
     let top = state.top();
     let end = newline.then_some(&b"\n"[..]);
-    let result = if (1..=top).all(|idx| is_plain(state, idx)) {
-        let texts = (1..=top).map(|idx| plain_text(state, idx));
-        context.output.write(request, texts.chain(end))
-    } else {
-        let mut text = Vec::new();
-        for idx in 1..=top {
-            append(state, idx, &mut text).map_err(|got| bad_argument(idx, &got))?;
-        }
-        context
+    let mut few: [&[u8]; FEW] = [b""; FEW];
+    let few = few.get_mut(..top as usize);
+    let result = match few.and_then(|few| take_plain(state, few)) {
+        Some(texts) => context
             .output
-            .write(request, [&*text].into_iter().chain(end))
+            .write(request, texts.iter().copied().chain(end)),
+        None => {
+            let mut text = Vec::new();
+            for idx in 1..=top {
+                append(state, idx, &mut text).map_err(|got| bad_argument(idx, &got))?;
+            }
+            context
+                .output
+                .write(request, [&*text].into_iter().chain(end))
+        }
     };
     let result = result.and_then(|()| context.output.push_if_full(request, options));
     Ok(Ret::Values(report(state, result)))
 }
 
-fn is_plain(state: &State, idx: c_int) -> bool {
-    matches!(
-        state.type_of(idx),
-        Type::String | Type::Number | Type::Boolean | Type::Nil
-    )
+/// More arguments than this are put together before they are written.
+const FEW: usize = 8;
+
+/// The texts of the arguments, if all of them are plain ones.
+fn take_plain<'s, 't>(state: &'s State, texts: &'t mut [&'s [u8]]) -> Option<&'t [&'s [u8]]> {
+    for (text, idx) in texts.iter_mut().zip(1..) {
+        *text = plain_text(state, idx)?;
+    }
+    Some(texts)
 }
 
-fn plain_text(state: &State, idx: c_int) -> &[u8] {
-    if let Some(text) = state.bytes(idx) {
-        return text;
-    }
-    match state.type_of(idx) {
-        Type::Nil => b"nil",
-        _ if state.to_bool(idx) => b"true",
-        _ => b"false",
-    }
+fn plain_text(state: &State, idx: c_int) -> Option<&[u8]> {
+    state.bytes(idx).or_else(|| match state.type_of(idx) {
+        Type::Nil => Some(b"nil"),
+        Type::Boolean if state.to_bool(idx) => Some(b"true"),
+        Type::Boolean => Some(b"false"),
+        _ => None,
+    })
 }
 
 enum BadValue {
@@ -106,8 +112,8 @@ fn bad_argument(idx: c_int, bad: &BadValue) -> Throw {
 
 /// Appends the value at `idx`, an array flattened.
 fn append(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), BadValue> {
-    if is_plain(state, idx) {
-        text.extend_from_slice(plain_text(state, idx));
+    if let Some(plain) = plain_text(state, idx) {
+        text.extend_from_slice(plain);
         return Ok(());
     }
     if state.is_null(idx) {
