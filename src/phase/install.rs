@@ -12,6 +12,7 @@ use crate::lua;
 use crate::sys::conf::{Conf, Level, PhaseOrder, Reported, RequestPhase};
 use crate::sys::entry::request_handler;
 use crate::sys::filter;
+use crate::sys::output::frame;
 use crate::sys::phase::Phase;
 use crate::vm::{Host, Outcome, Thread, Vm, VmOptions, sched};
 
@@ -76,6 +77,13 @@ pub fn install(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), Reported> {
 pub fn install_last(main: &Main) {
     if has_filters(main) {
         filter::install_first(header::hold);
+    }
+}
+
+/// Runs when nginx has just installed its filter for chunked coding.
+pub fn install_frame(main: &Main) {
+    if main.conf.source_count() > 0 {
+        frame::install();
     }
 }
 

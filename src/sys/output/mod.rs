@@ -7,6 +7,7 @@
 //! hours without using more memory.
 
 mod buffers;
+pub mod frame;
 
 use std::cell::{Cell, RefCell};
 use std::ptr;
