@@ -87,7 +87,9 @@ impl ThreadId {
 
 /// A thread: the entry thread of a handler, or a light one.
 pub struct Thread {
-    id: ThreadId,
+    /// Given to it when it is asked for, first: a handler that does not wait
+    /// needs none.
+    id: Cell<Option<ThreadId>>,
     life: Cell<Life>,
     host: Rc<dyn Host>,
     base: Coroutine,
@@ -118,9 +120,30 @@ enum Life {
 }
 
 impl Thread {
+    fn new(vm: &Rc<Vm>, host: Rc<dyn Host>, base: Coroutine, light: Option<Member>) -> Rc<Thread> {
+        Rc::new(Thread {
+            id: Cell::new(None),
+            vm: vm.clone(),
+            host,
+            base,
+            chain: RefCell::default(),
+            parked: RefCell::default(),
+            escaped: Cell::new(false),
+            running: Cell::new(false),
+            wait: Cell::new(0),
+            life: Cell::new(Life::Alive),
+            light,
+            family: RefCell::new(None),
+        })
+    }
+
     /// The thread's id.
-    pub fn id(&self) -> ThreadId {
-        self.id
+    #[inline]
+    pub fn id(self: &Rc<Self>) -> ThreadId {
+        match self.id.get() {
+            Some(id) => id,
+            None => SCHED.with(|s| s.register(self)),
+        }
     }
 
     /// The VM that the thread runs in.
@@ -241,7 +264,7 @@ pub fn in_handler() -> bool {
 
 /// A waker for the running thread.
 pub fn current_waker() -> Option<Waker> {
-    SCHED.with(|s| s.current.borrow().as_ref().map(|t| waker(t.id)))
+    SCHED.with(|s| s.current.borrow().as_ref().map(|t| waker(t.id())))
 }
 
 /// Starts a handler that runs `chunk`. Some(outcome) when it ended at once;
@@ -267,18 +290,17 @@ pub(super) fn begin(
     base: Coroutine,
     nargs: c_int,
 ) -> (Rc<Thread>, Option<Outcome>) {
-    let thread = SCHED.with(|s| s.insert(vm, host, base, None));
+    let thread = Thread::new(vm, host, base, None);
     let outcome = drive(&thread, Step::Resume(nargs));
     (thread, outcome)
 }
 
 /// Adds a light thread to the handler of `parent`; [`request_spawn`] starts it.
 fn add_light(parent: &Rc<Thread>, base: Coroutine, member: Member) -> Rc<Thread> {
-    SCHED.with(|s| {
-        let thread = s.insert(&parent.vm, parent.host.clone(), base, Some(member));
-        s.active.borrow_mut().insert(base.l, thread.id);
-        thread
-    })
+    let thread = Thread::new(&parent.vm, parent.host.clone(), base, Some(member));
+    let id = thread.id();
+    SCHED.with(|s| s.active.borrow_mut().insert(base.l, id));
+    thread
 }
 
 /// Ends a handler: cancels what its threads wait for and abandons their
@@ -359,7 +381,8 @@ pub(super) fn mark_escaped(l: *mut ffi::lua_State) {
         && thread.base.l == l
     {
         thread.escaped.set(true);
-        SCHED.with(|s| s.active.borrow_mut().insert(l, thread.id));
+        let id = thread.id();
+        SCHED.with(|s| s.active.borrow_mut().insert(l, id));
     }
 }
 
@@ -421,13 +444,9 @@ impl Scheduler {
         }
     }
 
-    fn insert(
-        &self,
-        vm: &Rc<Vm>,
-        host: Rc<dyn Host>,
-        base: Coroutine,
-        light: Option<Member>,
-    ) -> Rc<Thread> {
+    /// Gives the thread an id.
+    #[inline(never)]
+    fn register(&self, thread: &Rc<Thread>) -> ThreadId {
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
             slots.push(Slot {
@@ -441,22 +460,9 @@ impl Scheduler {
             index,
             generation: slot.generation,
         };
-        let thread = Rc::new(Thread {
-            id,
-            vm: vm.clone(),
-            host,
-            base,
-            chain: RefCell::default(),
-            parked: RefCell::default(),
-            escaped: Cell::new(false),
-            running: Cell::new(false),
-            wait: Cell::new(0),
-            life: Cell::new(Life::Alive),
-            light,
-            family: RefCell::new(None),
-        });
         slot.thread = Some(thread.clone());
-        thread
+        thread.id.set(Some(id));
+        id
     }
 
     fn get(&self, id: ThreadId) -> Option<Rc<Thread>> {

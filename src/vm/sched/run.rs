@@ -152,7 +152,7 @@ fn waiting_thread(wait: WaitId) -> Option<(Rc<Thread>, Step)> {
 fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Stop {
     // SAFETY: the coroutine is anchored and its VM alive.
     let mut state = unsafe { State::from_raw(thread.top()) };
-    let waker = waker(thread.id);
+    let waker = waker(thread.id());
     let mut context = Context::from_waker(&waker);
     let polled = if op.may_raise() {
         thread.vm.protect(|_| op.poll(&mut context, &mut state))
@@ -211,7 +211,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
             (ffi::LUA_YIELD, Request::Spawn(child, n)) => return Stop::Spawned(child, n),
             (ffi::LUA_YIELD, Request::Resume(child, n)) => {
                 thread.chain.borrow_mut().push(child);
-                SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id));
+                SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id()));
                 l = child.l;
                 nargs = n;
             }
@@ -222,7 +222,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
                     // SAFETY: as above.
                     unsafe { ffi::lua_settop(l, 0) };
                     *thread.parked.borrow_mut() = Some(Box::new(Yielded));
-                    make_ready(thread.id, Turn::AfterEvents);
+                    make_ready(thread.id(), Turn::AfterEvents);
                     return Stop::Waits;
                 }
             },
@@ -340,11 +340,12 @@ pub(super) fn end_all(entry: &Rc<Thread>, clean: bool) {
 
 /// Takes the thread out of the scheduler.
 pub(super) fn finish(thread: &Rc<Thread>, end: End) {
-    let known = SCHED.with(|s| s.remove(thread.id));
-    if known.is_none() {
+    if thread.life.get() != Life::Alive {
         return;
     }
     thread.life.set(Life::Ended);
+    let known = thread.id.get().and_then(|id| SCHED.with(|s| s.remove(id)));
+    drop(known);
     // Taken out of the cell first: dropping an operation may wake others.
     let parked = thread.parked.borrow_mut().take();
     drop(parked);
