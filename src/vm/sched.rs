@@ -120,6 +120,7 @@ enum Life {
 }
 
 impl Thread {
+    #[inline]
     fn new(vm: &Rc<Vm>, host: Rc<dyn Host>, base: Coroutine, light: Option<Member>) -> Rc<Thread> {
         Rc::new(Thread {
             id: Cell::new(None),
@@ -184,6 +185,7 @@ impl Thread {
     }
 
     /// A coroutine of the handler has ended.
+    #[inline]
     fn coroutine_ended(self: &Rc<Self>, l: *mut ffi::lua_State) {
         if let Some(family) = self.entry().family.borrow_mut().as_mut() {
             family.forget_parent(l);
@@ -274,6 +276,7 @@ pub fn current_waker() -> Option<Waker> {
 ///
 /// # Errors
 /// What is wrong with the file or the code in it.
+#[inline]
 pub fn start(
     vm: &Rc<Vm>,
     host: Rc<dyn Host>,
@@ -284,6 +287,7 @@ pub fn start(
 }
 
 /// Starts a handler whose function stands with `nargs` arguments on `base`.
+#[inline]
 pub(super) fn begin(
     vm: &Rc<Vm>,
     host: Rc<dyn Host>,
@@ -504,6 +508,7 @@ impl Entered<'_> {
 }
 
 impl Drop for Entered<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.thread.host.leave();
         if let Some(previous) = &self.previous {
