@@ -17,7 +17,7 @@ const HTTP_SERVICE_UNAVAILABLE: isize = 503;
 ///
 /// # Errors
 /// The status to answer with; what is wrong is in error.log.
-#[inline]
+#[inline(always)]
 pub(super) fn start(
     source: &LuaSource,
     request: Request,

@@ -102,6 +102,7 @@ impl RequestHandler {
     }
 
     /// The request ends: whatever still waits is cancelled.
+    #[inline]
     pub(super) fn end(&self) {
         if let Some(filter) = self.filter.get() {
             filter.end();
@@ -129,6 +130,7 @@ impl Drop for RequestHandler {
 }
 
 /// The worker's VM, or a new one where code is not kept.
+#[inline]
 pub(super) fn vm_for(request: Request) -> Option<Rc<Vm>> {
     install::vm(module::main_conf(request), module::location_conf(request))
         .inspect_err(|e| request.log(Level::Error, e))

@@ -108,6 +108,7 @@ pub fn fresh_vm(main: &Main) -> Result<Rc<Vm>, String> {
 }
 
 /// The VM for a handler with these settings: the worker's, or one of its own.
+#[inline]
 pub(super) fn vm(main: &Main, conf: &LocConf) -> Result<Rc<Vm>, String> {
     if conf.code_cache() {
         main.vm.get().cloned().ok_or_else(|| "no Lua VM".into())

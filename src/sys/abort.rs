@@ -76,10 +76,11 @@ impl Drop for ClientGone {
 /// The handler that may have heard of the client has ended.
 #[inline]
 pub fn forget(request: Request) {
-    remove(request.raw());
+    if LISTENERS.with_borrow(|listeners| !listeners.is_empty()) {
+        remove(request.raw());
+    }
 }
 
-#[inline]
 fn remove(request: *mut ngx_http_request_t) {
     let shared = LISTENERS.with_borrow_mut(|listeners| listeners.remove(request));
     drop(shared);

@@ -276,7 +276,7 @@ pub fn current_waker() -> Option<Waker> {
 ///
 /// # Errors
 /// What is wrong with the file or the code in it.
-#[inline]
+#[inline(always)]
 pub fn start(
     vm: &Rc<Vm>,
     host: Rc<dyn Host>,
@@ -287,7 +287,7 @@ pub fn start(
 }
 
 /// Starts a handler whose function stands with `nargs` arguments on `base`.
-#[inline]
+#[inline(always)]
 pub(super) fn begin(
     vm: &Rc<Vm>,
     host: Rc<dyn Host>,

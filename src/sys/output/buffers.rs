@@ -110,16 +110,22 @@ impl Buffers {
     }
 
     /// Appends. False where memory is short.
+    #[inline]
     pub(in crate::sys) fn write(&self, r: Request, data: &[u8]) -> bool {
-        let mut rest = data;
+        self.size.set(self.size.get() + data.len());
+        let n = self.fill(data);
+        n == data.len() || self.write_rest(r, &data[n..])
+    }
+
+    /// Appends what the last buffer has no room for.
+    #[inline(never)]
+    fn write_rest(&self, r: Request, mut rest: &[u8]) -> bool {
         while !rest.is_empty() {
-            let n = self.fill(rest);
-            rest = &rest[n..];
-            if !rest.is_empty() && !self.add_buffer(r, rest.len()) {
+            if !self.add_buffer(r, rest.len()) {
                 return false;
             }
+            rest = &rest[self.fill(rest)..];
         }
-        self.size.set(self.size.get() + data.len());
         true
     }
 
@@ -199,6 +205,7 @@ impl Buffers {
     }
 
     /// Copies what fits into the last pending buffer.
+    #[inline]
     fn fill(&self, data: &[u8]) -> usize {
         let Chain { last, .. } = self.pending.get();
         if last.is_null() {
