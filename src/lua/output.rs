@@ -50,22 +50,20 @@ fn echo(state: &mut State, newline: bool) -> LuaResult {
     let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
     // Arguments are checked before anything is written.
     let top = state.top();
-    let end = newline.then_some(&b"\n"[..]);
+    let end = if newline { &b"\n"[..] } else { b"" };
     let mut few: [&[u8]; FEW] = [b""; FEW];
     let few = few.get_mut(..top as usize);
-    let result = match few.and_then(|few| take_plain(state, few)) {
-        Some(texts) => context
-            .output
-            .write(request, texts.iter().copied().chain(end)),
-        None => {
-            let mut text = Vec::new();
-            for idx in 1..=top {
-                append(state, idx, &mut text).map_err(|got| bad_argument(idx, &got))?;
-            }
-            context
-                .output
-                .write(request, [&*text].into_iter().chain(end))
+    let result = if let (1, Some(text)) = (top, state.bytes(1)) {
+        context.output.write(request, [text, end].into_iter())
+    } else if let Some(texts) = few.and_then(|few| take_plain(state, few)) {
+        let texts = texts.iter().copied();
+        context.output.write(request, texts.chain([end]))
+    } else {
+        let mut text = Vec::new();
+        for idx in 1..=top {
+            append(state, idx, &mut text).map_err(|got| bad_argument(idx, &got))?;
         }
+        context.output.write(request, [&*text, end].into_iter())
     };
     let result = result.and_then(|()| context.output.push_if_full(request, options));
     Ok(Ret::Values(report(state, result)))

@@ -91,7 +91,7 @@ fn exec(state: &mut State) -> LuaResult {
         ));
     }
     check_yieldable(state)?;
-    context.set_target(Some(target));
+    context.set_target(Some(Box::new(target)));
     sched::request_exit(0);
     Ok(Ret::Yield(0))
 }

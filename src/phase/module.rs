@@ -48,6 +48,19 @@ pub static LAST_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: None,
 };
 
+/// The hooks of the module that stands right after nginx's filter for chunked
+/// coding.
+pub static FRAME_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: Some(frame_postconfiguration),
+    create_main_conf: None,
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: None,
+    merge_loc_conf: None,
+};
+
 /// The module's main configuration: what was configured, and the VM that
 /// came of it.
 #[derive(Default)]
@@ -199,6 +212,15 @@ unsafe extern "C" fn last_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     };
     // SAFETY: nginx passes its live parser.
     unsafe { configured(cf, last) }
+}
+
+unsafe extern "C" fn frame_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    let frame = |_: &mut Conf<'_>, main: &mut Main| {
+        install::install_frame(main);
+        Ok(())
+    };
+    // SAFETY: nginx passes its live parser.
+    unsafe { configured(cf, frame) }
 }
 
 /// # Safety
