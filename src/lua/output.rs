@@ -51,11 +51,9 @@ fn echo(state: &mut State, newline: bool) -> LuaResult {
     // Arguments are checked before anything is written.
     let top = state.top();
     let end = if newline { &b"\n"[..] } else { b"" };
-    let mut few: [&[u8]; FEW] = [b""; FEW];
-    let few = few.get_mut(..top as usize);
     let result = if let (1, Some(text)) = (top, state.bytes(1)) {
         context.output.write(request, [text, end].into_iter())
-    } else if let Some(texts) = few.and_then(|few| take_plain(state, few)) {
+    } else if let Some(texts) = take_plain(state, top, &mut [b"".as_slice(); FEW]) {
         let texts = texts.iter().copied();
         context.output.write(request, texts.chain([end]))
     } else {
@@ -73,7 +71,12 @@ fn echo(state: &mut State, newline: bool) -> LuaResult {
 const FEW: usize = 8;
 
 /// The texts of the arguments, if all of them are plain ones.
-fn take_plain<'s, 't>(state: &'s State, texts: &'t mut [&'s [u8]]) -> Option<&'t [&'s [u8]]> {
+fn take_plain<'s, 't>(
+    state: &'s State,
+    top: c_int,
+    texts: &'t mut [&'s [u8]],
+) -> Option<&'t [&'s [u8]]> {
+    let texts = texts.get_mut(..usize::try_from(top).ok()?)?;
     for (text, idx) in texts.iter_mut().zip(1..) {
         *text = plain_text(state, idx)?;
     }
