@@ -151,7 +151,7 @@ impl Vm {
     ///
     /// # Errors
     /// What is wrong with the file or the code in it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn prepare(&self, chunk: &Chunk<'_>) -> Result<Coroutine, LoadError> {
         // With both at hand nothing is allocated.
         let cached = self.chunks.borrow().find(chunk);
@@ -255,7 +255,9 @@ impl Vm {
             // anchored and has finished. Its globals may have been replaced
             // (`setfenv(0, …)`); those of the next handler are the VM's.
             unsafe {
-                ffi::lua_settop(co.l, 0);
+                if ffi::lua_gettop(co.l) != 0 {
+                    ffi::lua_settop(co.l, 0);
+                }
                 let globals = |l| ffi::lua_topointer(l, ffi::LUA_GLOBALSINDEX);
                 if globals(co.l) != globals(self.l) {
                     self.state().push_globals();
