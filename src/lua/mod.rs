@@ -20,6 +20,7 @@ pub mod re;
 mod redirect;
 mod req;
 mod scratch;
+mod seen;
 mod semaphore;
 mod socket;
 mod sql;
@@ -113,6 +114,18 @@ fn only_request() -> Result<Request, Throw> {
     match context::with_current(Context::request) {
         Some(Some(found)) => Ok(found),
         _ => request().map(|(_, request)| request),
+    }
+}
+
+/// The request of the context that runs, where the phase is one of `phases`.
+fn only_request_in(phases: Phases) -> Result<Request, Throw> {
+    let found = context::with_current(|context| {
+        let request = context.request();
+        request.filter(|_| phases.contains(context.phase()))
+    });
+    match found {
+        Some(Some(found)) => Ok(found),
+        _ => request_in(phases).map(|(_, request)| request),
     }
 }
 

@@ -49,7 +49,7 @@ fn redirect(state: &mut State) -> LuaResult {
         ));
     }
     check_yieldable(state)?;
-    let name = HeaderName::new(b"Location", || false);
+    let name = HeaderName::new(b"Location", false);
     match request.response_headers().set(&name, uri) {
         Ok(()) => {}
         Err(HeaderError::Memory | HeaderError::NotALength) => {

@@ -21,6 +21,7 @@ use crate::sys::phase::Phase;
 use crate::sys::request::Request;
 use crate::sys::snapshot;
 use crate::sys::ssl::{self, server::Server};
+use crate::sys::variable;
 use crate::vm::Vm;
 
 /// The hooks, as nginx wants them.
@@ -81,6 +82,7 @@ impl Drop for Main {
         // What they may use of the configuration goes with it.
         quit::cancel_all_of(self.id());
         snapshot::forget_configuration();
+        variable::forget_configuration();
     }
 }
 
