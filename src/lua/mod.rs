@@ -130,7 +130,7 @@ fn only_request_in(phases: Phases) -> Result<Request, Throw> {
 }
 
 /// The context that runs and its request, where the phase is one of `phases`.
-#[inline]
+#[inline(always)]
 fn request_in(phases: Phases) -> Result<(Rc<Context>, Request), Throw> {
     let Some(context) = context::current() else {
         return Err(no_context());
