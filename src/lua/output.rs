@@ -8,8 +8,9 @@ use super::request_in;
 use super::table::{NotText, Strictness, flatten};
 use crate::conf;
 use crate::sys::context::Context;
-use crate::sys::output::{OutputError, OutputOptions};
+use crate::sys::output::{Output, OutputError, OutputOptions};
 use crate::sys::phase::Phases;
+use crate::sys::request::Request;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
 
 /// Adds to the `ngx` table on the top.
@@ -48,20 +49,10 @@ fn report(state: &State, result: Result<(), OutputError>) -> c_int {
 
 fn echo(state: &mut State, newline: bool) -> LuaResult {
     let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
-    // Arguments are checked before anything is written.
-    let top = state.top();
     let end = if newline { &b"\n"[..] } else { b"" };
-    let result = if let (1, Some(text)) = (top, state.bytes(1)) {
-        context.output.write(request, [text, end].into_iter())
-    } else if let Some(texts) = take_plain(state, top, &mut [b"".as_slice(); FEW]) {
-        let texts = texts.iter().copied();
-        context.output.write(request, texts.chain([end]))
-    } else {
-        let mut text = Vec::new();
-        for idx in 1..=top {
-            append(state, idx, &mut text).map_err(|got| bad_argument(idx, &got))?;
-        }
-        context.output.write(request, [&*text, end].into_iter())
+    let result = match (state.top(), state.bytes(1)) {
+        (1, Some(text)) => context.output.write(request, [text, end].into_iter()),
+        (top, _) => write_all(state, &context.output, request, top, end)?,
     };
     let result = result.and_then(|()| context.output.push_if_full(request, options));
     Ok(Ret::Values(report(state, result)))
@@ -69,6 +60,25 @@ fn echo(state: &mut State, newline: bool) -> LuaResult {
 
 /// More arguments than this are put together before they are written.
 const FEW: usize = 8;
+
+/// Writes the arguments up to `top`, which are checked before, and `end`.
+#[inline(never)]
+fn write_all(
+    state: &mut State,
+    output: &Output,
+    request: Request,
+    top: c_int,
+    end: &[u8],
+) -> Result<Result<(), OutputError>, Throw> {
+    if let Some(texts) = take_plain(state, top, &mut [b"".as_slice(); FEW]) {
+        return Ok(output.write(request, texts.iter().copied().chain([end])));
+    }
+    let mut text = Vec::new();
+    for idx in 1..=top {
+        append(state, idx, &mut text).map_err(|got| bad_argument(idx, &got))?;
+    }
+    Ok(output.write(request, [&*text, end].into_iter()))
+}
 
 /// The texts of the arguments, if all of them are plain ones.
 fn take_plain<'s, 't>(

@@ -371,16 +371,16 @@ impl Context {
     /// Anchor of the `ngx.ctx` table.
     pub fn lua_table(&self) -> Option<i32> {
         match &*self.main.borrow() {
-            Some(main) => main.lua_table(),
+            Some(main) => main.lua_table.get(),
             None => self.lua_table.get(),
         }
     }
 
     /// Sets the anchor of the `ngx.ctx` table; returns the one before.
-    #[inline]
+    #[inline(always)]
     pub fn set_lua_table(&self, anchor: Option<i32>) -> Option<i32> {
         match &*self.main.borrow() {
-            Some(main) => main.set_lua_table(anchor),
+            Some(main) => main.lua_table.replace(anchor),
             None => self.lua_table.replace(anchor),
         }
     }
@@ -423,7 +423,7 @@ impl Context {
 
     /// Closes everything that the context owns and forgets the request.
     /// Operations in flight must have been dropped before.
-    #[inline]
+    #[inline(always)]
     pub fn end(&self) {
         self.close_request_socket();
         self.close_sockets();
