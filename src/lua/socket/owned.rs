@@ -3,9 +3,11 @@
 
 use std::cell::OnceCell;
 use std::os::raw::c_int;
+use std::ptr;
 use std::rc::Rc;
 
-use super::context;
+use super::object::TcpSocket;
+use super::{ahead, context};
 use crate::rt::worker_local;
 use crate::sock::Buffers;
 use crate::sys::context::{Context, OwnedSocket, Socket};
@@ -45,9 +47,22 @@ fn with_socket<S: Clone + Into<Socket> + 'static, R>(
     idx: c_int,
     f: impl FnOnce(&OwnedSocket<S>) -> R,
 ) -> Result<R, Throw> {
+    let found = state.with_userdata_in(idx, SOCKET, |owned| {
+        ahead::settle_if(address_of(owned));
+        f(owned)
+    });
+    found.ok_or_else(|| not_a_socket(state, idx))
+}
+
+fn address_of<S: Clone + Into<Socket>>(owned: &OwnedSocket<S>) -> usize {
+    ptr::from_ref(owned).addr()
+}
+
+/// Address of what the object at `idx`, a TCP socket, holds; 0 for other values.
+pub fn address(state: &mut State, idx: c_int) -> usize {
     state
-        .with_userdata_in(idx, SOCKET, f)
-        .ok_or_else(|| not_a_socket(state, idx))
+        .with_userdata_in(idx, SOCKET, address_of::<TcpSocket>)
+        .unwrap_or_default()
 }
 
 #[cold]

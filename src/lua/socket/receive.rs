@@ -5,9 +5,9 @@ use std::os::raw::c_int;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
-use super::log_failure;
 use super::object::{TcpSocket, number_expected};
 use super::owned::own_socket;
+use super::{ahead, log_failure};
 use crate::sock::{Begun, Mode, ReadOp, ReadOutcome, Until};
 use crate::sys::link::Link;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
@@ -20,9 +20,25 @@ pub fn receive(state: &mut State) -> LuaResult {
             "expecting 1 or 2 arguments (including the object), but got {n}"
         )));
     }
-    let mode = if n == 1 { Mode::Line } else { mode(state, 2)? };
+    if n == 1 {
+        let socket = own_socket(state, 1)?;
+        return line(state, socket);
+    }
+    let mode = mode(state, 2)?;
     let socket = own_socket(state, 1)?;
     read(state, socket, mode)
+}
+
+/// `sock:receive()`, which may be one of many.
+#[inline(always)]
+fn line(state: &mut State, socket: TcpSocket) -> LuaResult {
+    match socket.take_now(&Mode::Line, |data| state.push_bytes(data)) {
+        Some(()) => {
+            ahead::after_line(state, &socket);
+            Ok(Ret::Values(1))
+        }
+        None => begin_read(state, socket, Mode::Line),
+    }
 }
 
 fn mode(state: &State, idx: c_int) -> Result<Mode, Throw> {
@@ -146,6 +162,7 @@ fn iterator(state: &mut State) -> LuaResult {
 
 #[inline(always)]
 fn read(state: &mut State, socket: TcpSocket, mode: Mode) -> LuaResult {
+    ahead::row_ends();
     match socket.take_now(&mode, |data| state.push_bytes(data)) {
         Some(()) => Ok(Ret::Values(1)),
         None => begin_read(state, socket, mode),
