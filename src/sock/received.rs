@@ -2,24 +2,38 @@
 
 use std::rc::Rc;
 
-use crate::sock::framing::Mode;
+use crate::sock::framing::Piece;
 use crate::sock::stream::{Slots, TcpSocket};
 use crate::sock::transport::Transport;
 
 impl<T: Transport> TcpSocket<T> {
-    /// [`read`](Self::read) where the result has been received already, which is the life of a
+    /// [`read`](Self::read) of a line that has been received already, which is the life of a
     /// pipeline of short replies: `f` sees it as in [`take`](Self::take). `None`: call `read`.
     #[inline(always)]
-    pub fn take_now<R>(&self, mode: &Mode, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    pub fn take_line<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        self.take_received(Piece::line, f)
+    }
+
+    /// The same for `n` bytes.
+    #[inline(always)]
+    pub fn take_exact<R>(&self, n: usize, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let cut = |data: &[u8]| (n > 0 && n <= data.len()).then(|| Piece::whole(n));
+        self.take_received(cut, f)
+    }
+
+    #[inline(always)]
+    fn take_received<R>(
+        &self,
+        cut: impl FnOnce(&[u8]) -> Option<Piece>,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Option<R> {
         let mut rx = self.0.rx.try_borrow_mut().ok()?;
-        if rx.is_empty() {
-            return None;
-        }
-        let piece = mode.at_once(rx.data())?;
+        let data = rx.data();
+        let piece = cut(data)?;
         if !self.0.socket.borrow().may_read() {
             return None;
         }
-        let result = f(rx.head(piece.len));
+        let result = f(data.get(..piece.len)?);
         rx.consume(piece.used);
         Some(result)
     }
@@ -38,7 +52,7 @@ impl<T: Transport> TcpSocket<T> {
             let data = rx.head(usize::MAX);
             while lines < most
                 && let Some(rest) = data.get(bytes..)
-                && let Some(piece) = Mode::Line.at_once(rest)
+                && let Some(piece) = Piece::longer_line(rest)
                 && let Some(line) = rest.get(..piece.len)
             {
                 f(line);

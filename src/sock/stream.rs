@@ -176,7 +176,7 @@ impl<T: Transport> Socket<T> {
     }
 
     /// Whether a read may begin.
-    #[inline]
+    #[inline(always)]
     pub(super) fn may_read(&self) -> bool {
         let free = self
             .slots

@@ -22,7 +22,7 @@ use crate::sys::context;
 use crate::vm::{State, Type, Vm, sched};
 
 /// After this many lines in a row it is worth it.
-const ROW: usize = 16;
+const MANY: usize = 16;
 /// No more than this many are cut at a time.
 const MOST: usize = 64;
 
@@ -43,7 +43,7 @@ local ahead, receive = ...
 
 return function(...)
     local sock, how, more = ...
-    if ahead[1] == sock and how == nil and more == nil then
+    if ahead[1] == sock and (how == nil or how == "*l") and more == nil then
         local at = ahead[2]
         local line = ahead[at]
         if line then
@@ -65,17 +65,10 @@ struct Ahead {
     bytes: usize,
 }
 
-/// The socket that lines were read from last, by its address, and how many in a row.
-#[derive(Clone, Copy)]
-struct Row {
-    of: usize,
-    lines: usize,
-}
-
-const NO_ROW: Row = Row { of: 0, lines: 0 };
-
 worker_local! {
-    static ROW_NOW: Cell<Row> = Cell::new(NO_ROW);
+    /// How many lines were read in a row, and from which socket, by its address.
+    static ROW: Cell<usize> = Cell::new(0);
+    static ROW_OF: Cell<usize> = Cell::new(0);
     static AHEAD: Cell<Option<Ahead>> = Cell::new(None);
     /// What the object of that socket holds, by its address.
     static HELD: Cell<usize> = Cell::new(0);
@@ -114,23 +107,22 @@ fn make_table(state: &mut State) {
     state.raw_set(State::REGISTRY);
 }
 
-/// A line of `socket`, whose object is argument 1, was received by `receive()`
-/// and stands on the top.
+/// A line of `socket`, whose object is argument 1, was received and stands on the
+/// top.
 #[inline(always)]
 pub fn after_line(state: &mut State, socket: &TcpSocket) {
-    let Row { of, lines } = ROW_NOW.get();
-    let address = socket.address();
-    let lines = if of == address { lines + 1 } else { 1 };
-    ROW_NOW.set(Row { of: address, lines });
-    if lines >= ROW {
-        cut(state, socket, lines.min(MOST));
+    let of = ROW_OF.replace(socket.address());
+    let row = if of == socket.address() { ROW.get() } else { 0 } + 1;
+    ROW.set(row);
+    if row >= MANY {
+        cut(state, socket, row.min(MOST));
     }
 }
 
 /// Something else than a line is received.
 #[inline(always)]
 pub fn row_ends() {
-    ROW_NOW.set(NO_ROW);
+    ROW.set(0);
 }
 
 /// Cuts up to `most` lines.
@@ -238,9 +230,7 @@ fn settle() {
     state.raw_seti(-2, OBJECT);
     state.pop(1);
     let bytes = if taken == ahead.lines {
-        let row = ROW_NOW.get();
-        let lines = row.lines + taken;
-        ROW_NOW.set(Row { lines, ..row });
+        ROW.set(ROW.get() + taken);
         ahead.bytes
     } else {
         row_ends();

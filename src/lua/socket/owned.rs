@@ -40,20 +40,6 @@ pub fn push_object<S: Clone + Into<Socket> + 'static>(
     state.set_metatable(-2);
 }
 
-/// What `f` makes of the socket in the object at `idx`.
-#[inline(always)]
-fn with_socket<S: Clone + Into<Socket> + 'static, R>(
-    state: &mut State,
-    idx: c_int,
-    f: impl FnOnce(&OwnedSocket<S>) -> R,
-) -> Result<R, Throw> {
-    let found = state.with_userdata_in(idx, SOCKET, |owned| {
-        ahead::settle_if(address_of(owned));
-        f(owned)
-    });
-    found.ok_or_else(|| not_a_socket(state, idx))
-}
-
 fn address_of<S: Clone + Into<Socket>>(owned: &OwnedSocket<S>) -> usize {
     ptr::from_ref(owned).addr()
 }
@@ -65,6 +51,18 @@ pub fn address(state: &mut State, idx: c_int) -> usize {
         .unwrap_or_default()
 }
 
+/// The socket of the object at `idx`, whoever owns it.
+pub fn any_socket<S: Clone + Into<Socket> + 'static>(
+    state: &mut State,
+    idx: c_int,
+) -> Result<S, Throw> {
+    let found = state.with_userdata_in(idx, SOCKET, |owned: &OwnedSocket<S>| {
+        ahead::settle_if(address_of(owned));
+        owned.socket().clone()
+    });
+    found.ok_or_else(|| not_a_socket(state, idx))
+}
+
 #[cold]
 fn not_a_socket(state: &State, idx: c_int) -> Throw {
     Throw::argument(
@@ -73,30 +71,27 @@ fn not_a_socket(state: &State, idx: c_int) -> Throw {
     )
 }
 
-/// The socket of the object at `idx`, whoever owns it.
-pub fn any_socket<S: Clone + Into<Socket> + 'static>(
-    state: &mut State,
-    idx: c_int,
-) -> Result<S, Throw> {
-    with_socket(state, idx, |owned: &OwnedSocket<S>| owned.socket().clone())
-}
-
 /// The socket of the object at `idx`, which the running context must own.
 #[inline(always)]
 pub fn own_socket<S: Clone + Into<Socket> + 'static>(
     state: &mut State,
     idx: c_int,
 ) -> Result<S, Throw> {
-    match with_socket(state, idx, |owned: &OwnedSocket<S>| owned.own().cloned()) {
-        Ok(Some(socket)) => Ok(socket),
-        refused => Err(not_own(refused.err())),
+    let own = |owned: &OwnedSocket<S>| {
+        ahead::settle_if(address_of(owned));
+        owned.own().cloned()
+    };
+    match state.with_userdata_in(idx, SOCKET, own) {
+        Some(Some(socket)) => Ok(socket),
+        found => Err(not_own(state, idx, found.is_some())),
     }
 }
 
 #[cold]
-fn not_own(refused: Option<Throw>) -> Throw {
+fn not_own(state: &State, idx: c_int, is_socket: bool) -> Throw {
     match context() {
-        Ok(_) => refused.unwrap_or_else(|| Throw::error("bad request")),
+        Ok(_) if is_socket => Throw::error("bad request"),
+        Ok(_) => not_a_socket(state, idx),
         Err(none) => none,
     }
 }
