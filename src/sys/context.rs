@@ -156,6 +156,7 @@ pub struct Context {
 
 worker_local! {
     static CURRENT: RefCell<Option<Rc<Context>>> = RefCell::new(None);
+    static BEFORE_SWITCH: Cell<Option<fn()>> = Cell::new(None);
 }
 
 /// The context whose Lua code runs.
@@ -168,8 +169,17 @@ pub fn with_current<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
     CURRENT.with(|c| c.borrow().as_deref().map(f))
 }
 
+/// Has `f` called once, before code of another context runs, or when that of the
+/// running one stops.
+pub fn before_switch(f: fn()) {
+    BEFORE_SWITCH.set(Some(f));
+}
+
 /// Makes `context` the one whose Lua code runs.
 pub fn set_current(context: Option<Rc<Context>>) {
+    if let Some(f) = BEFORE_SWITCH.take() {
+        f();
+    }
     let previous = CURRENT.with(|c| c.replace(context));
     drop(previous);
 }

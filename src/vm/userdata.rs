@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::os::raw::c_int;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use super::ffi;
 use super::stack::{State, Type};
@@ -157,44 +157,40 @@ impl State {
         // SAFETY: the state is live; the address is only compared.
         let table = unsafe { ffi::lua_topointer(self.raw(), idx) };
         let recent = RECENT.get();
-        if ptr::eq(recent.table, table) && !table.is_null() {
-            let held = recent.held.cast::<Held<T>>();
-            // SAFETY: RECENT forgets a userdata before its memory goes; the tag
-            // tells whether it is of this type. `f` cannot run Lua.
-            unsafe {
-                if (*held).tag == TypeId::of::<T>() {
-                    return (*held).value.as_ref().map(f);
-                }
-            }
+        let mut held = recent.held.cast::<Held<T>>();
+        // SAFETY: RECENT forgets a userdata before its memory goes; the tag tells
+        // whether it is of this type.
+        let is_recent = ptr::eq(recent.table, table)
+            && !table.is_null()
+            && unsafe { (*held).tag == TypeId::of::<T>() };
+        if !is_recent {
+            held = self.look_up_userdata_in(idx, slot)?.as_ptr();
         }
-        self.look_up_userdata_in(idx, slot, f)
+        // SAFETY: it is of this type, and stays in the table meanwhile, which stands
+        // on the stack: `f` cannot run Lua.
+        unsafe { (*held).value.as_ref() }.map(f)
     }
 
     #[inline(never)]
-    fn look_up_userdata_in<T: 'static, R>(
+    fn look_up_userdata_in<T: 'static>(
         &mut self,
         idx: c_int,
         slot: c_int,
-        f: impl FnOnce(&T) -> R,
-    ) -> Option<R> {
+    ) -> Option<NonNull<Held<T>>> {
         if self.type_of(idx) != Type::Table {
             return None;
         }
         // SAFETY: the state is live; the address is only compared.
         let table = unsafe { ffi::lua_topointer(self.raw(), idx) };
         self.raw_geti(idx, slot);
-        let held = held_ptr::<T>(self, -1);
-        let result = if held.is_null() {
-            None
-        } else {
+        let held = NonNull::new(held_ptr::<T>(self, -1));
+        self.pop(1);
+        if let Some(held) = held {
             RECENT.set(Found {
                 table,
-                held: held.cast(),
+                held: held.as_ptr().cast(),
             });
-            // SAFETY: the tag matched, and the userdata stands on the stack.
-            unsafe { (*held).value.as_ref() }.map(f)
-        };
-        self.pop(1);
-        result
+        }
+        held
     }
 }

@@ -3,9 +3,11 @@
 
 use std::cell::OnceCell;
 use std::os::raw::c_int;
+use std::ptr;
 use std::rc::Rc;
 
-use super::context;
+use super::object::TcpSocket;
+use super::{ahead, context};
 use crate::rt::worker_local;
 use crate::sock::Buffers;
 use crate::sys::context::{Context, OwnedSocket, Socket};
@@ -38,16 +40,27 @@ pub fn push_object<S: Clone + Into<Socket> + 'static>(
     state.set_metatable(-2);
 }
 
-/// What `f` makes of the socket in the object at `idx`.
-#[inline(always)]
-fn with_socket<S: Clone + Into<Socket> + 'static, R>(
+fn address_of<S: Clone + Into<Socket>>(owned: &OwnedSocket<S>) -> usize {
+    ptr::from_ref(owned).addr()
+}
+
+/// Address of what the object at `idx`, a TCP socket, holds; 0 for other values.
+pub fn address(state: &mut State, idx: c_int) -> usize {
+    state
+        .with_userdata_in(idx, SOCKET, address_of::<TcpSocket>)
+        .unwrap_or_default()
+}
+
+/// The socket of the object at `idx`, whoever owns it.
+pub fn any_socket<S: Clone + Into<Socket> + 'static>(
     state: &mut State,
     idx: c_int,
-    f: impl FnOnce(&OwnedSocket<S>) -> R,
-) -> Result<R, Throw> {
-    state
-        .with_userdata_in(idx, SOCKET, f)
-        .ok_or_else(|| not_a_socket(state, idx))
+) -> Result<S, Throw> {
+    let found = state.with_userdata_in(idx, SOCKET, |owned: &OwnedSocket<S>| {
+        ahead::settle_if(address_of(owned));
+        owned.socket().clone()
+    });
+    found.ok_or_else(|| not_a_socket(state, idx))
 }
 
 #[cold]
@@ -58,30 +71,27 @@ fn not_a_socket(state: &State, idx: c_int) -> Throw {
     )
 }
 
-/// The socket of the object at `idx`, whoever owns it.
-pub fn any_socket<S: Clone + Into<Socket> + 'static>(
-    state: &mut State,
-    idx: c_int,
-) -> Result<S, Throw> {
-    with_socket(state, idx, |owned: &OwnedSocket<S>| owned.socket().clone())
-}
-
 /// The socket of the object at `idx`, which the running context must own.
 #[inline(always)]
 pub fn own_socket<S: Clone + Into<Socket> + 'static>(
     state: &mut State,
     idx: c_int,
 ) -> Result<S, Throw> {
-    match with_socket(state, idx, |owned: &OwnedSocket<S>| owned.own().cloned()) {
-        Ok(Some(socket)) => Ok(socket),
-        refused => Err(not_own(refused.err())),
+    let own = |owned: &OwnedSocket<S>| {
+        ahead::settle_if(address_of(owned));
+        owned.own().cloned()
+    };
+    match state.with_userdata_in(idx, SOCKET, own) {
+        Some(Some(socket)) => Ok(socket),
+        found => Err(not_own(state, idx, found.is_some())),
     }
 }
 
 #[cold]
-fn not_own(refused: Option<Throw>) -> Throw {
+fn not_own(state: &State, idx: c_int, is_socket: bool) -> Throw {
     match context() {
-        Ok(_) => refused.unwrap_or_else(|| Throw::error("bad request")),
+        Ok(_) if is_socket => Throw::error("bad request"),
+        Ok(_) => not_a_socket(state, idx),
         Err(none) => none,
     }
 }
