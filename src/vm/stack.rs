@@ -38,6 +38,9 @@ pub struct State {
 }
 
 impl State {
+    /// Index of Lua's registry, a table out of Lua's reach.
+    pub const REGISTRY: c_int = ffi::LUA_REGISTRYINDEX;
+
     /// Wraps a raw state.
     ///
     /// # Safety
