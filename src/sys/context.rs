@@ -67,7 +67,7 @@ pub struct Context {
     /// The running phase.
     phase: Cell<Phase>,
     /// Where the request goes on when its handler ends.
-    target: Cell<Option<Target>>,
+    target: Cell<Option<Box<Target>>>,
     pub(super) sockets: Sockets,
     request_socket: RefCell<Option<TcpSocket<Link>>>,
     /// Response output that Lua made.
@@ -273,7 +273,7 @@ impl Context {
 
     /// Says where the request goes on when its handler has ended, or takes
     /// that away.
-    pub fn set_target(&self, target: Option<Target>) -> Option<Target> {
+    pub fn set_target(&self, target: Option<Box<Target>>) -> Option<Box<Target>> {
         self.target.replace(target)
     }
 
@@ -312,6 +312,7 @@ impl Context {
     }
 
     /// Sets the anchor of the `ngx.ctx` table; returns the one before.
+    #[inline]
     pub fn set_lua_table(&self, anchor: Option<i32>) -> Option<i32> {
         match &*self.main.borrow() {
             Some(main) => main.set_lua_table(anchor),
@@ -328,6 +329,7 @@ impl Context {
 
     /// Has the request look as what is left of its body demands: a handler
     /// has ended, and nginx goes on.
+    #[inline]
     pub fn settle_request_socket(&self) {
         let socket = self.request_socket.borrow().clone();
         if let Some(socket) = socket {
@@ -345,6 +347,7 @@ impl Context {
 
     /// Closes everything that the context owns and forgets the request.
     /// Operations in flight must have been dropped before.
+    #[inline]
     pub fn end(&self) {
         self.close_request_socket();
         self.sockets.give_up();
