@@ -20,7 +20,7 @@ use crate::sock::transport::{Direction, Transport};
 const NOT_CONNECTED: Error = Error::NotConnected(Stage::Other);
 
 /// Inactivity timeouts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
     pub connect: Millis,
     pub send: Millis,
@@ -245,6 +245,13 @@ impl<T: Transport> TcpSocket<T> {
             socket: RefCell::new(socket),
             rx: RefCell::new(rx),
         }))
+    }
+
+    /// A socket that had a connection, and has none any more.
+    pub fn closed(buffers: &Buffers) -> Self {
+        let socket = Self::new(buffers, 0, Timeouts::default());
+        socket.0.socket.borrow_mut().used = true;
+        socket
     }
 
     /// A socket on a connection that is there already, such as the client's.

@@ -38,7 +38,7 @@ pub struct State {
 }
 
 impl State {
-    /// Index of a table that only Rust code sees.
+    /// Index of Lua's registry, a table out of Lua's reach.
     pub const REGISTRY: c_int = ffi::LUA_REGISTRYINDEX;
 
     /// Wraps a raw state.

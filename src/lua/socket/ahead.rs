@@ -15,7 +15,6 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 
 use super::object::TcpSocket;
-use super::owned::address;
 use super::receive;
 use crate::rt::worker_local;
 use crate::sys::context;
@@ -65,13 +64,16 @@ struct Ahead {
     bytes: usize,
 }
 
+/// The number of no object.
+const NONE: f64 = 0.0;
+
 worker_local! {
     /// How many lines were read in a row, and from which socket, by its address.
     static ROW: Cell<usize> = Cell::new(0);
     static ROW_OF: Cell<usize> = Cell::new(0);
     static AHEAD: Cell<Option<Ahead>> = Cell::new(None);
-    /// What the object of that socket holds, by its address.
-    static HELD: Cell<usize> = Cell::new(0);
+    /// The number of that socket's object.
+    static NUMBER: Cell<f64> = Cell::new(NONE);
 }
 
 /// Pushes `sock.receive`, the same in all methods tables of a VM.
@@ -170,7 +172,7 @@ fn put_lines(state: &mut State, socket: &TcpSocket, most: usize) -> bool {
         lines,
         bytes,
     }));
-    HELD.set(address(state, 1));
+    NUMBER.set(state.object(1).unwrap_or(NONE));
     context::before_switch(settle);
     true
 }
@@ -201,11 +203,10 @@ fn replace_receive(state: &mut State, table: c_int) -> bool {
     true
 }
 
-/// Settles if `held`, the address of what an object holds, is of the socket with
-/// lines ahead.
+/// Settles if `number` is that of the object with lines ahead.
 #[inline(always)]
-pub fn settle_if(held: usize) {
-    if held == HELD.get() {
+pub fn settle_if(number: f64) {
+    if number == NUMBER.get() {
         settle();
     }
 }
@@ -214,7 +215,7 @@ pub fn settle_if(held: usize) {
 #[cold]
 fn settle() {
     let Some(ahead) = AHEAD.take() else { return };
-    HELD.set(0);
+    NUMBER.set(NONE);
     // Nothing here allocates or runs Lua.
     let mut state = ahead.vm.state();
     push_table(&mut state);

@@ -81,26 +81,32 @@ fn defaults() -> (usize, Timeouts) {
     (conf.buffer_size(), timeouts)
 }
 
-/// Pushes a new socket object that `context` owns.
-pub fn push_new(state: &mut State, context: &Rc<Context>, metatable: c_int) -> TcpSocket {
+/// Pushes a new socket object that `context` owns; see [`push_object`].
+pub fn push_new(
+    state: &mut State,
+    context: &Rc<Context>,
+    metatable: c_int,
+    register: c_int,
+) -> TcpSocket {
     let (buffer_size, timeouts) = defaults();
     let socket = TcpSocket::new(&buffers(), buffer_size, timeouts);
-    push_object(state, context, socket.clone(), metatable);
+    push_object(state, context, socket.clone(), metatable, register);
     socket
 }
 
-/// Pushes an object for the client's connection.
+/// Pushes an object for the client's connection; see [`push_object`].
 pub fn push_request_socket(
     state: &mut State,
     context: &Rc<Context>,
     stream: Downstream,
     metatable: c_int,
+    register: c_int,
 ) {
     let (buffer_size, timeouts) = defaults();
     let link = Link::Downstream(stream);
     let socket = TcpSocket::over(link, &buffers(), buffer_size, timeouts);
     context.set_request_socket(socket.clone());
-    push_object(state, context, socket, metatable);
+    push_object(state, context, socket, metatable, register);
 }
 
 /// Whether `socket` is the client's connection.
