@@ -1,5 +1,6 @@
 //! `ngx.exit`, `ngx.get_phase`, `ngx.null` and the constants.
 
+use super::status::{MAX_STATUS, invalid_status};
 use super::{context, disabled};
 use crate::sys::context::current;
 use crate::sys::log::Level;
@@ -18,11 +19,14 @@ const MAY_EXIT: Phases = Phases::BEFORE_RESPONSE
     .and(Phase::SslCertificate)
     .and(Phase::SslSessionStore);
 
+const AGAIN: i32 = -2;
+const DONE: i32 = -4;
+
 const CORE: [(&str, i64); 5] = [
     ("OK", 0),
     ("ERROR", -1),
-    ("AGAIN", -2),
-    ("DONE", -4),
+    ("AGAIN", AGAIN as i64),
+    ("DONE", DONE as i64),
     ("DECLINED", -5),
 ];
 
@@ -117,6 +121,14 @@ fn exit(state: &mut State) -> LuaResult {
         .number(1)
         .ok_or_else(|| Throw::argument(1, format!("number expected, got {}", state.type_name(1))))?
         as i32;
+    if matches!(status, AGAIN | DONE) {
+        return Err(Throw::error(
+            "bad argument to 'ngx.exit': does not accept NGX_AGAIN or NGX_DONE",
+        ));
+    }
+    if status > MAX_STATUS as i32 {
+        return Err(invalid_status(1, state));
+    }
     let context = context()?;
     if !MAY_EXIT.contains(context.phase()) {
         return Err(disabled(&context));

@@ -67,6 +67,10 @@ fn get_uri_args(state: &mut State) -> LuaResult {
 
 /// `ngx.req.set_uri_args(args)`, text or a table.
 fn set_uri_args(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 1 {
+        return Err(Throw::error(format!("expecting 1 argument but seen {n}")));
+    }
     let (_, request) = request_in(Phases::BEFORE_LOG)?;
     with_scratch(|text| {
         take_args(state, 1, text)?;
@@ -79,6 +83,12 @@ fn set_uri_args(state: &mut State) -> LuaResult {
 
 /// `ngx.req.set_uri(uri, jump?, binary?)`
 fn set_uri(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !(1..=3).contains(&n) {
+        return Err(Throw::error(format!(
+            "expecting 1, 2 or 3 arguments but seen {n}"
+        )));
+    }
     let (context, request) = request_in(Phases::BEFORE_LOG)?;
     let jump = state.to_bool(2);
     if jump && context.phase() != Phase::Rewrite {
