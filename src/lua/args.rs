@@ -3,6 +3,7 @@
 use std::os::raw::c_int;
 
 use super::scratch::with_scratch;
+use super::seen::Seen;
 use super::uri::{append_escaped, append_line_safe, unescape};
 use crate::vm::{State, Throw, Type};
 
@@ -36,22 +37,23 @@ pub fn new_table(state: &State, text: &[u8]) {
 /// of them. Tells whether there were more.
 pub fn decode(state: &mut State, text: &[u8], max: usize) -> bool {
     let table = state.top();
-    // A bit for each key that there was; other keys may have the same.
-    let mut seen = 0_u64;
+    let mut seen = Seen::default();
     let mut args = Arguments(text);
     for (key, value) in args.by_ref().take(max) {
-        let bit = key.bit();
+        let may_be_there = match key.escaped {
+            false => seen.add(key.text),
+            true => seen.add_any(),
+        };
         key.push(state);
         match value {
             Some(value) => value.push(state),
             None => state.push_bool(true),
         }
-        if seen & bit == 0 {
-            state.raw_set(table);
-        } else {
+        if may_be_there {
             add(state, table);
+        } else {
+            state.raw_set(table);
         }
-        seen |= bit;
     }
     args.next().is_some()
 }
@@ -64,33 +66,22 @@ struct Piece<'t> {
 }
 
 impl<'t> Piece<'t> {
-    /// Cuts `text` at the first byte that is an end; returns that byte, too,
-    /// and what follows.
+    /// Cuts `text` at the first byte that is one of `ends`; returns what that
+    /// is, and what follows.
     #[inline(always)]
-    fn cut(text: &'t [u8], is_end: impl Fn(u8) -> bool) -> (Piece<'t>, Option<u8>, &'t [u8]) {
-        let mut escaped = false;
+    fn cut(text: &'t [u8], ends: u8) -> (Piece<'t>, u8, &'t [u8]) {
+        let mut found = 0;
         for (at, &byte) in text.iter().enumerate() {
-            if is_end(byte) {
-                let piece = Piece {
-                    text: &text[..at],
-                    escaped,
-                };
-                return (piece, Some(byte), &text[at + 1..]);
+            let kind = KINDS[usize::from(byte)];
+            if kind & ends != 0 {
+                let (text, rest) = (&text[..at], &text[at + 1..]);
+                let escaped = found & ESCAPE != 0;
+                return (Piece { text, escaped }, kind, rest);
             }
-            escaped |= matches!(byte, b'%' | b'+');
+            found |= kind;
         }
-        (Piece { text, escaped }, None, &[])
-    }
-
-    /// One of 64 bits; of an escaped key, which may stand for any, all.
-    fn bit(&self) -> u64 {
-        if self.escaped {
-            return !0;
-        }
-        let hash = self.text.iter().fold(self.text.len(), |hash, &b| {
-            hash.wrapping_mul(31) ^ usize::from(b)
-        });
-        1 << (hash % 64)
+        let escaped = found & ESCAPE != 0;
+        (Piece { text, escaped }, 0, &[])
     }
 
     fn push(&self, state: &State) {
@@ -104,6 +95,23 @@ impl<'t> Piece<'t> {
     }
 }
 
+/// Begins the next argument.
+const NEXT: u8 = 1;
+/// Begins the value.
+const VALUE: u8 = 2;
+/// Stands for another byte.
+const ESCAPE: u8 = 4;
+
+/// What each byte means.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    kinds[b'&' as usize] = NEXT;
+    kinds[b'=' as usize] = VALUE;
+    kinds[b'%' as usize] = ESCAPE;
+    kinds[b'+' as usize] = ESCAPE;
+    kinds
+};
+
 /// The keys of a text with their values, None for a key without `=`. An
 /// argument without a key is none.
 struct Arguments<'t>(&'t [u8]);
@@ -111,12 +119,13 @@ struct Arguments<'t>(&'t [u8]);
 impl<'t> Iterator for Arguments<'t> {
     type Item = (Piece<'t>, Option<Piece<'t>>);
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         while !self.0.is_empty() {
-            let (key, end, rest) = Piece::cut(self.0, |b| matches!(b, b'=' | b'&'));
+            let (key, end, rest) = Piece::cut(self.0, NEXT | VALUE);
             self.0 = rest;
-            let value = (end == Some(b'=')).then(|| {
-                let (value, _, rest) = Piece::cut(self.0, |b| b == b'&');
+            let value = (end == VALUE).then(|| {
+                let (value, _, rest) = Piece::cut(self.0, NEXT);
                 self.0 = rest;
                 value
             });
@@ -260,9 +269,12 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_key_may_be_any() {
-        let mut keys = Arguments(b"a=%41&%61=b&b+=").map(|(key, _)| key.bit());
-        assert_eq!(keys.next().map(u64::count_ones), Some(1));
-        assert_eq!((keys.next(), keys.next()), (Some(!0), Some(!0)));
+    fn what_has_to_be_unescaped_is_known() {
+        let found = Arguments(b"a=b&%61=b&a=%41+&a+=b").map(|(key, value)| {
+            let value = value.is_some_and(|value| value.escaped);
+            (key.escaped, value)
+        });
+        let expected = [(false, false), (true, false), (false, true), (true, false)];
+        assert_eq!(found.collect::<Vec<_>>(), expected);
     }
 }

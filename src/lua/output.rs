@@ -51,18 +51,18 @@ fn echo(state: &mut State, newline: bool) -> LuaResult {
     let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
     // Arguments are checked before anything is written.
     let top = state.top();
-    let end = newline.then_some(&b"\n"[..]);
-    let result = if (1..=top).all(|idx| is_plain(state, idx)) {
+    let end = if newline { &b"\n"[..] } else { b"" };
+    let result = if let (1, Some(text)) = (top, state.bytes(1)) {
+        context.output.write(request, [text, end].into_iter())
+    } else if (1..=top).all(|idx| is_plain(state, idx)) {
         let texts = (1..=top).map(|idx| plain_text(state, idx));
-        context.output.write(request, texts.chain(end))
+        context.output.write(request, texts.chain([end]))
     } else {
         let mut text = Vec::new();
         for idx in 1..=top {
             append(state, idx, &mut text)?;
         }
-        context
-            .output
-            .write(request, [&*text].into_iter().chain(end))
+        context.output.write(request, [&*text, end].into_iter())
     };
     let result = result.and_then(|()| context.output.push_if_full(request, options));
     Ok(Ret::Values(report(state, result)))

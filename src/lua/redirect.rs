@@ -52,7 +52,7 @@ fn redirect(state: &mut State) -> LuaResult {
         ));
     }
     check_yieldable(state)?;
-    let name = HeaderName::new(b"Location", || false);
+    let name = HeaderName::new(b"Location", false);
     match request.response_headers().set(&name, uri) {
         Ok(()) => {}
         Err(HeaderError::Memory | HeaderError::NotALength) => {
@@ -100,7 +100,7 @@ fn exec(state: &mut State) -> LuaResult {
         ));
     }
     check_yieldable(state)?;
-    context.set_target(Some(target));
+    context.set_target(Some(Box::new(target)));
     sched::request_exit(0);
     Ok(Ret::Yield(0))
 }

@@ -139,7 +139,7 @@ pub struct Context {
     /// The running phase.
     phase: Cell<Phase>,
     /// Where the request goes on when its handler ends.
-    target: Cell<Option<Target>>,
+    target: Cell<Option<Box<Target>>>,
     /// Made with the first one. What Lua holds of a socket keeps these few bytes,
     /// not the context.
     sockets: OnceCell<Rc<Sockets>>,
@@ -338,7 +338,7 @@ impl Context {
 
     /// Says where the request goes on when its handler has ended, or takes
     /// that away.
-    pub fn set_target(&self, target: Option<Target>) -> Option<Target> {
+    pub fn set_target(&self, target: Option<Box<Target>>) -> Option<Box<Target>> {
         self.target.replace(target)
     }
 
@@ -377,6 +377,7 @@ impl Context {
     }
 
     /// Sets the anchor of the `ngx.ctx` table; returns the one before.
+    #[inline]
     pub fn set_lua_table(&self, anchor: Option<i32>) -> Option<i32> {
         match &*self.main.borrow() {
             Some(main) => main.set_lua_table(anchor),
@@ -404,6 +405,7 @@ impl Context {
 
     /// Has the request look as what is left of its body demands: a handler
     /// has ended, and nginx goes on.
+    #[inline]
     pub fn settle_request_socket(&self) {
         let socket = self.request_socket.borrow().clone();
         if let Some(socket) = socket {
@@ -421,6 +423,7 @@ impl Context {
 
     /// Closes everything that the context owns and forgets the request.
     /// Operations in flight must have been dropped before.
+    #[inline]
     pub fn end(&self) {
         self.close_request_socket();
         self.close_sockets();

@@ -6,10 +6,12 @@ use ngx::ffi::{
     ngx_http_variable_t, ngx_http_variable_value_t, ngx_palloc, ngx_str_t,
 };
 
+use std::cell::RefCell;
 use std::ptr;
 
 use super::request::Request;
-use super::text::{ShortText, hash_bytes, hash_key};
+use super::text::{ShortText, hash_key};
+use crate::rt::{Recent, worker_local};
 
 /// Why a variable could not be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,27 @@ pub enum VariableError {
     Memory,
 }
 
+/// What a name stands for.
+#[derive(Clone, Copy)]
+enum Named {
+    Variable(*const ngx_http_variable_t),
+    /// One of a family of variables, which nginx evaluates by its name in
+    /// lower case, which this says it is.
+    Member(*const ngx_http_variable_t, bool),
+    Nothing,
+}
+
+worker_local! {
+    /// What names stood for, in which configuration.
+    static RECENT: RefCell<Recent<(*const ngx_http_core_main_conf_t, Named)>> =
+        RefCell::new(Recent::EMPTY);
+}
+
+/// A configuration goes: the next one may have its address.
+pub fn forget_configuration() {
+    RECENT.with_borrow_mut(Recent::clear);
+}
+
 /// nginx keeps lengths of values in 28 bits.
 const LONGEST_VALUE: usize = (1 << 28) - 1;
 
@@ -35,23 +58,26 @@ impl Request {
     /// As `ngx_http_get_variable` does it, but without taking memory of the
     /// request for each value.
     pub fn variable(&self, name: &[u8]) -> Option<&[u8]> {
-        let (name, hash) = lowercase(name);
         let mut own = empty_value();
         // SAFETY: the request and nginx's configuration are live; a handler
         // fills the value it is given when it returns NGX_OK, and an address
         // is data for what it is registered with.
         unsafe {
-            let value = match self.find(&name, hash) {
-                Some(v) if self.is_copy() => match self.copied_value(v) {
+            let value = match self.named(name) {
+                Named::Variable(v) if self.is_copy() => match self.copied_value(v) {
                     Some(value) => value.as_ref(),
                     None => self.late_value(v, &mut own)?,
                 },
-                Some(v) => self.value_of(v, &mut own)?,
-                None => {
-                    let family = self.find_prefix(&name)?;
+                Named::Variable(v) => self.value_of(v, &mut own)?,
+                Named::Member(family, is_lowercase) => {
+                    let family = &*family;
                     if !self.has_family(family.name.as_bytes()) {
                         return None;
                     }
+                    let name = match is_lowercase {
+                        true => ShortText::Given(name),
+                        false => lowercase(name),
+                    };
                     let mut name = borrowed(&name);
                     let get = family.get_handler?;
                     if get(self.raw(), &mut own, (&raw mut name).addr()) != NGX_OK as isize {
@@ -59,6 +85,7 @@ impl Request {
                     }
                     &own
                 }
+                Named::Nothing => return None,
             };
             if value.not_found() != 0 || value.valid() == 0 {
                 return None;
@@ -108,8 +135,9 @@ impl Request {
 
     /// Sets a variable, or with None takes its value away.
     pub fn set_variable(self, name: &[u8], value: Option<&[u8]>) -> Result<(), VariableError> {
-        let (name, hash) = lowercase(name);
-        let v = self.find(&name, hash).ok_or(VariableError::NotFound)?;
+        let Named::Variable(v) = self.named(name) else {
+            return Err(VariableError::NotFound);
+        };
         // SAFETY: the configuration is live.
         let v = unsafe { &*v };
         if v.flags & NGX_HTTP_VAR_CHANGEABLE as usize == 0 {
@@ -208,23 +236,44 @@ impl Request {
         }
     }
 
-    /// The variable of that name, which is in lower case, and has that hash.
-    fn find(self, name: &[u8], hash: usize) -> Option<*const ngx_http_variable_t> {
+    /// What the name stands for, in any case.
+    fn named(self, name: &[u8]) -> Named {
+        let of = self.core_main().cast_const();
+        let known = RECENT.with_borrow(|recent| recent.get(name).copied());
+        if let Some((configuration, named)) = known
+            && ptr::eq(configuration, of)
+        {
+            return named;
+        }
+        let lowercase = lowercase(name);
+        let named = self
+            .find(&lowercase)
+            .or_else(|| {
+                let family = self.find_family(&lowercase)?;
+                Some(Named::Member(family, *lowercase == *name))
+            })
+            .unwrap_or(Named::Nothing);
+        RECENT.with_borrow_mut(|recent| recent.put(name, (of, named)));
+        named
+    }
+
+    /// The variable of that name, which is in lower case.
+    fn find(self, name: &[u8]) -> Option<Named> {
         // SAFETY: the configuration's hash is live; nginx only reads the name.
         let found = unsafe {
             ngx_hash_find(
                 &raw mut (*self.core_main()).variables_hash,
-                hash,
+                hash_key(name),
                 name.as_ptr().cast_mut(),
                 name.len(),
             )
         };
-        (!found.is_null()).then_some(found.cast())
+        (!found.is_null()).then_some(Named::Variable(found.cast()))
     }
 
     /// The family of variables with the longest prefix of that name, such as
     /// `arg_`.
-    fn find_prefix(&self, name: &[u8]) -> Option<&ngx_http_variable_t> {
+    fn find_family(self, name: &[u8]) -> Option<*const ngx_http_variable_t> {
         // SAFETY: the configuration is live and its array of that type.
         let families = unsafe {
             (*self.core_main())
@@ -233,12 +282,9 @@ impl Request {
         };
         families
             .iter()
-            .filter(|v| {
-                // The first byte alone rules most of them out.
-                let prefix = v.name.as_bytes();
-                prefix.first() == name.first() && name.starts_with(prefix)
-            })
+            .filter(|v| name.starts_with(v.name.as_bytes()))
             .max_by_key(|v| v.name.len)
+            .map(ptr::from_ref)
     }
 }
 
@@ -279,20 +325,13 @@ fn set_value_len(value: &mut ngx_http_variable_value_t, len: usize) {
     unsafe { word.write(word.read() & !(LONGEST_VALUE as u32) | len as u32) }
 }
 
-/// The name in lower case, and its hash.
-fn lowercase(name: &[u8]) -> (ShortText<'_>, usize) {
-    // One look at each byte: nearly all names are in lower case.
-    let mut is_other = false;
-    let hash = hash_bytes(name.iter().map(|&b| {
-        is_other |= b.is_ascii_uppercase();
-        b
-    }));
-    if !is_other {
-        return (ShortText::Given(name), hash);
+/// The name in lower case.
+fn lowercase(name: &[u8]) -> ShortText<'_> {
+    if name.iter().any(u8::is_ascii_uppercase) {
+        ShortText::mapped(name, |b| b.to_ascii_lowercase())
+    } else {
+        ShortText::Given(name)
     }
-    let name = ShortText::mapped(name, |b| b.to_ascii_lowercase());
-    let hash = hash_key(&name);
-    (name, hash)
 }
 
 fn borrowed(text: &[u8]) -> ngx_str_t {

@@ -136,23 +136,29 @@ impl Vm {
         })?
     }
 
+    #[cold]
+    fn make_anyway(&self, chunk: &Chunk<'_>) -> Result<(c_int, Coroutine), LoadError> {
+        match self.make(chunk) {
+            Err(error) if error.text.ends_with(NO_MEMORY) => {
+                self.collect_garbage();
+                self.make(chunk)
+            }
+            made => made,
+        }
+    }
+
     /// A coroutine with the function of `chunk` on its stack.
     ///
     /// # Errors
     /// What is wrong with the file or the code in it.
+    #[inline]
     pub(super) fn prepare(&self, chunk: &Chunk<'_>) -> Result<Coroutine, LoadError> {
         // With both at hand nothing is allocated.
         let cached = self.chunks.borrow().find(chunk);
         let spare = cached.and_then(|_| self.spare.borrow_mut().pop());
         let (function, co) = match (cached, spare) {
             (Some(function), Some(co)) => (function, co),
-            _ => match self.make(chunk) {
-                Err(error) if error.text.ends_with(NO_MEMORY) => {
-                    self.collect_garbage();
-                    self.make(chunk)?
-                }
-                made => made?,
-            },
+            _ => self.make_anyway(chunk)?,
         };
         // SAFETY: the coroutine is anchored and belongs to the live VM.
         unsafe { State::from_raw(co.l) }.push_anchored(function);

@@ -16,12 +16,12 @@ use ngx::ffi::{
     ngx_event_t, ngx_http_connection_t, ngx_post_event, ngx_posted_events, ngx_ssl_connection_t,
 };
 
-use super::bio::{self, Source};
+use super::bio::{self, Room, Source};
 use super::credentials::Credentials;
+use super::drive::{self, Held};
 use super::hello::{Assembler, ClientHello, Progress};
 use super::hooks;
 use super::names::Server;
-use super::rehearsal;
 use super::session::Prefetched;
 use crate::sys::entry::{cycle_log, guard};
 
@@ -54,10 +54,16 @@ enum Stage {
     Collecting,
     /// It is; OpenSSL has to wait.
     Waiting,
+    /// OpenSSL gets the ClientHello, and nothing else so far.
+    Handing,
+    /// It has asked for a certificate, and has to wait.
+    Asking,
     /// OpenSSL gets what was collected, and what follows.
     Passing,
     /// The handshake is not wanted.
     Refused,
+    /// OpenSSL does not want it.
+    Failed,
     /// The client has gone, or nginx wants to.
     Over,
 }
@@ -85,10 +91,10 @@ pub struct Arrival {
     /// Posted when the ClientHello is there.
     event: UnsafeCell<ngx_event_t>,
     on_end: RefCell<Option<Box<dyn FnOnce()>>>,
+    /// While OpenSSL waits for a certificate.
+    held: Held,
     /// The code that chooses certificates has run.
     certified: Cell<bool>,
-    /// A rehearsal came to where a certificate is needed.
-    pub(super) asked: Cell<bool>,
     /// The session that Lua found.
     pub(super) session: RefCell<Option<Prefetched>>,
     /// What Lua chose to present.
@@ -116,8 +122,8 @@ impl Arrival {
             // SAFETY: an ngx_event_t of zeros is nginx's initial state.
             event: UnsafeCell::new(unsafe { mem::zeroed() }),
             on_end: RefCell::default(),
+            held: Held::default(),
             certified: Cell::new(false),
-            asked: Cell::new(false),
             session: RefCell::default(),
             credentials: RefCell::default(),
         });
@@ -165,11 +171,6 @@ impl Arrival {
         }
     }
 
-    /// Bytes that the client has sent.
-    pub(super) fn received(&self) -> Vec<u8> {
-        self.received.borrow().clone()
-    }
-
     /// Has `f` called if the connection goes before the handshake may go on.
     pub fn on_end(&self, f: impl FnOnce() + 'static) {
         *self.on_end.borrow_mut() = Some(Box::new(f));
@@ -201,21 +202,42 @@ impl Arrival {
 
     fn end_wait(&self, stage: Stage) {
         drop(self.on_end.take());
-        if self.stage.get() != Stage::Waiting {
-            return;
+        if let Stage::Waiting | Stage::Handing | Stage::Asking = self.stage.get() {
+            self.stage.set(stage);
+            if let Some(c) = self.connection() {
+                // SAFETY: the connection is live; nginx goes on with the
+                // handshake from its read event.
+                unsafe {
+                    self.held.release(c);
+                    ngx_post_event((*c).read, &raw mut ngx_posted_events);
+                }
+            }
         }
-        self.stage.set(stage);
-        if let Some(c) = self.connection() {
-            // SAFETY: the connection is live; nginx goes on with the handshake
-            // from its read event.
-            unsafe { ngx_post_event((*c).read, &raw mut ngx_posted_events) };
+    }
+
+    /// Ends what waits for the connection.
+    pub(super) fn give_up(&self) {
+        if self.stage.get() != Stage::Failed {
+            self.stage.set(Stage::Over);
         }
+        let on_end = self.on_end.take();
+        if let Some(on_end) = on_end {
+            on_end();
+        }
+    }
+
+    /// Whether OpenSSL waits, for a client that is there.
+    pub(super) fn still_waits(&self) -> bool {
+        self.stage.get() == Stage::Asking && !self.is_gone()
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.stage.get() == Stage::Failed
     }
 
     /// The connection is going.
     pub(super) fn abandon(&self) {
         self.connection.set(ptr::null_mut());
-        self.stage.set(Stage::Over);
         let event = self.event.get();
         // SAFETY: the event is initialised.
         unsafe {
@@ -223,10 +245,7 @@ impl Arrival {
                 ngx_delete_posted_event(event);
             }
         }
-        let on_end = self.on_end.take();
-        if let Some(on_end) = on_end {
-            on_end();
-        }
+        self.give_up();
     }
 
     /// The version of TLS that will be used, as far as it depends on what both
@@ -273,17 +292,53 @@ impl Arrival {
         (!has_ticket && !id.is_empty()).then_some(id)
     }
 
-    /// Whether the handshake will be a full one, for which a certificate is
-    /// needed.
-    pub fn needs_certificate(&self) -> bool {
-        rehearsal::needs_certificate(self)
+    /// Gives OpenSSL the ClientHello. True if it asks for a certificate then,
+    /// which is not so where a session is resumed.
+    pub fn asks_for_certificate(&self) -> bool {
+        let (Some(c), Some(tls)) = (self.connection(), self.tls()) else {
+            return false;
+        };
+        if self.stage.get() != Stage::Waiting {
+            return false;
+        }
+        self.stage.set(Stage::Handing);
+        // SAFETY: the connection is live, and OpenSSL gets the ClientHello only.
+        let failed = unsafe { !drive::advance(c, tls) };
+        let asks = self.stage.get() == Stage::Asking;
+        if failed {
+            self.stage.set(Stage::Failed);
+        }
+        if failed || asks {
+            // SAFETY: the connection is live, and this is its arrival. The
+            // posted event ends a handshake that has failed.
+            unsafe {
+                self.held.hold(c);
+                if failed {
+                    ngx_post_event((*c).read, &raw mut ngx_posted_events);
+                }
+            }
+        }
+        asks
     }
 
-    /// Whether the client wants to resume a session in whatever way.
-    pub(super) fn may_resume(&self) -> bool {
-        self.hello().is_some_and(|hello| {
-            hello.identities().next().is_some() || hello.has_ticket() || self.session_id().is_some()
-        })
+    /// OpenSSL asks for a certificate. True if it has to wait for it.
+    pub(super) fn has_to_wait(&self) -> bool {
+        let has_to = self.stage.get() == Stage::Handing;
+        if has_to {
+            self.stage.set(Stage::Asking);
+        }
+        has_to
+    }
+
+    /// Whether the handshake was refused when OpenSSL had asked for a
+    /// certificate: nginx is told.
+    pub(super) fn is_refused(&self) -> bool {
+        let refused = self.stage.get() == Stage::Refused;
+        if refused && let Some(tls) = self.tls() {
+            // SAFETY: the TLS is live.
+            unsafe { (*tls).set_handshake_rejected(1) };
+        }
+        refused
     }
 
     /// Whether code should have run that has not: OpenSSL has read, and took
@@ -303,26 +358,27 @@ impl Arrival {
     }
 
     /// OpenSSL wants to read.
-    pub(super) fn read(&self, out: &mut [u8]) -> Answer {
+    pub(super) fn read(&self, room: &mut Room) -> Answer {
         match self.stage.get() {
             Stage::Collecting => self.collect(),
-            Stage::Waiting if self.is_gone() => {
-                self.stage.set(Stage::Over);
-                let on_end = self.on_end.take();
-                if let Some(on_end) = on_end {
-                    on_end();
-                }
-            }
+            Stage::Waiting if self.is_gone() => self.give_up(),
             _ => {}
         }
         match self.stage.get() {
-            Stage::Collecting | Stage::Waiting => Answer::TryAgain,
-            Stage::Passing => self.hand_on(out),
+            Stage::Collecting | Stage::Waiting | Stage::Asking => Answer::TryAgain,
+            Stage::Handing => {
+                let end = self.assembler.borrow().taken();
+                match self.hand_on(room, end) {
+                    0 => Answer::TryAgain,
+                    count => Answer::Bytes(count),
+                }
+            }
+            Stage::Passing => self.pass_on(room),
             Stage::Refused => {
                 self.send_alert();
                 Answer::Failed
             }
-            Stage::Over => Answer::End,
+            Stage::Failed | Stage::Over => Answer::End,
         }
     }
 
@@ -393,7 +449,7 @@ impl Arrival {
         };
         let start = received.len();
         received.resize(start + PIECE, 0);
-        let answer = source.read(&mut received[start..]);
+        let answer = source.read(&mut Room::of(&mut received[start..]));
         let count = if let Answer::Bytes(count) = answer {
             count
         } else {
@@ -403,20 +459,23 @@ impl Arrival {
         answer
     }
 
-    fn hand_on(&self, out: &mut [u8]) -> Answer {
-        let mut received = self.received.borrow_mut();
+    /// Hands on what was received, up to `end`. How much that was.
+    fn hand_on(&self, room: &mut Room, end: usize) -> usize {
+        let received = self.received.borrow();
         let at = self.handed_on.get();
-        if at < received.len() {
-            let count = out.len().min(received.len() - at);
-            out[..count].copy_from_slice(&received[at..at + count]);
-            self.handed_on.set(at + count);
-            return Answer::Bytes(count);
-        }
-        *received = Vec::new();
-        self.handed_on.set(0);
-        match self.source.borrow().as_ref() {
-            Some(source) => source.read(out),
-            None => Answer::End,
+        let count = received.get(at..end).map_or(0, |bytes| room.put(bytes));
+        self.handed_on.set(at + count);
+        count
+    }
+
+    fn pass_on(&self, room: &mut Room) -> Answer {
+        let end = self.received.borrow().len();
+        match self.hand_on(room, end) {
+            0 => match self.source.borrow().as_ref() {
+                Some(source) => source.read(room),
+                None => Answer::End,
+            },
+            count => Answer::Bytes(count),
         }
     }
 

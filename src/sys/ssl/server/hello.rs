@@ -53,11 +53,17 @@ pub struct Assembler {
 }
 
 impl Assembler {
+    /// Of how many bytes there is nothing left to look at. Once the message is
+    /// complete they are all of it, and nothing else.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// Looks at all bytes `received` so far; those of former calls are the
     /// same.
     pub fn look(&mut self, received: &[u8]) -> Progress {
         if self.taken == 0 && received.first().is_some_and(|first| first & 0x80 != 0) {
-            return read_v2(received);
+            return self.look_v2(received);
         }
         while let Some(header) = received.get(self.taken..self.taken + RECORD_HEADER) {
             let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
@@ -97,6 +103,26 @@ impl Assembler {
             }
         }
         Progress::Incomplete
+    }
+
+    /// The same for the format of SSLv2, in which OpenSSL takes a hello for later
+    /// versions.
+    fn look_v2(&mut self, received: &[u8]) -> Progress {
+        let Some(&[high, low]) = received.first_chunk::<2>() else {
+            return Progress::Incomplete;
+        };
+        let end = 2 + usize::from(u16::from_be_bytes([high & 0x7f, low]));
+        if received.get(2).is_some_and(|&kind| kind != CLIENT_HELLO) {
+            return Progress::Unintelligible;
+        }
+        let Some(body) = received.get(2..end) else {
+            return Progress::Incomplete;
+        };
+        self.taken = end;
+        match read_v2_body(body) {
+            Some(hello) => Progress::Complete(hello),
+            None => Progress::Unintelligible,
+        }
     }
 }
 
@@ -248,24 +274,6 @@ fn identities(mut data: Input<'_>) -> Option<Vec<Range<usize>>> {
         list.bytes(4)?;
     }
     Some(found)
-}
-
-/// A ClientHello in the format of SSLv2, by which old clients ask for TLS.
-fn read_v2(received: &[u8]) -> Progress {
-    let Some(&[high, low]) = received.first_chunk::<2>() else {
-        return Progress::Incomplete;
-    };
-    let length = usize::from(u16::from_be_bytes([high & 0x7f, low]));
-    if received.get(2).is_some_and(|&kind| kind != CLIENT_HELLO) {
-        return Progress::Unintelligible;
-    }
-    let Some(body) = received.get(2..2 + length) else {
-        return Progress::Incomplete;
-    };
-    match read_v2_body(body) {
-        Some(hello) => Progress::Complete(hello),
-        None => Progress::Unintelligible,
-    }
 }
 
 fn read_v2_body(body: &[u8]) -> Option<ClientHello> {

@@ -17,7 +17,6 @@ use super::arrival::Arrival;
 use super::client::Client;
 use super::kept::{arrival_of, connection, forget_arrival, keep_arrival, replaced, replaced_of};
 use super::names::Server;
-use super::rehearsal;
 use crate::rt::worker_local;
 use crate::sys::entry::guard;
 use crate::sys::log::{self, Level};
@@ -146,11 +145,13 @@ pub(super) unsafe extern "C" fn on_certificate(ssl: *mut SSL, settings: *mut c_v
                 return 0;
             }
             let arrival = arrival_of(c);
-            if let Some(arrival) = &arrival
-                && rehearsal::is_rehearsal(arrival, ssl)
-            {
-                arrival.asked.set(true);
-                return -1;
+            if let Some(arrival) = &arrival {
+                if arrival.has_to_wait() {
+                    return -1;
+                }
+                if arrival.is_refused() {
+                    return 0;
+                }
             }
             let configured = settings.cast::<ngx_http_ssl_srv_conf_t>();
             if !(*configured).certificate_values.is_null() {

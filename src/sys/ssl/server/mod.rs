@@ -5,12 +5,12 @@ mod arrival;
 mod bio;
 mod client;
 mod credentials;
+mod drive;
 mod hello;
 mod hooks;
 mod install;
 mod kept;
 mod names;
-mod rehearsal;
 mod session;
 
 pub use arrival::Arrival;
