@@ -30,7 +30,8 @@ const CORE: [(&str, i64); 5] = [
     ("DECLINED", -5),
 ];
 
-const METHODS: [(&str, i64); 15] = [
+/// Constants for methods, with nginx's numbers.
+pub const METHODS: [(&str, i64); 15] = [
     ("HTTP_GET", 0x0002),
     ("HTTP_HEAD", 0x0004),
     ("HTTP_POST", 0x0008),
