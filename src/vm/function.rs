@@ -94,25 +94,37 @@ unsafe extern "C-unwind" fn run<F: Body>(l: *mut ffi::lua_State) -> c_int {
     // All Rust values live and die inside run_body(), so that nothing is left
     // to drop when lua_error leaves this frame.
     match run_body::<F>(l) {
-        Exit::Values(n) => n,
-        // SAFETY: the running coroutine suspends itself; on LuaJIT this
-        // returns the marker that the VM waits for.
-        Exit::Yield(n) => unsafe { ffi::lua_yield(l, n) },
-        // SAFETY: the error value stands on the top of the stack.
-        Exit::Raise => unsafe { ffi::lua_error(l) },
-        // SAFETY: the message on the top is a string that stays anchored
-        // on the stack while Lua copies it.
-        Exit::RaiseArgument(n) => unsafe {
-            ffi::luaL_argerror(l, n, ffi::lua_tolstring(l, -1, std::ptr::null_mut()))
-        },
+        Ok(n) => n,
+        // SAFETY: run_body left on the stack what is to be raised or yielded.
+        Err(leave) => unsafe { leave.finish(l) },
     }
 }
 
-enum Exit {
-    Values(c_int),
+/// How a function is left otherwise than with results.
+enum Leave {
     Yield(c_int),
     Raise,
     RaiseArgument(c_int),
+}
+
+impl Leave {
+    /// # Safety
+    /// `l` must be the running state, with the values to yield, the error or the message of
+    /// the bad argument on the top.
+    unsafe fn finish(self, l: *mut ffi::lua_State) -> c_int {
+        match self {
+            // SAFETY: the running coroutine suspends itself; on LuaJIT this
+            // returns the marker that the VM waits for.
+            Leave::Yield(n) => unsafe { ffi::lua_yield(l, n) },
+            // SAFETY: by the caller's promise.
+            Leave::Raise => unsafe { ffi::lua_error(l) },
+            // SAFETY: the message is a string that stays anchored on the stack
+            // while Lua copies it.
+            Leave::RaiseArgument(n) => unsafe {
+                ffi::luaL_argerror(l, n, ffi::lua_tolstring(l, -1, std::ptr::null_mut()))
+            },
+        }
+    }
 }
 
 /// Makes a panic a Lua error.
@@ -130,31 +142,31 @@ unsafe fn raise_panic(l: *mut ffi::lua_State, payload: Payload) -> c_int {
 }
 
 #[inline(always)]
-fn run_body<F: Body>(l: *mut ffi::lua_State) -> Exit {
+fn run_body<F: Body>(l: *mut ffi::lua_State) -> Result<c_int, Leave> {
     // SAFETY: Lua passes the running state; it outlives the call.
     let mut state = unsafe { State::from_raw(l) };
     // SAFETY: F has no size (checked where the function was pushed), so any
     // bit pattern, the empty one, is a value of it.
     let body: F = unsafe { NonNull::<F>::dangling().read() };
     match body(&mut state) {
-        Ok(Ret::Values(n)) => Exit::Values(n),
-        Ok(Ret::Yield(n)) => Exit::Yield(n),
-        Err(throw) => raise_later(&mut state, throw),
+        Ok(Ret::Values(n)) => Ok(n),
+        Ok(Ret::Yield(n)) => Err(Leave::Yield(n)),
+        Err(throw) => Err(raise_later(&mut state, throw)),
     }
 }
 
 /// Pushes the error that the trampoline is to raise.
 #[cold]
-fn raise_later(state: &mut State, throw: Throw) -> Exit {
+fn raise_later(state: &mut State, throw: Throw) -> Leave {
     match throw {
-        Throw::Value => Exit::Raise,
+        Throw::Value => Leave::Raise,
         Throw::Error(message) => {
             push_with_position(state, &message);
-            Exit::Raise
+            Leave::Raise
         }
         Throw::Argument(n, message) => {
             state.push_bytes(message);
-            Exit::RaiseArgument(n)
+            Leave::RaiseArgument(n)
         }
     }
 }
