@@ -176,8 +176,8 @@ impl<T: Transport> Socket<T> {
     }
 
     /// Whether a read may begin.
-    #[inline]
-    fn may_read(&self) -> bool {
+    #[inline(always)]
+    pub(super) fn may_read(&self) -> bool {
         let free = self
             .slots
             .idle(&[Operation::Connecting, Operation::Reading])
@@ -327,23 +327,6 @@ impl<T: Transport> TcpSocket<T> {
             .connection
             .as_mut()
             .map(|connection| f(&mut connection.transport))
-    }
-
-    /// [`read`](Self::read) where the result has been received already, which is the life of a
-    /// pipeline of short replies: `f` sees it as in [`take`](Self::take). `None`: call `read`.
-    #[inline(always)]
-    pub fn take_now<R>(&self, mode: &Mode, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        let mut rx = self.0.rx.try_borrow_mut().ok()?;
-        if rx.is_empty() {
-            return None;
-        }
-        let piece = mode.at_once(rx.data())?;
-        if !self.0.socket.borrow().may_read() {
-            return None;
-        }
-        let result = f(rx.head(piece.len));
-        rx.consume(piece.used);
-        Some(result)
     }
 
     /// `receive`, `receiveany`, the iterator of `receiveuntil`. Ready outcomes include the busy

@@ -82,6 +82,7 @@ pub struct Context {
 
 worker_local! {
     static CURRENT: RefCell<Option<Rc<Context>>> = RefCell::new(None);
+    static BEFORE_SWITCH: Cell<Option<fn()>> = Cell::new(None);
     /// Its address, to be compared.
     static ADDRESS: Cell<*const Context> = Cell::new(ptr::null());
 }
@@ -96,6 +97,12 @@ pub fn with_current<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
     CURRENT.with(|c| c.borrow().as_deref().map(f))
 }
 
+/// Has `f` called once, before code of another context runs, or when that of the
+/// running one stops.
+pub fn before_switch(f: fn()) {
+    BEFORE_SWITCH.set(Some(f));
+}
+
 /// Whether the Lua code of the context at that address runs.
 #[inline(always)]
 pub(super) fn is_current(context: *const Context) -> bool {
@@ -104,6 +111,9 @@ pub(super) fn is_current(context: *const Context) -> bool {
 
 /// Makes `context` the one whose Lua code runs.
 pub fn set_current(context: Option<Rc<Context>>) {
+    if let Some(f) = BEFORE_SWITCH.take() {
+        f();
+    }
     ADDRESS.set(context.as_ref().map_or(ptr::null(), Rc::as_ptr));
     let previous = CURRENT.with(|c| c.replace(context));
     drop(previous);
@@ -306,16 +316,16 @@ impl Context {
     /// Anchor of the `ngx.ctx` table.
     pub fn lua_table(&self) -> Option<i32> {
         match &*self.main.borrow() {
-            Some(main) => main.lua_table(),
+            Some(main) => main.lua_table.get(),
             None => self.lua_table.get(),
         }
     }
 
     /// Sets the anchor of the `ngx.ctx` table; returns the one before.
-    #[inline]
+    #[inline(always)]
     pub fn set_lua_table(&self, anchor: Option<i32>) -> Option<i32> {
         match &*self.main.borrow() {
-            Some(main) => main.set_lua_table(anchor),
+            Some(main) => main.lua_table.replace(anchor),
             None => self.lua_table.replace(anchor),
         }
     }
@@ -347,7 +357,7 @@ impl Context {
 
     /// Closes everything that the context owns and forgets the request.
     /// Operations in flight must have been dropped before.
-    #[inline]
+    #[inline(always)]
     pub fn end(&self) {
         self.close_request_socket();
         self.sockets.give_up();

@@ -95,36 +95,24 @@ unsafe extern "C-unwind" fn run<F: Body>(l: *mut ffi::lua_State) -> c_int {
     // to drop when lua_error leaves this frame.
     match run_body::<F>(l) {
         Ok(n) => n,
-        // SAFETY: run_body left on the stack what is to be raised or yielded.
-        Err(leave) => unsafe { leave.finish(l) },
+        // SAFETY: the running coroutine suspends itself; on LuaJIT this
+        // returns the marker that the VM waits for.
+        Err(Exit::Yield(n)) => unsafe { ffi::lua_yield(l, n) },
+        // SAFETY: the error value stands on the top of the stack.
+        Err(Exit::Raise) => unsafe { ffi::lua_error(l) },
+        // SAFETY: the message on the top is a string that stays anchored
+        // on the stack while Lua copies it.
+        Err(Exit::RaiseArgument(n)) => unsafe {
+            ffi::luaL_argerror(l, n, ffi::lua_tolstring(l, -1, std::ptr::null_mut()))
+        },
     }
 }
 
-/// How a function is left otherwise than with results.
-enum Leave {
+/// How a function is left other than with results.
+enum Exit {
     Yield(c_int),
     Raise,
     RaiseArgument(c_int),
-}
-
-impl Leave {
-    /// # Safety
-    /// `l` must be the running state, with the values to yield, the error or the message of
-    /// the bad argument on the top.
-    unsafe fn finish(self, l: *mut ffi::lua_State) -> c_int {
-        match self {
-            // SAFETY: the running coroutine suspends itself; on LuaJIT this
-            // returns the marker that the VM waits for.
-            Leave::Yield(n) => unsafe { ffi::lua_yield(l, n) },
-            // SAFETY: by the caller's promise.
-            Leave::Raise => unsafe { ffi::lua_error(l) },
-            // SAFETY: the message is a string that stays anchored on the stack
-            // while Lua copies it.
-            Leave::RaiseArgument(n) => unsafe {
-                ffi::luaL_argerror(l, n, ffi::lua_tolstring(l, -1, std::ptr::null_mut()))
-            },
-        }
-    }
 }
 
 /// Makes a panic a Lua error.
@@ -142,7 +130,7 @@ unsafe fn raise_panic(l: *mut ffi::lua_State, payload: Payload) -> c_int {
 }
 
 #[inline(always)]
-fn run_body<F: Body>(l: *mut ffi::lua_State) -> Result<c_int, Leave> {
+fn run_body<F: Body>(l: *mut ffi::lua_State) -> Result<c_int, Exit> {
     // SAFETY: Lua passes the running state; it outlives the call.
     let mut state = unsafe { State::from_raw(l) };
     // SAFETY: F has no size (checked where the function was pushed), so any
@@ -150,23 +138,23 @@ fn run_body<F: Body>(l: *mut ffi::lua_State) -> Result<c_int, Leave> {
     let body: F = unsafe { NonNull::<F>::dangling().read() };
     match body(&mut state) {
         Ok(Ret::Values(n)) => Ok(n),
-        Ok(Ret::Yield(n)) => Err(Leave::Yield(n)),
+        Ok(Ret::Yield(n)) => Err(Exit::Yield(n)),
         Err(throw) => Err(raise_later(&mut state, throw)),
     }
 }
 
 /// Pushes the error that the trampoline is to raise.
 #[cold]
-fn raise_later(state: &mut State, throw: Throw) -> Leave {
+fn raise_later(state: &mut State, throw: Throw) -> Exit {
     match throw {
-        Throw::Value => Leave::Raise,
+        Throw::Value => Exit::Raise,
         Throw::Error(message) => {
             push_with_position(state, &message);
-            Leave::Raise
+            Exit::Raise
         }
         Throw::Argument(n, message) => {
             state.push_bytes(message);
-            Leave::RaiseArgument(n)
+            Exit::RaiseArgument(n)
         }
     }
 }

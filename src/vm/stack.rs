@@ -196,6 +196,12 @@ impl State {
         2
     }
 
+    /// Whether two values are the same, without metamethods.
+    pub fn raw_equal(&self, a: c_int, b: c_int) -> bool {
+        // SAFETY: `l` is live; an index without a value equals nothing.
+        unsafe { ffi::lua_rawequal(self.l, a, b) != 0 }
+    }
+
     /// Pushes a light userdata, which Lua only compares.
     pub fn push_light(&self, p: usize) {
         // SAFETY: as push_nil; Lua never follows the pointer.

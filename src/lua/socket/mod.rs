@@ -1,5 +1,6 @@
 //! `ngx.socket`: cosockets.
 
+mod ahead;
 mod connect;
 mod object;
 mod options;

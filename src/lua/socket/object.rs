@@ -4,7 +4,7 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 
 use super::owned::{any_socket, buffers, own_socket, push_object};
-use super::{connect, log_failure, options, receive, send, tls};
+use super::{ahead, connect, log_failure, options, receive, send, tls};
 use crate::conf;
 use crate::rt::Millis;
 use crate::sock::Timeouts;
@@ -27,7 +27,8 @@ pub fn push_metatable(state: &mut State) {
     state.set_function("bind", options::bind);
     state.set_function("connect", connect::connect);
     state.set_function("send", send::send);
-    state.set_function("receive", receive::receive);
+    ahead::push_receive(state);
+    state.raw_set_field(-2, "receive");
     state.set_function("receiveany", receive::receiveany);
     state.set_function("receiveuntil", receive::receiveuntil);
     state.set_function("settimeout", settimeout);
@@ -55,7 +56,8 @@ fn push_request_metatable(state: &mut State, raw: bool) {
     if raw {
         state.set_function("send", send::send);
     }
-    state.set_function("receive", receive::receive);
+    ahead::push_receive(state);
+    state.raw_set_field(-2, "receive");
     state.set_function("receiveany", receive::receiveany);
     state.set_function("receiveuntil", receive::receiveuntil);
     state.set_function("settimeout", settimeout);

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::os::raw::c_int;
 use std::rc::Rc;
 
-use super::context;
+use super::{ahead, context};
 use crate::rt::{Key, worker_local};
 use crate::sock::Buffers;
 use crate::sys::context::Context;
@@ -64,7 +64,10 @@ pub fn push_object<S: Kind>(
 #[inline(always)]
 fn find<S: Kind>(state: &mut State, idx: c_int) -> Found<S> {
     match state.object(idx) {
-        Some(number) => sockets::find(Key::from_number(number)),
+        Some(number) => {
+            ahead::settle_if(number);
+            sockets::find(Key::from_number(number))
+        }
         None => Found::Different,
     }
 }
