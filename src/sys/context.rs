@@ -87,6 +87,17 @@ impl Sockets {
     }
 }
 
+/// With what is cheapest to compare.
+struct SharedSockets(Rc<Sockets>, Weak<Sockets>);
+
+impl SharedSockets {
+    fn new() -> SharedSockets {
+        let sockets = Rc::<Sockets>::default();
+        let weak = Rc::downgrade(&sockets);
+        SharedSockets(sockets, weak)
+    }
+}
+
 impl Drop for Sockets {
     fn drop(&mut self) {
         self.close();
@@ -142,7 +153,7 @@ pub struct Context {
     target: Cell<Option<Box<Target>>>,
     /// Made with the first one. What Lua holds of a socket keeps these few bytes,
     /// not the context.
-    sockets: OnceCell<Rc<Sockets>>,
+    sockets: OnceCell<SharedSockets>,
     request_socket: RefCell<Option<TcpSocket<Link>>>,
     /// Response output that Lua made.
     pub output: Output,
@@ -398,10 +409,10 @@ impl Context {
     /// Makes the context the owner of `socket`, which is closed when the
     /// context ends.
     pub fn adopt_socket<S: Clone + Into<Socket>>(self: &Rc<Self>, socket: S) -> OwnedSocket<S> {
-        let sockets = self.sockets.get_or_init(Rc::default);
+        let SharedSockets(sockets, weak) = self.sockets.get_or_init(SharedSockets::new);
         OwnedSocket {
             key: sockets.add(socket.clone().into()),
-            owner: Rc::downgrade(sockets),
+            owner: weak.clone(),
             socket,
         }
     }
@@ -445,7 +456,7 @@ impl Context {
 
     /// Closes the sockets that the context owns.
     pub fn close_sockets(&self) {
-        if let Some(sockets) = self.sockets.get() {
+        if let Some(SharedSockets(sockets, _)) = self.sockets.get() {
             sockets.close();
         }
     }
@@ -497,7 +508,7 @@ impl<S: Clone + Into<Socket>> OwnedSocket<S> {
     pub fn own(&self) -> Option<&S> {
         let own = |running: &Option<Rc<Context>>| match running {
             Some(context) => match context.sockets.get() {
-                Some(sockets) => ptr::eq(self.owner.as_ptr(), Rc::as_ptr(sockets)),
+                Some(SharedSockets(_, weak)) => weak.ptr_eq(&self.owner),
                 None => false,
             },
             None => false,
