@@ -9,8 +9,9 @@ use super::table::{Strictness, flatten};
 use super::text::wrong_type;
 use crate::conf;
 use crate::sys::context::Context;
-use crate::sys::output::{OutputError, OutputOptions};
+use crate::sys::output::{Output, OutputError, OutputOptions};
 use crate::sys::phase::Phases;
+use crate::sys::request::Request;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
 
 /// Adds to the `ngx` table on the top.
@@ -49,47 +50,63 @@ fn report(state: &State, result: Result<(), OutputError>) -> c_int {
 
 fn echo(state: &mut State, newline: bool) -> LuaResult {
     let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
-    // Arguments are checked before anything is written.
-    let top = state.top();
     let end = if newline { &b"\n"[..] } else { b"" };
-    let result = if let (1, Some(text)) = (top, state.bytes(1)) {
-        context.output.write(request, [text, end].into_iter())
-    } else if (1..=top).all(|idx| is_plain(state, idx)) {
-        let texts = (1..=top).map(|idx| plain_text(state, idx));
-        context.output.write(request, texts.chain([end]))
-    } else {
-        let mut text = Vec::new();
-        for idx in 1..=top {
-            append(state, idx, &mut text)?;
-        }
-        context.output.write(request, [&*text, end].into_iter())
+    let result = match (state.top(), state.bytes(1)) {
+        (1, Some(text)) => context.output.write(request, [text, end].into_iter()),
+        (top, _) => write_all(state, &context.output, request, top, end)?,
     };
     let result = result.and_then(|()| context.output.push_if_full(request, options));
     Ok(Ret::Values(report(state, result)))
 }
 
-fn is_plain(state: &State, idx: c_int) -> bool {
-    matches!(
-        state.type_of(idx),
-        Type::String | Type::Number | Type::Boolean | Type::Nil
-    )
+/// More arguments than this are put together before they are written.
+const FEW: usize = 8;
+
+/// Writes the arguments up to `top`, which are checked before, and `end`.
+#[inline(never)]
+fn write_all(
+    state: &mut State,
+    output: &Output,
+    request: Request,
+    top: c_int,
+    end: &[u8],
+) -> Result<Result<(), OutputError>, Throw> {
+    if let Some(texts) = take_plain(state, top, &mut [b"".as_slice(); FEW]) {
+        return Ok(output.write(request, texts.iter().copied().chain([end])));
+    }
+    let mut text = Vec::new();
+    for idx in 1..=top {
+        append(state, idx, &mut text)?;
+    }
+    Ok(output.write(request, [&*text, end].into_iter()))
 }
 
-fn plain_text(state: &State, idx: c_int) -> &[u8] {
-    if let Some(text) = state.bytes(idx) {
-        return text;
+/// The texts of the arguments, if all of them are plain ones.
+fn take_plain<'s, 't>(
+    state: &'s State,
+    top: c_int,
+    texts: &'t mut [&'s [u8]],
+) -> Option<&'t [&'s [u8]]> {
+    let texts = texts.get_mut(..usize::try_from(top).ok()?)?;
+    for (text, idx) in texts.iter_mut().zip(1..) {
+        *text = plain_text(state, idx)?;
     }
-    match state.type_of(idx) {
-        Type::Nil => b"nil",
-        _ if state.to_bool(idx) => b"true",
-        _ => b"false",
-    }
+    Some(texts)
+}
+
+fn plain_text(state: &State, idx: c_int) -> Option<&[u8]> {
+    state.bytes(idx).or_else(|| match state.type_of(idx) {
+        Type::Nil => Some(b"nil"),
+        Type::Boolean if state.to_bool(idx) => Some(b"true"),
+        Type::Boolean => Some(b"false"),
+        _ => None,
+    })
 }
 
 /// Appends the value of the argument `idx`, an array flattened.
 fn append(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), Throw> {
-    if is_plain(state, idx) {
-        text.extend_from_slice(plain_text(state, idx));
+    if let Some(plain) = plain_text(state, idx) {
+        text.extend_from_slice(plain);
         return Ok(());
     }
     if state.is_null(idx) {

@@ -20,7 +20,7 @@ use crate::sock::transport::{Direction, Transport};
 const NOT_CONNECTED: Error = Error::NotConnected(Stage::Other);
 
 /// Inactivity timeouts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
     pub connect: Millis,
     pub send: Millis,
@@ -180,8 +180,8 @@ impl<T: Transport> Socket<T> {
     }
 
     /// Whether a read may begin.
-    #[inline]
-    fn may_read(&self) -> bool {
+    #[inline(always)]
+    pub(super) fn may_read(&self) -> bool {
         let free = self
             .slots
             .idle(&[Operation::Connecting, Operation::Reading])
@@ -248,6 +248,13 @@ impl<T: Transport> TcpSocket<T> {
             socket: RefCell::new(socket),
             rx: RefCell::new(rx),
         }))
+    }
+
+    /// A socket that had a connection, and has none any more.
+    pub fn closed(buffers: &Buffers) -> Self {
+        let socket = Self::new(buffers, 0, Timeouts::default());
+        socket.0.socket.borrow_mut().used = true;
+        socket
     }
 
     /// A socket on a connection that is there already, such as the client's.
@@ -323,23 +330,6 @@ impl<T: Transport> TcpSocket<T> {
             .connection
             .as_mut()
             .map(|connection| f(&mut connection.transport))
-    }
-
-    /// [`read`](Self::read) where the result has been received already, which is the life of a
-    /// pipeline of short replies: `f` sees it as in [`take`](Self::take). `None`: call `read`.
-    #[inline(always)]
-    pub fn take_now<R>(&self, mode: &Mode, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        let mut rx = self.0.rx.try_borrow_mut().ok()?;
-        if rx.is_empty() {
-            return None;
-        }
-        let piece = mode.at_once(rx.data())?;
-        if !self.0.socket.borrow().may_read() {
-            return None;
-        }
-        let result = f(rx.head(piece.len));
-        rx.consume(piece.used);
-        Some(result)
     }
 
     /// `receive`, `receiveany`, the iterator of `receiveuntil`. Ready outcomes include the busy

@@ -29,6 +29,7 @@ pub mod resolver;
 pub mod script;
 mod side;
 pub mod snapshot;
+pub mod sockets;
 pub mod sockopt;
 pub mod ssl;
 pub mod text;

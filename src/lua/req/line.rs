@@ -12,11 +12,12 @@ use crate::vm::{LuaResult, Ret, State, Throw, Type, sched};
 
 /// Adds to the `ngx.req` table on the top.
 pub fn open(state: &mut State) {
-    state.set_function("get_method", |state| {
-        let request = only_request()?;
-        state.push_bytes(request.method());
-        Ok(Ret::Values(1))
-    });
+    // The names that nearly all requests have are kept by the function.
+    for name in [GET, POST] {
+        state.push_bytes(name);
+    }
+    state.push_closure(get_method, 2);
+    state.raw_set_field(-2, "get_method");
     state.set_function("set_method", set_method);
     state.set_function("raw_header", raw_header);
     state.set_function("is_internal", |state| {
@@ -32,6 +33,20 @@ pub fn open(state: &mut State) {
         state.push_number(request.start_time());
         Ok(Ret::Values(1))
     });
+}
+
+const GET: &[u8] = b"GET";
+const POST: &[u8] = b"POST";
+
+/// `name = ngx.req.get_method()`
+fn get_method(state: &mut State) -> LuaResult {
+    let request = only_request()?;
+    match request.method() {
+        GET => state.push_value(State::upvalue(1)),
+        POST => state.push_value(State::upvalue(2)),
+        other => state.push_bytes(other),
+    }
+    Ok(Ret::Values(1))
 }
 
 /// `version = ngx.req.http_version()`; nil where nginx knows none.

@@ -39,7 +39,7 @@ pub fn connect(state: &mut State) -> LuaResult {
 }
 
 /// `ngx.socket.connect(host, port[, opts])`, `ngx.socket.connect("unix:/path"[, opts])`;
-/// upvalue: the metatable.
+/// upvalues: the metatable, the register of objects.
 pub fn socket_connect(state: &mut State) -> LuaResult {
     let n = state.top();
     if !(1..=3).contains(&n) {
@@ -49,7 +49,7 @@ pub fn socket_connect(state: &mut State) -> LuaResult {
         )));
     }
     let context = cosocket_context()?;
-    let socket = push_new(state, &context, State::upvalue(1));
+    let socket = push_new(state, &context, State::upvalue(1), State::upvalue(2));
     connect_with(state, &socket, 1..=n, Some(n + 1))
 }
 

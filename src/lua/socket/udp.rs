@@ -34,13 +34,19 @@ pub fn push_metatable(state: &mut State) {
     state.raw_set_field(-2, "__index");
 }
 
-/// `ngx.socket.udp()`; upvalue: the metatable.
+/// `ngx.socket.udp()`; upvalues: the metatable, the register of objects.
 pub fn new(state: &mut State) -> LuaResult {
     let context = constructor_context(state)?;
     let default = conf::SocketConf::default();
     let conf = conf::current().map_or(&default, |conf| &conf.socket);
     let socket = UdpSocket::new(&buffers(), conf.read_timeout());
-    push_object(state, &context, socket, State::upvalue(1));
+    push_object(
+        state,
+        &context,
+        socket,
+        State::upvalue(1),
+        State::upvalue(2),
+    );
     Ok(Ret::Values(1))
 }
 
