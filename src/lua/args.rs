@@ -5,7 +5,7 @@ use std::os::raw::c_int;
 use super::scratch::with_scratch;
 use super::seen::Seen;
 use super::uri::{append_escaped, append_line_safe, unescape};
-use crate::vm::{State, Throw, Type};
+use crate::vm::{LuaResult, Ret, State, Throw, Type};
 
 /// How many arguments are taken unless Lua says otherwise.
 const DEFAULT_MAX: usize = 100;
@@ -26,11 +26,38 @@ pub fn max_argument(state: &State, idx: c_int) -> Result<usize, Throw> {
     }
 }
 
+/// What `f(max?, table?)` returns, with the limit `max`, for the arguments in `text`.
+pub fn reply(state: &mut State, text: &[u8], max: usize) -> LuaResult {
+    match state.type_of(2) {
+        Type::None | Type::Nil => new_table(state, text),
+        Type::Table => {
+            state.set_top(2);
+            state.clear_table(2);
+        }
+        _ => {
+            return Err(Throw::argument(
+                2,
+                format!("table expected, got {}", state.type_name(2)),
+            ));
+        }
+    }
+    if !decode(state, text, max) {
+        return Ok(Ret::Values(1));
+    }
+    state.push_bytes("truncated");
+    Ok(Ret::Values(2))
+}
+
 /// Pushes a table for the arguments in `text`, with room for those that there
 /// may be, up to a limit: others decide what the text is.
 pub fn new_table(state: &State, text: &[u8]) {
-    let count = memchr::memchr_iter(b'&', text).count() + 1;
-    state.new_table(0, count.min(DEFAULT_MAX) as c_int);
+    // In pieces of which a byte can count the bytes, many at once.
+    let count = |piece: &[u8]| piece.iter().map(|&b| u8::from(b == b'&')).sum::<u8>();
+    let ends: usize = text
+        .chunks(128)
+        .map(|piece| usize::from(count(piece)))
+        .sum();
+    state.new_table(0, (ends + 1).min(DEFAULT_MAX) as c_int);
 }
 
 /// Adds the arguments in `text` to the empty table on the top; at most `max`
@@ -38,8 +65,12 @@ pub fn new_table(state: &State, text: &[u8]) {
 pub fn decode(state: &mut State, text: &[u8], max: usize) -> bool {
     let table = state.top();
     let mut seen = Seen::default();
-    let mut args = Arguments(text);
-    for (key, value) in args.by_ref().take(max) {
+    let mut room = max;
+    !for_each(text, |key, value| {
+        if room == 0 {
+            return false;
+        }
+        room -= 1;
         let may_be_there = match key.escaped {
             false => seen.add(key.text),
             true => seen.add_any(),
@@ -54,8 +85,8 @@ pub fn decode(state: &mut State, text: &[u8], max: usize) -> bool {
         } else {
             state.raw_set(table);
         }
-    }
-    args.next().is_some()
+        true
+    })
 }
 
 /// A key or a value, as it stands in the text.
@@ -66,24 +97,27 @@ struct Piece<'t> {
 }
 
 impl<'t> Piece<'t> {
-    /// Cuts `text` at the first byte that is one of `ends`; returns what that
-    /// is, and what follows.
+    /// What stands in `text` from `start` to the first byte that is one of
+    /// `ends`, and where that is.
     #[inline(always)]
-    fn cut(text: &'t [u8], ends: u8) -> (Piece<'t>, u8, &'t [u8]) {
-        let mut found = 0;
-        for (at, &byte) in text.iter().enumerate() {
+    fn cut(text: &'t [u8], start: usize, ends: u8) -> (Piece<'t>, usize) {
+        let (mut end, mut found) = (start, 0);
+        while let Some(&byte) = text.get(end) {
             let kind = KINDS[usize::from(byte)];
             if kind & ends != 0 {
-                let (text, rest) = (&text[..at], &text[at + 1..]);
-                let escaped = found & ESCAPE != 0;
-                return (Piece { text, escaped }, kind, rest);
+                break;
             }
             found |= kind;
+            end += 1;
         }
-        let escaped = found & ESCAPE != 0;
-        (Piece { text, escaped }, 0, &[])
+        let piece = Piece {
+            text: &text[start..end],
+            escaped: found & ESCAPE != 0,
+        };
+        (piece, end)
     }
 
+    #[inline]
     fn push(&self, state: &State) {
         if !self.escaped {
             return state.push_bytes(self.text);
@@ -93,6 +127,29 @@ impl<'t> Piece<'t> {
             state.push_bytes(to);
         });
     }
+}
+
+/// Hands the keys of a text with their values, None for a key without `=`, to
+/// `take` until that says no; false if it did. An argument without a key is none.
+#[inline(always)]
+fn for_each<'t>(
+    text: &'t [u8],
+    mut take: impl FnMut(Piece<'t>, Option<Piece<'t>>) -> bool,
+) -> bool {
+    let mut at = 0;
+    while at < text.len() {
+        let (key, mut end) = Piece::cut(text, at, NEXT | VALUE);
+        let mut value = None;
+        if text.get(end) == Some(&b'=') {
+            let (found, value_end) = Piece::cut(text, end + 1, NEXT);
+            (value, end) = (Some(found), value_end);
+        }
+        at = end + 1;
+        if !key.text.is_empty() && !take(key, value) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Begins the next argument.
@@ -111,31 +168,6 @@ const KINDS: [u8; 256] = {
     kinds[b'+' as usize] = ESCAPE;
     kinds
 };
-
-/// The keys of a text with their values, None for a key without `=`. An
-/// argument without a key is none.
-struct Arguments<'t>(&'t [u8]);
-
-impl<'t> Iterator for Arguments<'t> {
-    type Item = (Piece<'t>, Option<Piece<'t>>);
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.0.is_empty() {
-            let (key, end, rest) = Piece::cut(self.0, NEXT | VALUE);
-            self.0 = rest;
-            let value = (end == VALUE).then(|| {
-                let (value, _, rest) = Piece::cut(self.0, NEXT);
-                self.0 = rest;
-                value
-            });
-            if !key.text.is_empty() {
-                return Some((key, value));
-            }
-        }
-        None
-    }
-}
 
 /// Pops value and key into `table`; the values of a key that is there
 /// already become an array.
@@ -244,15 +276,17 @@ fn encode_one(state: &State, key: &[u8], start: usize, text: &mut Vec<u8>) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::Arguments;
+    use super::for_each;
 
     type Pair<'t> = (&'t [u8], Option<&'t [u8]>);
 
     fn pairs(text: &[u8]) -> Vec<Pair<'_>> {
-        let arguments = Arguments(text);
-        arguments
-            .map(|(key, value)| (key.text, value.map(|value| value.text)))
-            .collect()
+        let mut found = Vec::new();
+        for_each(text, |key, value| {
+            found.push((key.text, value.map(|value| value.text)));
+            true
+        });
+        found
     }
 
     #[test]
@@ -266,15 +300,17 @@ mod tests {
         ];
         assert_eq!(found, expected);
         assert_eq!(pairs(b""), []);
+        assert_eq!(pairs(b"a="), [(&b"a"[..], Some(&b""[..]))]);
     }
 
     #[test]
     fn what_has_to_be_unescaped_is_known() {
-        let found = Arguments(b"a=b&%61=b&a=%41+&a+=b").map(|(key, value)| {
-            let value = value.is_some_and(|value| value.escaped);
-            (key.escaped, value)
+        let mut found = Vec::new();
+        for_each(b"a=b&%61=b&a=%41+&a+=b", |key, value| {
+            found.push((key.escaped, value.is_some_and(|value| value.escaped)));
+            true
         });
         let expected = [(false, false), (true, false), (false, true), (true, false)];
-        assert_eq!(found.collect::<Vec<_>>(), expected);
+        assert_eq!(found, expected);
     }
 }

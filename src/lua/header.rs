@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::fields::computed_table;
 use super::only_request;
-use super::text::{make_text, wrong_type};
+use super::text::{make_text, make_text_of, wrong_type};
 use crate::conf;
 use crate::sys::context;
 use crate::sys::headers::{HeaderError, HeaderName, ResponseHeaders};
@@ -65,12 +65,15 @@ fn set(state: &mut State) -> LuaResult {
         );
         return Ok(Ret::Values(0));
     }
+    if state.bytes(KEY).is_some_and(<[u8]>::is_empty) {
+        return Ok(Ret::Values(0));
+    }
     let headers = request.response_headers();
     let result = match state.type_of(VALUE) {
         Type::Nil | Type::None => headers.remove(&*name(state)?),
         Type::Table => set_all(state, &headers)?,
-        _ => {
-            if !make_text(state, VALUE)? {
+        kind => {
+            if !make_text_of(state, VALUE, kind)? {
                 return Err(wrong_type(
                     state,
                     VALUE,

@@ -32,6 +32,8 @@ pub enum VariableError {
 #[derive(Clone, Copy)]
 enum Named {
     Variable(*const ngx_http_variable_t),
+    /// An argument of the query.
+    Argument,
     /// One of a family of variables, which nginx evaluates by its name in
     /// lower case, which this says it is.
     Member(*const ngx_http_variable_t, bool),
@@ -85,6 +87,7 @@ impl Request {
                     }
                     &own
                 }
+                Named::Argument => return self.argument(&name[ARGUMENT.len()..]),
                 Named::Nothing => return None,
             };
             if value.not_found() != 0 || value.valid() == 0 {
@@ -237,22 +240,22 @@ impl Request {
     }
 
     /// What the name stands for, in any case.
+    #[inline]
     fn named(self, name: &[u8]) -> Named {
-        let of = self.core_main().cast_const();
-        let known = RECENT.with_borrow(|recent| recent.get(name).copied());
-        if let Some((configuration, named)) = known
-            && ptr::eq(configuration, of)
-        {
-            return named;
+        match RECENT.with_borrow(|recent| recent.get(name).copied()) {
+            Some((of, named)) if ptr::eq(of, self.core_main()) => named,
+            _ => self.learn(name),
         }
+    }
+
+    #[cold]
+    fn learn(self, name: &[u8]) -> Named {
         let lowercase = lowercase(name);
         let named = self
             .find(&lowercase)
-            .or_else(|| {
-                let family = self.find_family(&lowercase)?;
-                Some(Named::Member(family, *lowercase == *name))
-            })
+            .or_else(|| self.find_member(&lowercase, *lowercase == *name))
             .unwrap_or(Named::Nothing);
+        let of = self.core_main().cast_const();
         RECENT.with_borrow_mut(|recent| recent.put(name, (of, named)));
         named
     }
@@ -271,22 +274,45 @@ impl Request {
         (!found.is_null()).then_some(Named::Variable(found.cast()))
     }
 
-    /// The family of variables with the longest prefix of that name, such as
-    /// `arg_`.
-    fn find_family(self, name: &[u8]) -> Option<*const ngx_http_variable_t> {
+    /// The variable of the family with the longest prefix of that name, such
+    /// as `arg_`.
+    fn find_member(self, name: &[u8], as_given: bool) -> Option<Named> {
         // SAFETY: the configuration is live and its array of that type.
         let families = unsafe {
             (*self.core_main())
                 .prefix_variables
                 .as_slice::<ngx_http_variable_t>()
         };
-        families
+        let family = families
             .iter()
             .filter(|v| name.starts_with(v.name.as_bytes()))
-            .max_by_key(|v| v.name.len)
-            .map(ptr::from_ref)
+            .max_by_key(|v| v.name.len)?;
+        Some(match family.name.as_bytes() {
+            ARGUMENT if !name.contains(&b'&') => Named::Argument,
+            _ => Named::Member(family, as_given),
+        })
+    }
+
+    /// The value of the first argument of that name, in any case. nginx looks
+    /// for the name at every byte.
+    fn argument(&self, name: &[u8]) -> Option<&[u8]> {
+        let mut rest = self.args();
+        while name.len() < rest.len() {
+            let end = memchr::memchr(b'&', rest).unwrap_or(rest.len());
+            let (argument, others) = rest.split_at(end);
+            if argument.get(name.len()) == Some(&b'=')
+                && argument[..name.len()].eq_ignore_ascii_case(name)
+            {
+                return (!name.is_empty()).then(|| &argument[name.len() + 1..]);
+            }
+            rest = others.get(1..).unwrap_or_default();
+        }
+        None
     }
 }
+
+/// The family of the arguments of the query.
+const ARGUMENT: &[u8] = b"arg_";
 
 pub(super) fn empty_value() -> ngx_http_variable_value_t {
     // SAFETY: zeros are a valid value: an empty one, neither valid nor missing.

@@ -266,6 +266,14 @@ pub fn in_handler() -> bool {
     SCHED.with(|s| s.current.borrow().is_some())
 }
 
+/// Names the VM of the running thread; 0 where none runs.
+pub fn current_vm() -> usize {
+    SCHED.with(|s| match &*s.current.borrow() {
+        Some(thread) => Rc::as_ptr(&thread.vm).addr(),
+        None => 0,
+    })
+}
+
 /// A waker for the running thread.
 pub fn current_waker() -> Option<Waker> {
     SCHED.with(|s| s.current.borrow().as_ref().map(|t| waker(t.id())))

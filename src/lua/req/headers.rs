@@ -4,7 +4,7 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 
 use crate::lua::seen::Seen;
-use crate::lua::text::{make_text, wrong_type};
+use crate::lua::text::{make_text, make_text_of, wrong_type};
 use crate::lua::{only_request, only_request_in};
 use crate::sys::headers::{HeaderError, HeaderName};
 use crate::sys::log::{self, Level};
@@ -83,15 +83,20 @@ fn set_header(state: &mut State) -> LuaResult {
             let mut values = Vec::new();
             for i in 1..=c_int::try_from(state.len(VALUE)).unwrap_or(c_int::MAX) {
                 state.raw_geti(VALUE, i);
-                let value = text(state, -1, "array of strings")?;
-                values.push(value.to_vec());
+                if !make_text(state, -1)? {
+                    return Err(wrong_type(state, VALUE, "array of strings", -1));
+                }
+                values.push(state.bytes(-1).unwrap_or_default().to_vec());
                 state.pop(1);
             }
             let values: Vec<_> = values.iter().map(|value| &value[..]).collect();
             request.set_header(&*name(state)?, &values)
         }
-        _ => {
-            text(state, VALUE, "string, number, boolean, table or nil")?;
+        kind => {
+            if !make_text_of(state, VALUE, kind)? {
+                let expected = "string, number, boolean, table or nil";
+                return Err(wrong_type(state, VALUE, expected, VALUE));
+            }
             let value = state.bytes(VALUE).unwrap_or_default();
             request.set_header(&*name(state)?, &[value])
         }
@@ -110,14 +115,6 @@ fn name(state: &State) -> Result<Rc<HeaderName>, Throw> {
     let name = state.bytes(NAME);
     let name = name.ok_or_else(|| wrong_type(state, NAME, "string", NAME))?;
     Ok(HeaderName::new(name, false))
-}
-
-/// The text of the value at `idx`, which it replaces.
-fn text<'s>(state: &'s mut State, idx: c_int, expected: &str) -> Result<&'s [u8], Throw> {
-    if !make_text(state, idx)? {
-        return Err(wrong_type(state, VALUE, expected, idx));
-    }
-    Ok(state.bytes(idx).unwrap_or_default())
 }
 
 /// `headers, err = ngx.req.get_headers(max?, raw?)`

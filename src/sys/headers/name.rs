@@ -26,16 +26,24 @@ impl HeaderName {
     /// Takes a name as Lua code writes it. Underscores become hyphens where
     /// `dashed` says so. What no header name may hold is percent-encoded, a
     /// line break first of all.
+    #[inline]
     pub fn new(given: &[u8], dashed: bool) -> Rc<HeaderName> {
         RECENT.with(|recent| {
             let recent = &recent[usize::from(dashed)];
-            if let Some(name) = recent.borrow().get(given) {
-                return name.clone();
-            }
-            let name = Rc::new(HeaderName::make(given, dashed));
-            recent.borrow_mut().put(given, name.clone());
-            name
+            let known = recent.borrow().get(given).cloned();
+            known.unwrap_or_else(|| HeaderName::learn(given, dashed, recent))
         })
+    }
+
+    #[cold]
+    fn learn(
+        given: &[u8],
+        dashed: bool,
+        recent: &RefCell<Recent<Rc<HeaderName>>>,
+    ) -> Rc<HeaderName> {
+        let name = Rc::new(HeaderName::make(given, dashed));
+        recent.borrow_mut().put(given, name.clone());
+        name
     }
 
     fn make(given: &[u8], dashed: bool) -> HeaderName {
