@@ -87,7 +87,9 @@ impl ThreadId {
 
 /// A thread: the entry thread of a handler, or a light one.
 pub struct Thread {
-    id: ThreadId,
+    /// Given to it when it is asked for, first: a handler that does not wait
+    /// needs none.
+    id: Cell<Option<ThreadId>>,
     life: Cell<Life>,
     host: Rc<dyn Host>,
     base: Coroutine,
@@ -118,9 +120,31 @@ enum Life {
 }
 
 impl Thread {
+    #[inline]
+    fn new(vm: &Rc<Vm>, host: Rc<dyn Host>, base: Coroutine, light: Option<Member>) -> Rc<Thread> {
+        Rc::new(Thread {
+            id: Cell::new(None),
+            vm: vm.clone(),
+            host,
+            base,
+            chain: RefCell::default(),
+            parked: RefCell::default(),
+            escaped: Cell::new(false),
+            running: Cell::new(false),
+            wait: Cell::new(0),
+            life: Cell::new(Life::Alive),
+            light,
+            family: RefCell::new(None),
+        })
+    }
+
     /// The thread's id.
-    pub fn id(&self) -> ThreadId {
-        self.id
+    #[inline]
+    pub fn id(self: &Rc<Self>) -> ThreadId {
+        match self.id.get() {
+            Some(id) => id,
+            None => SCHED.with(|s| s.register(self)),
+        }
     }
 
     /// The VM that the thread runs in.
@@ -161,6 +185,7 @@ impl Thread {
     }
 
     /// A coroutine of the handler has ended.
+    #[inline]
     fn coroutine_ended(self: &Rc<Self>, l: *mut ffi::lua_State) {
         if let Some(family) = self.entry().family.borrow_mut().as_mut() {
             family.forget_parent(l);
@@ -178,8 +203,10 @@ struct Slot {
 pub(super) const FREE_SLOTS: c_int = 10;
 
 /// Why the running coroutine yielded.
+#[derive(Default)]
 enum Request {
     /// Not through a function of ours: treated as `coroutine.yield`.
+    #[default]
     None,
     Park,
     Resume(Coroutine, c_int),
@@ -191,7 +218,7 @@ struct Scheduler {
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<u32>>,
     current: RefCell<Option<Rc<Thread>>>,
-    request: Cell<Option<Request>>,
+    request: Cell<Request>,
     ready: RefCell<VecDeque<ThreadId>>,
     /// Coroutines that Lua code may have a hand on, and that are in some
     /// thread's chain or the base of one.
@@ -239,9 +266,17 @@ pub fn in_handler() -> bool {
     SCHED.with(|s| s.current.borrow().is_some())
 }
 
+/// Names the VM of the running thread; 0 where none runs.
+pub fn current_vm() -> usize {
+    SCHED.with(|s| match &*s.current.borrow() {
+        Some(thread) => Rc::as_ptr(&thread.vm).addr(),
+        None => 0,
+    })
+}
+
 /// A waker for the running thread.
 pub fn current_waker() -> Option<Waker> {
-    SCHED.with(|s| s.current.borrow().as_ref().map(|t| waker(t.id)))
+    SCHED.with(|s| s.current.borrow().as_ref().map(|t| waker(t.id())))
 }
 
 /// Starts a handler that runs `chunk`. Some(outcome) when it ended at once;
@@ -251,6 +286,7 @@ pub fn current_waker() -> Option<Waker> {
 ///
 /// # Errors
 /// What is wrong with the file or the code in it.
+#[inline(always)]
 pub fn start(
     vm: &Rc<Vm>,
     host: Rc<dyn Host>,
@@ -261,24 +297,24 @@ pub fn start(
 }
 
 /// Starts a handler whose function stands with `nargs` arguments on `base`.
+#[inline(always)]
 pub(super) fn begin(
     vm: &Rc<Vm>,
     host: Rc<dyn Host>,
     base: Coroutine,
     nargs: c_int,
 ) -> (Rc<Thread>, Option<Outcome>) {
-    let thread = SCHED.with(|s| s.insert(vm, host, base, None));
+    let thread = Thread::new(vm, host, base, None);
     let outcome = drive(&thread, Step::Resume(nargs));
     (thread, outcome)
 }
 
 /// Adds a light thread to the handler of `parent`; [`request_spawn`] starts it.
 fn add_light(parent: &Rc<Thread>, base: Coroutine, member: Member) -> Rc<Thread> {
-    SCHED.with(|s| {
-        let thread = s.insert(&parent.vm, parent.host.clone(), base, Some(member));
-        s.active.borrow_mut().insert(base.l, thread.id);
-        thread
-    })
+    let thread = Thread::new(&parent.vm, parent.host.clone(), base, Some(member));
+    let id = thread.id();
+    SCHED.with(|s| s.active.borrow_mut().insert(base.l, id));
+    thread
 }
 
 /// Ends a handler: cancels what its threads wait for and abandons their
@@ -315,26 +351,26 @@ pub(super) fn park(op: Box<dyn Parked>) {
             // There is none: it was taken out to be polled.
             let previous = thread.parked.replace(Some(op));
             debug_assert!(previous.is_none());
-            s.request.set(Some(Request::Park));
+            s.request.set(Request::Park);
         }
     });
 }
 
 /// Ends the running handler with `status` once the caller yields.
 pub fn request_exit(status: i32) {
-    SCHED.with(|s| s.request.set(Some(Request::Exit(status))));
+    SCHED.with(|s| s.request.set(Request::Exit(status)));
 }
 
 /// Resumes the coroutine `child`, which holds `nargs` arguments, once the
 /// caller yields.
 pub(super) fn request_resume(child: Coroutine, nargs: c_int) {
-    SCHED.with(|s| s.request.set(Some(Request::Resume(child, nargs))));
+    SCHED.with(|s| s.request.set(Request::Resume(child, nargs)));
 }
 
 /// Runs `thread`, which holds `nargs` arguments, once the caller yields the
 /// value that it wants back.
 fn request_spawn(thread: Rc<Thread>, nargs: c_int) {
-    SCHED.with(|s| s.request.set(Some(Request::Spawn(thread, nargs))));
+    SCHED.with(|s| s.request.set(Request::Spawn(thread, nargs)));
 }
 
 /// Whether a coroutine is being resumed, in whatever thread.
@@ -359,7 +395,8 @@ pub(super) fn mark_escaped(l: *mut ffi::lua_State) {
         && thread.base.l == l
     {
         thread.escaped.set(true);
-        SCHED.with(|s| s.active.borrow_mut().insert(l, thread.id));
+        let id = thread.id();
+        SCHED.with(|s| s.active.borrow_mut().insert(l, id));
     }
 }
 
@@ -411,7 +448,7 @@ impl Scheduler {
             slots: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
             current: RefCell::new(None),
-            request: Cell::new(None),
+            request: Cell::new(Request::None),
             ready: RefCell::new(VecDeque::new()),
             active: RefCell::new(AddressMap::new()),
             post: Cell::new(None),
@@ -421,13 +458,9 @@ impl Scheduler {
         }
     }
 
-    fn insert(
-        &self,
-        vm: &Rc<Vm>,
-        host: Rc<dyn Host>,
-        base: Coroutine,
-        light: Option<Member>,
-    ) -> Rc<Thread> {
+    /// Gives the thread an id.
+    #[inline(never)]
+    fn register(&self, thread: &Rc<Thread>) -> ThreadId {
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
             slots.push(Slot {
@@ -441,22 +474,9 @@ impl Scheduler {
             index,
             generation: slot.generation,
         };
-        let thread = Rc::new(Thread {
-            id,
-            vm: vm.clone(),
-            host,
-            base,
-            chain: RefCell::default(),
-            parked: RefCell::default(),
-            escaped: Cell::new(false),
-            running: Cell::new(false),
-            wait: Cell::new(0),
-            life: Cell::new(Life::Alive),
-            light,
-            family: RefCell::new(None),
-        });
         slot.thread = Some(thread.clone());
-        thread
+        thread.id.set(Some(id));
+        id
     }
 
     fn get(&self, id: ThreadId) -> Option<Rc<Thread>> {
@@ -498,6 +518,7 @@ impl Entered<'_> {
 }
 
 impl Drop for Entered<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.thread.host.leave();
         if let Some(previous) = &self.previous {

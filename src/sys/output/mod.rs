@@ -7,8 +7,9 @@
 //! hours without using more memory.
 
 mod buffers;
+pub mod frame;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ptr;
 use std::task::{Context, Poll, Waker};
 
@@ -25,7 +26,7 @@ use crate::rt::wake_all_now;
 pub(super) use buffers::{Buffers, Mark};
 
 /// Pending bytes that make [`Output::write`] hand them to the filters.
-const PUSH_SIZE: usize = 16 * 1024;
+const PUSH_SIZE: usize = 32 * 1024;
 
 /// Why output could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,12 +75,15 @@ pub struct Output {
     /// though it may not have been sent yet.
     committed: Cell<bool>,
     eof: Cell<bool>,
+    /// Bytes that the filters were given.
+    filtered: Cell<usize>,
     handed_over: Cell<bool>,
     /// The status that a filter wants the client to get in place of the
     /// response.
     refusal: Cell<Option<isize>>,
-    /// Of those who wait in [`poll_flushed`](Self::poll_flushed), each once.
-    flush_wakers: RefCell<Vec<Waker>>,
+    /// Of those who wait in [`poll_flushed`](Self::poll_flushed), each once;
+    /// made with the first one.
+    flush_wakers: OnceCell<Box<RefCell<Vec<Waker>>>>,
 }
 
 impl Output {
@@ -88,9 +92,10 @@ impl Output {
             buffers: Buffers::new(),
             committed: Cell::new(false),
             eof: Cell::new(false),
+            filtered: Cell::new(0),
             handed_over: Cell::new(false),
             refusal: Cell::new(None),
-            flush_wakers: RefCell::default(),
+            flush_wakers: OnceCell::new(),
         }
     }
 
@@ -210,6 +215,7 @@ impl Output {
         }
         self.commit(r);
         let result = self.filter(r, options, Mark::Last);
+        self.check_length(r);
         self.eof.set(true);
         result
     }
@@ -228,7 +234,7 @@ impl Output {
             } else if awaits_client(c) || !(*r.raw()).postponed.is_null() || r.is_held() {
                 // Filters that keep a few bytes back until more come, gzip
                 // among them, do not count: a filter may have dropped the flush.
-                let mut wakers = self.flush_wakers.borrow_mut();
+                let mut wakers = self.flush_wakers.get_or_init(Box::default).borrow_mut();
                 if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
                     wakers.push(cx.waker().clone());
                 }
@@ -236,6 +242,20 @@ impl Output {
             } else {
                 Ok(())
             })
+        }
+    }
+
+    /// A client that was promised another length waits for more, or takes the rest for the next
+    /// response: the connection has to end with this one, as it does where an upstream's falls short.
+    fn check_length(&self, r: Request) {
+        // SAFETY: the request is live.
+        unsafe {
+            let promised = (*r.raw()).headers_out.content_length_n;
+            let wrong =
+                usize::try_from(promised).is_ok_and(|promised| promised != self.filtered.get());
+            if wrong && !r.header_only() && !r.is_subrequest() {
+                (*r.raw()).set_keepalive(0);
+            }
         }
     }
 
@@ -290,6 +310,7 @@ impl Output {
             self.buffers.discard();
             return Ok(());
         }
+        self.filtered.set(self.filtered.get() + self.buffers.size());
         if !self.buffers.mark(r, mark) {
             return Err(OutputError::Failed);
         }
@@ -361,7 +382,8 @@ unsafe fn await_client(r: Request) {
 /// nginx holds back, and wakes the flushes that wait for it. The request may be
 /// gone afterwards.
 pub fn on_writable(r: Request, output: &Output) {
-    let wakers = output.flush_wakers.take();
+    let wakers = output.flush_wakers.get().map(|wakers| wakers.take());
+    let wakers = wakers.unwrap_or_default();
     // SAFETY: the request and its connection are live.
     unsafe {
         let c = (*r.raw()).connection;

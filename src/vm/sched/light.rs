@@ -279,7 +279,7 @@ pub fn wait(state: &mut State) -> LuaResult {
         match found {
             Found::Running(awaited) => {
                 if let Some(member) = &awaited.light {
-                    let thread = thread.id;
+                    let thread = thread.id();
                     member.waiter.set(Some(WaitId { thread, number }));
                 }
             }

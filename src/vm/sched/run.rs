@@ -5,7 +5,7 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::light::WaitId;
+use super::light::{Family, WaitId};
 use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Thread, Turn};
 use super::{make_ready, waker};
 use crate::rt::panic_message;
@@ -14,6 +14,7 @@ use crate::vm::mark::Mark;
 use crate::vm::op::Parked;
 use crate::vm::protect::NO_MEMORY;
 use crate::vm::stack::State;
+use crate::vm::state::Coroutine;
 use crate::vm::trace::describe_error;
 use crate::vm::unwind::catch_panic;
 
@@ -72,6 +73,7 @@ pub(super) fn drive(thread: &Rc<Thread>, step: Step) -> Option<Outcome> {
     outcome
 }
 
+#[inline]
 fn go_on(thread: &Rc<Thread>, step: Step) -> Stop {
     match step {
         Step::Resume(nargs) => run(thread, nargs),
@@ -149,10 +151,11 @@ fn waiting_thread(wait: WaitId) -> Option<(Rc<Thread>, Step)> {
 
 /// Polls what the thread waits for; when that is complete runs the thread
 /// until it stops again.
+#[inline(never)]
 fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Stop {
     // SAFETY: the coroutine is anchored and its VM alive.
     let mut state = unsafe { State::from_raw(thread.top()) };
-    let waker = waker(thread.id);
+    let waker = waker(thread.id());
     let mut context = Context::from_waker(&waker);
     let polled = if op.may_raise() {
         thread.vm.protect(|_| op.poll(&mut context, &mut state))
@@ -199,7 +202,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
         // and arguments, or results of the yield, stand on its stack.
         let status = unsafe { ffi::lua_resume_(l, nargs) };
         thread.running.set(false);
-        let request = SCHED.with(|s| s.request.take()).unwrap_or(Request::None);
+        let request = SCHED.with(|s| s.request.take());
         if thread.life.get() != Life::Alive {
             seal(thread, l, End::Cancelled);
             discard(thread, request);
@@ -211,7 +214,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
             (ffi::LUA_YIELD, Request::Spawn(child, n)) => return Stop::Spawned(child, n),
             (ffi::LUA_YIELD, Request::Resume(child, n)) => {
                 thread.chain.borrow_mut().push(child);
-                SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id));
+                SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id()));
                 l = child.l;
                 nargs = n;
             }
@@ -222,7 +225,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
                     // SAFETY: as above.
                     unsafe { ffi::lua_settop(l, 0) };
                     *thread.parked.borrow_mut() = Some(Box::new(Yielded));
-                    make_ready(thread.id, Turn::AfterEvents);
+                    make_ready(thread.id(), Turn::AfterEvents);
                     return Stop::Waits;
                 }
             },
@@ -288,10 +291,17 @@ fn discard(thread: &Thread, request: Request) {
     }
 }
 
-/// Ends the last coroutine's turn: moves what it yielded, returned or raised
-/// to the one that resumed it, as the results of `coroutine.resume`.
+/// Ends the last coroutine's turn, if another one resumed it: that goes on.
+#[inline]
 fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c_int)> {
     let child = thread.chain.borrow_mut().pop()?;
+    Some(hand_over(thread, child, ok))
+}
+
+/// Moves what `child` yielded, returned or raised to the coroutine that resumed
+/// it, as the results of `coroutine.resume`.
+#[inline(never)]
+fn hand_over(thread: &Thread, child: Coroutine, ok: bool) -> (*mut ffi::lua_State, c_int) {
     SCHED.with(|s| s.active.borrow_mut().remove(child.l));
     let parent = thread.top();
     // SAFETY: both are live coroutines of one VM: the child is anchored until
@@ -309,7 +319,7 @@ fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c
         }
     };
     thread.vm.release_coroutine(child);
-    Some((parent, n))
+    (parent, n)
 }
 
 /// What `coroutine.yield` in a handler's own coroutine waits for: its turn.
@@ -326,32 +336,52 @@ impl Parked for Yielded {
 }
 
 /// Ends a handler with all of its threads.
+#[inline]
 pub(super) fn end_all(entry: &Rc<Thread>, clean: bool) {
     // Taken out first: to end them is to look here.
     let family = entry.family.borrow_mut().take();
     if let Some(family) = family {
-        for light in family.into_threads() {
-            finish(&light, End::Cancelled);
-        }
+        end_family(*family);
     }
     let end = if clean { End::Returned } else { End::Cancelled };
     finish(entry, end);
 }
 
+#[inline(never)]
+fn end_family(family: Family) {
+    for light in family.into_threads() {
+        finish(&light, End::Cancelled);
+    }
+}
+
 /// Takes the thread out of the scheduler.
 pub(super) fn finish(thread: &Rc<Thread>, end: End) {
-    let known = SCHED.with(|s| s.remove(thread.id));
-    if known.is_none() {
+    if thread.life.get() != Life::Alive {
         return;
     }
     thread.life.set(Life::Ended);
+    let known = thread.id.get().and_then(|id| SCHED.with(|s| s.remove(id)));
+    drop(known);
     // Taken out of the cell first: dropping an operation may wake others.
     let parked = thread.parked.borrow_mut().take();
     drop(parked);
+    let base = thread.base;
+    thread.coroutine_ended(base.l);
+    if thread.light.is_none() && !thread.escaped.get() && thread.chain.borrow().is_empty() {
+        return thread.vm.give_coroutine(base, end == End::Returned);
+    }
+    abandon(thread, end);
+}
+
+/// Gives up the coroutines of a thread that has ended, of which Lua code may
+/// have a hand on some.
+#[inline(never)]
+fn abandon(thread: &Rc<Thread>, end: End) {
     let chain = std::mem::take(&mut *thread.chain.borrow_mut());
+    let base = thread.base;
     // One that runs is sealed when it stops.
     let running = thread.running.get();
-    let last = chain.last().map_or(thread.base.l, |co| co.l);
+    let last = chain.last().map_or(base.l, |co| co.l);
     for co in &chain {
         thread.coroutine_ended(co.l);
         SCHED.with(|s| s.active.borrow_mut().remove(co.l));
@@ -360,8 +390,6 @@ pub(super) fn finish(thread: &Rc<Thread>, end: End) {
         }
         thread.vm.release_coroutine(*co);
     }
-    let base = thread.base;
-    thread.coroutine_ended(base.l);
     if thread.light.is_some() || thread.escaped.get() {
         SCHED.with(|s| s.active.borrow_mut().remove(base.l));
         if !(running && base.l == last) {
