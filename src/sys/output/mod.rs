@@ -26,7 +26,7 @@ use crate::rt::wake_all_now;
 pub(super) use buffers::{Buffers, Mark};
 
 /// Pending bytes that make [`Output::write`] hand them to the filters.
-const PUSH_SIZE: usize = 16 * 1024;
+const PUSH_SIZE: usize = 32 * 1024;
 
 /// Why output could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
