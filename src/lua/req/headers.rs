@@ -3,6 +3,7 @@
 use std::os::raw::c_int;
 use std::rc::Rc;
 
+use super::common;
 use crate::lua::seen::Seen;
 use crate::lua::text::{make_text, make_text_of, wrong_type};
 use crate::lua::{only_request, only_request_in};
@@ -51,7 +52,8 @@ pub fn open(state: &mut State) {
     if let Err(message) = state.run_builtin(SOURCE, c"=ngx.req", 1, 0) {
         log::cycle(Level::Error, message);
     }
-    state.push_closure(get_headers, 1);
+    common::push_names(state);
+    state.push_closure(get_headers, 2);
     state.raw_set_field(-2, "get_headers");
     state.set_function("set_header", |state| {
         if state.top() != 2 {
@@ -145,7 +147,7 @@ fn get_headers(state: &mut State) -> LuaResult {
                 &lowercase
             }
         };
-        state.push_bytes(name);
+        common::push(state, State::upvalue(2), name);
         if seen.add(name) {
             add(state, header.value);
         } else {
