@@ -19,6 +19,7 @@ mod query;
 pub mod re;
 mod redirect;
 mod req;
+mod resp;
 mod scratch;
 mod seen;
 mod semaphore;
@@ -67,6 +68,7 @@ pub fn open(state: &mut State) {
     sql::open(state);
     digest::open(state);
     req::open(state);
+    resp::open(state);
     var::open(state);
     fault::open(state);
     fields::open(state);
@@ -101,7 +103,6 @@ fn no_context() -> Throw {
 }
 
 /// The context that runs and its request.
-#[inline]
 fn request() -> Result<(Rc<Context>, Request), Throw> {
     let context = context()?;
     match context.request() {
@@ -131,13 +132,15 @@ fn only_request_in(phases: Phases) -> Result<Request, Throw> {
 }
 
 /// The context that runs and its request, where the phase is one of `phases`.
-#[inline]
+#[inline(always)]
 fn request_in(phases: Phases) -> Result<(Rc<Context>, Request), Throw> {
-    let (context, request) = request()?;
-    if phases.contains(context.phase()) {
-        return Ok((context, request));
+    let Some(context) = context::current() else {
+        return Err(no_context());
+    };
+    match context.request() {
+        Some(request) if phases.contains(context.phase()) => Ok((context, request)),
+        _ => Err(disabled(&context)),
     }
-    Err(disabled(&context))
 }
 
 /// The context that runs, if its code may wait.

@@ -44,7 +44,7 @@ fn report(request: Request, error: LoadError) -> isize {
 
 /// Hands the code of `source` to `f`. None where the file's name has variables
 /// that cannot be evaluated, or there is no `request` to do so for.
-#[inline]
+#[inline(always)]
 pub(super) fn with_chunk<R>(
     source: &LuaSource,
     request: Option<Request>,

@@ -130,7 +130,7 @@ impl Drop for RequestHandler {
 }
 
 /// The worker's VM, or a new one where code is not kept.
-#[inline]
+#[inline(always)]
 pub(super) fn vm_for(request: Request) -> Option<Rc<Vm>> {
     install::vm(module::main_conf(request), module::location_conf(request))
         .inspect_err(|e| request.log(Level::Error, e))

@@ -108,13 +108,20 @@ pub fn fresh_vm(main: &Main) -> Result<Rc<Vm>, String> {
 }
 
 /// The VM for a handler with these settings: the worker's, or one of its own.
-#[inline]
+#[inline(always)]
 pub(super) fn vm(main: &Main, conf: &LocConf) -> Result<Rc<Vm>, String> {
-    if conf.code_cache() {
-        main.vm.get().cloned().ok_or_else(|| "no Lua VM".into())
-    } else {
-        fresh_vm(main)
+    match main.vm.get() {
+        Some(vm) if conf.code_cache() => Ok(vm.clone()),
+        _ => other_vm(main, conf),
     }
+}
+
+#[cold]
+fn other_vm(main: &Main, conf: &LocConf) -> Result<Rc<Vm>, String> {
+    if conf.code_cache() {
+        return Err("no Lua VM".into());
+    }
+    fresh_vm(main)
 }
 
 /// Starts a handler without a request.

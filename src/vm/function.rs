@@ -94,22 +94,22 @@ unsafe extern "C-unwind" fn run<F: Body>(l: *mut ffi::lua_State) -> c_int {
     // All Rust values live and die inside run_body(), so that nothing is left
     // to drop when lua_error leaves this frame.
     match run_body::<F>(l) {
-        Exit::Values(n) => n,
+        Ok(n) => n,
         // SAFETY: the running coroutine suspends itself; on LuaJIT this
         // returns the marker that the VM waits for.
-        Exit::Yield(n) => unsafe { ffi::lua_yield(l, n) },
+        Err(Exit::Yield(n)) => unsafe { ffi::lua_yield(l, n) },
         // SAFETY: the error value stands on the top of the stack.
-        Exit::Raise => unsafe { ffi::lua_error(l) },
+        Err(Exit::Raise) => unsafe { ffi::lua_error(l) },
         // SAFETY: the message on the top is a string that stays anchored
         // on the stack while Lua copies it.
-        Exit::RaiseArgument(n) => unsafe {
+        Err(Exit::RaiseArgument(n)) => unsafe {
             ffi::luaL_argerror(l, n, ffi::lua_tolstring(l, -1, std::ptr::null_mut()))
         },
     }
 }
 
+/// How a function is left other than with results.
 enum Exit {
-    Values(c_int),
     Yield(c_int),
     Raise,
     RaiseArgument(c_int),
@@ -130,16 +130,16 @@ unsafe fn raise_panic(l: *mut ffi::lua_State, payload: Payload) -> c_int {
 }
 
 #[inline(always)]
-fn run_body<F: Body>(l: *mut ffi::lua_State) -> Exit {
+fn run_body<F: Body>(l: *mut ffi::lua_State) -> Result<c_int, Exit> {
     // SAFETY: Lua passes the running state; it outlives the call.
     let mut state = unsafe { State::from_raw(l) };
     // SAFETY: F has no size (checked where the function was pushed), so any
     // bit pattern, the empty one, is a value of it.
     let body: F = unsafe { NonNull::<F>::dangling().read() };
     match body(&mut state) {
-        Ok(Ret::Values(n)) => Exit::Values(n),
-        Ok(Ret::Yield(n)) => Exit::Yield(n),
-        Err(throw) => raise_later(&mut state, throw),
+        Ok(Ret::Values(n)) => Ok(n),
+        Ok(Ret::Yield(n)) => Err(Exit::Yield(n)),
+        Err(throw) => Err(raise_later(&mut state, throw)),
     }
 }
 

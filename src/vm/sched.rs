@@ -203,8 +203,10 @@ struct Slot {
 pub(super) const FREE_SLOTS: c_int = 10;
 
 /// Why the running coroutine yielded.
+#[derive(Default)]
 enum Request {
     /// Not through a function of ours: treated as `coroutine.yield`.
+    #[default]
     None,
     Park,
     Resume(Coroutine, c_int),
@@ -216,7 +218,7 @@ struct Scheduler {
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<u32>>,
     current: RefCell<Option<Rc<Thread>>>,
-    request: Cell<Option<Request>>,
+    request: Cell<Request>,
     ready: RefCell<VecDeque<ThreadId>>,
     /// Coroutines that Lua code may have a hand on, and that are in some
     /// thread's chain or the base of one.
@@ -262,6 +264,14 @@ pub fn current() -> Option<Rc<Thread>> {
 /// Whether Lua runs in a handler, with a scheduler above it.
 pub fn in_handler() -> bool {
     SCHED.with(|s| s.current.borrow().is_some())
+}
+
+/// Names the VM of the running thread; 0 where none runs.
+pub fn current_vm() -> usize {
+    SCHED.with(|s| match &*s.current.borrow() {
+        Some(thread) => Rc::as_ptr(&thread.vm).addr(),
+        None => 0,
+    })
 }
 
 /// A waker for the running thread.
@@ -341,26 +351,26 @@ pub(super) fn park(op: Box<dyn Parked>) {
             // There is none: it was taken out to be polled.
             let previous = thread.parked.replace(Some(op));
             debug_assert!(previous.is_none());
-            s.request.set(Some(Request::Park));
+            s.request.set(Request::Park);
         }
     });
 }
 
 /// Ends the running handler with `status` once the caller yields.
 pub fn request_exit(status: i32) {
-    SCHED.with(|s| s.request.set(Some(Request::Exit(status))));
+    SCHED.with(|s| s.request.set(Request::Exit(status)));
 }
 
 /// Resumes the coroutine `child`, which holds `nargs` arguments, once the
 /// caller yields.
 pub(super) fn request_resume(child: Coroutine, nargs: c_int) {
-    SCHED.with(|s| s.request.set(Some(Request::Resume(child, nargs))));
+    SCHED.with(|s| s.request.set(Request::Resume(child, nargs)));
 }
 
 /// Runs `thread`, which holds `nargs` arguments, once the caller yields the
 /// value that it wants back.
 fn request_spawn(thread: Rc<Thread>, nargs: c_int) {
-    SCHED.with(|s| s.request.set(Some(Request::Spawn(thread, nargs))));
+    SCHED.with(|s| s.request.set(Request::Spawn(thread, nargs)));
 }
 
 /// Whether a coroutine is being resumed, in whatever thread.
@@ -438,7 +448,7 @@ impl Scheduler {
             slots: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
             current: RefCell::new(None),
-            request: Cell::new(None),
+            request: Cell::new(Request::None),
             ready: RefCell::new(VecDeque::new()),
             active: RefCell::new(AddressMap::new()),
             post: Cell::new(None),

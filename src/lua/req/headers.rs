@@ -7,11 +7,11 @@ use super::common;
 use crate::lua::seen::Seen;
 use crate::lua::text::{make_text, make_text_of, wrong_type};
 use crate::lua::{only_request, only_request_in};
-use crate::sys::headers::{HeaderError, HeaderName};
+use crate::sys::headers::{Header, HeaderError, HeaderName};
 use crate::sys::log::{self, Level};
 use crate::sys::phase::Phases;
 use crate::sys::text::ShortText;
-use crate::vm::{LuaResult, Ret, State, Throw, Type};
+use crate::vm::{Body, LuaResult, Ret, State, Throw, Type};
 
 /// How many lines are returned unless the caller says otherwise.
 const DEFAULT_MAX: usize = 100;
@@ -46,14 +46,7 @@ end
 
 /// Adds to the `ngx.req` table on the top.
 pub fn open(state: &mut State) {
-    // One metatable for all results, kept by the function.
-    state.new_table(0, 1);
-    state.push_value(-1);
-    if let Err(message) = state.run_builtin(SOURCE, c"=ngx.req", 1, 0) {
-        log::cycle(Level::Error, message);
-    }
-    common::push_names(state);
-    state.push_closure(get_headers, 2);
+    push_getter(state, get_headers);
     state.raw_set_field(-2, "get_headers");
     state.set_function("set_header", |state| {
         if state.top() != 2 {
@@ -74,6 +67,18 @@ pub fn open(state: &mut State) {
         state.push_nil();
         set_header(state)
     });
+}
+
+/// Pushes a function whose body is for [`reply`], with what that needs: one
+/// metatable for all results, and common names.
+pub fn push_getter<F: Body>(state: &mut State, body: F) {
+    state.new_table(0, 1);
+    state.push_value(-1);
+    if let Err(message) = state.run_builtin(SOURCE, c"=ngx.req", 1, 0) {
+        log::cycle(Level::Error, message);
+    }
+    common::push_names(state);
+    state.push_closure(body, 2);
 }
 
 /// Sets header 1 to value 2: a text, an array of them, or nil for none.
@@ -122,6 +127,18 @@ fn name(state: &State) -> Result<Rc<HeaderName>, Throw> {
 /// `headers, err = ngx.req.get_headers(max?, raw?)`
 fn get_headers(state: &mut State) -> LuaResult {
     let request = only_request()?;
+    let total = request.header_count();
+    reply(state, request.headers(), total)
+}
+
+/// What `f(max?, raw?)` returns for `total` headers, `f` being made by
+/// [`push_getter`].
+#[inline(always)]
+pub fn reply<'r>(
+    state: &mut State,
+    headers: impl Iterator<Item = Header<'r>>,
+    total: usize,
+) -> LuaResult {
     let max = match state.type_of(1) {
         Type::None | Type::Nil => DEFAULT_MAX,
         _ => match state.number(1) {
@@ -133,11 +150,10 @@ fn get_headers(state: &mut State) -> LuaResult {
     };
     let raw = state.to_bool(2);
     state.set_top(0);
-    let total = request.header_count();
     let size = c_int::try_from(total.min(max)).unwrap_or(c_int::MAX);
     state.new_table(0, size);
     let mut seen = Seen::default();
-    for header in request.headers().take(max) {
+    for header in headers.take(max) {
         let lowercase;
         let name = match header.lowercase {
             _ if raw => header.name,

@@ -2,7 +2,7 @@
 
 mod body;
 mod common;
-mod headers;
+pub mod headers;
 mod line;
 mod socket;
 

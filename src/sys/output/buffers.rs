@@ -130,6 +130,7 @@ impl Buffers {
     }
 
     /// Marks the end of what was written. False where memory is short.
+    #[inline(always)]
     pub(in crate::sys) fn mark(&self, r: Request, mark: Mark) -> bool {
         if mark == Mark::None {
             return true;

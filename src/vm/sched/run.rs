@@ -202,7 +202,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
         // and arguments, or results of the yield, stand on its stack.
         let status = unsafe { ffi::lua_resume_(l, nargs) };
         thread.running.set(false);
-        let request = SCHED.with(|s| s.request.take()).unwrap_or(Request::None);
+        let request = SCHED.with(|s| s.request.take());
         if thread.life.get() != Life::Alive {
             seal(thread, l, End::Cancelled);
             discard(thread, request);

@@ -19,16 +19,14 @@ use ngx::ffi::{
 use super::bio::{self, Room, Source};
 use super::credentials::Credentials;
 use super::drive::{self, Held};
-use super::hello::{Assembler, ClientHello, Progress};
+use super::hello::{ClientHello, Progress};
 use super::hooks;
+use super::intake::{Answer, Intake};
+use super::kept::Info;
 use super::names::Server;
 use super::session::Prefetched;
 use crate::sys::entry::{cycle_log, guard};
 
-/// Bytes that are read at once while the ClientHello is awaited.
-const PIECE: usize = 4096;
-/// As many bytes are taken in while OpenSSL waits, the ClientHello among them.
-const MOST_WAITING: usize = 65536;
 /// A plain record with a fatal alert, internal_error (RFC 8446, section 6).
 const ALERT: [u8; 7] = [21, 3, 1, 0, 2, 2, 80];
 
@@ -68,24 +66,14 @@ enum Stage {
     Over,
 }
 
-/// What OpenSSL is told when it wants to read.
-pub(super) enum Answer {
-    Bytes(usize),
-    TryAgain,
-    End,
-    Failed,
-}
-
 /// The start of a client's handshake.
 pub struct Arrival {
     /// Null once the connection's TLS has been freed.
     connection: Cell<*mut ngx_connection_t>,
+    /// nginx's callback, which ours has replaced.
+    pub(super) info: Option<Info>,
     stage: Cell<Stage>,
-    source: RefCell<Option<Source>>,
-    received: RefCell<Vec<u8>>,
-    /// How many of the received bytes OpenSSL has.
-    handed_on: Cell<usize>,
-    assembler: RefCell<Assembler>,
+    intake: Intake,
     hello: OnceCell<ClientHello>,
     server: Cell<Server>,
     /// Posted when the ClientHello is there.
@@ -107,16 +95,18 @@ impl Arrival {
     /// # Safety
     /// `c` must be a client's connection of nginx's HTTP server whose handshake
     /// is about to begin, with `ssl` as its TLS.
-    pub(super) unsafe fn begin(ssl: *mut SSL, c: *mut ngx_connection_t) -> Option<Rc<Arrival>> {
+    pub(super) unsafe fn begin(
+        ssl: *mut SSL,
+        c: *mut ngx_connection_t,
+        info: Option<Info>,
+    ) -> Option<Rc<Arrival>> {
         // SAFETY: by the caller's promise.
         let (server, source) = unsafe { (Server::current(c), Source::of(ssl)?) };
         let arrival = Rc::new(Arrival {
             connection: Cell::new(c),
+            info,
             stage: Cell::new(Stage::Collecting),
-            source: RefCell::new(Some(source)),
-            received: RefCell::default(),
-            handed_on: Cell::new(0),
-            assembler: RefCell::default(),
+            intake: Intake::of(source),
             hello: OnceCell::new(),
             server: Cell::new(server),
             // SAFETY: an ngx_event_t of zeros is nginx's initial state.
@@ -366,14 +356,8 @@ impl Arrival {
         }
         match self.stage.get() {
             Stage::Collecting | Stage::Waiting | Stage::Asking => Answer::TryAgain,
-            Stage::Handing => {
-                let end = self.assembler.borrow().taken();
-                match self.hand_on(room, end) {
-                    0 => Answer::TryAgain,
-                    count => Answer::Bytes(count),
-                }
-            }
-            Stage::Passing => self.pass_on(room),
+            Stage::Handing => self.intake.hand_on_hello(room),
+            Stage::Passing => self.intake.pass_on(room, self.is_quiet()),
             Stage::Refused => {
                 self.send_alert();
                 Answer::Failed
@@ -384,20 +368,10 @@ impl Arrival {
 
     /// Reads on until the ClientHello is complete.
     fn collect(&self) {
-        let mut received = self.received.borrow_mut();
-        loop {
-            match self.take_in(&mut received) {
-                Answer::Bytes(_) => {}
-                Answer::TryAgain => return,
-                // OpenSSL sees the end for itself.
-                Answer::End | Answer::Failed => return self.stage.set(Stage::Passing),
-            }
-            match self.assembler.borrow_mut().look(&received) {
-                Progress::Incomplete => continue,
-                Progress::Unintelligible => self.stage.set(Stage::Passing),
-                Progress::Complete(hello) => self.receive(hello),
-            }
-            return;
+        match self.intake.collect() {
+            Progress::Incomplete => {}
+            Progress::Unintelligible => self.stage.set(Stage::Passing),
+            Progress::Complete(hello) => self.receive(hello),
         }
     }
 
@@ -430,70 +404,28 @@ impl Arrival {
             let ended = (*c).close() != 0 || (*c).error() != 0 || (*read).pending_eof() != 0;
             (ended, (*read).ready() != 0)
         };
-        let mut received = self.received.borrow_mut();
-        while !ended && ready && received.len() < MOST_WAITING {
-            match self.take_in(&mut received) {
-                Answer::Bytes(_) => {}
-                Answer::TryAgain => return false,
-                Answer::End | Answer::Failed => return true,
-            }
-        }
-        ended
+        ended || ready && !self.intake.go_on()
     }
 
-    /// Reads a piece, and keeps it.
-    fn take_in(&self, received: &mut Vec<u8>) -> Answer {
-        let source = self.source.borrow();
-        let Some(source) = source.as_ref() else {
-            return Answer::End;
-        };
-        let start = received.len();
-        received.resize(start + PIECE, 0);
-        let answer = source.read(&mut Room::of(&mut received[start..]));
-        let count = if let Answer::Bytes(count) = answer {
-            count
-        } else {
-            0
-        };
-        received.truncate(start + count);
-        answer
+    /// Whether nginx has told of nothing since OpenSSL wanted to read last.
+    fn is_quiet(&self) -> bool {
+        self.connection().is_some_and(|c| {
+            // SAFETY: the connection is live.
+            unsafe { (*(*c).read).ready() == 0 }
+        })
     }
 
-    /// Hands on what was received, up to `end`. How much that was.
-    fn hand_on(&self, room: &mut Room, end: usize) -> usize {
-        let received = self.received.borrow();
-        let at = self.handed_on.get();
-        let count = received.get(at..end).map_or(0, |bytes| room.put(bytes));
-        self.handed_on.set(at + count);
-        count
-    }
-
-    fn pass_on(&self, room: &mut Room) -> Answer {
-        let end = self.received.borrow().len();
-        match self.hand_on(room, end) {
-            0 => match self.source.borrow().as_ref() {
-                Some(source) => source.read(room),
-                None => Answer::End,
-            },
-            count => Answer::Bytes(count),
-        }
-    }
-
-    /// What OpenSSL read from before, once all that was collected has been
-    /// handed on.
+    /// What OpenSSL read from before, once it needs nothing from here.
     pub(super) fn take_drained_source(&self) -> Option<Source> {
-        let drained = self.stage.get() == Stage::Passing
-            && self.handed_on.get() == self.received.borrow().len();
-        drained.then(|| self.source.take()).flatten()
+        let passing = self.stage.get() == Stage::Passing;
+        passing.then(|| self.intake.take_source()).flatten()
     }
 
     fn send_alert(&self) {
         let (Some(tls), Some(ssl)) = (self.tls(), self.ssl()) else {
             return;
         };
-        if let Some(source) = self.source.borrow().as_ref() {
-            source.write(&ALERT);
-        }
+        self.intake.write(&ALERT);
         // SAFETY: the TLS is live. nginx takes an empty queue of errors for a
         // client that has gone; the second call leaves one, about its null.
         unsafe {

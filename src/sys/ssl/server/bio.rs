@@ -12,7 +12,8 @@ use ngx::ffi::{
     BIO_set_init, BIO_test_flags, BIO_up_ref, BIO_write, SSL, SSL_get_rbio, SSL_set0_rbio,
 };
 
-use super::arrival::{Answer, Arrival};
+use super::arrival::Arrival;
+use super::intake::Answer;
 use crate::sys::entry::guard;
 
 /// Where to put what is read; there may be nothing in it yet.

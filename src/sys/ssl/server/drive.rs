@@ -30,7 +30,6 @@ pub(super) unsafe fn advance(c: *mut ngx_connection_t, tls: *mut ngx_ssl_connect
     // read, is not there yet.
     unsafe {
         let ssl = (*tls).connection;
-        ERR_clear_error();
         let (result, call) = if (*tls).try_early_data() != 0 {
             let (mut byte, mut count) = (0u8, 0);
             let result = SSL_read_early_data(ssl, (&raw mut byte).cast(), 1, &raw mut count);

@@ -20,6 +20,8 @@ const HANDSHAKE: u8 = 22;
 /// Handshake message type, the same in SSLv2.
 const CLIENT_HELLO: u8 = 1;
 
+/// A place is kept for so many extensions.
+const MANY_EXTENSIONS: usize = 16;
 /// Extension types.
 const SERVER_NAME: u16 = 0;
 const SESSION_TICKET: u16 = 35;
@@ -157,7 +159,7 @@ impl ClientHello {
             random,
             session_id,
             ciphers,
-            extensions: Vec::new(),
+            extensions: Vec::with_capacity(MANY_EXTENSIONS),
             body: body.to_vec(),
             versions: None,
             server_name: None,
@@ -368,12 +370,10 @@ impl<'a> Input<'a> {
         })
     }
 
-    fn u16_list(mut self) -> Option<Vec<u16>> {
-        let mut list = Vec::new();
-        while !self.is_empty() {
-            list.push(self.u16()?);
-        }
-        Some(list)
+    fn u16_list(self) -> Option<Vec<u16>> {
+        let (pairs, rest) = self.rest().as_chunks();
+        rest.is_empty()
+            .then(|| pairs.iter().map(|&pair| u16::from_be_bytes(pair)).collect())
     }
 }
 

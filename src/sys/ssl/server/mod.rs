@@ -9,6 +9,7 @@ mod drive;
 mod hello;
 mod hooks;
 mod install;
+mod intake;
 mod kept;
 mod names;
 mod session;
