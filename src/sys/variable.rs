@@ -308,7 +308,7 @@ impl Request {
             .filter(|v| name.starts_with(v.name.as_bytes()))
             .max_by_key(|v| v.name.len)?;
         Some(match family.name.as_bytes() {
-            ARGUMENT if !name.contains(&b'&') => Named::Argument,
+            ARGUMENT => Named::Argument,
             HEADER if as_given => Named::Header(family),
             _ => Named::Member(family, as_given),
         })
@@ -332,7 +332,8 @@ impl Request {
     }
 
     /// The value of the first argument of that name, in any case. nginx looks
-    /// for the name at every byte.
+    /// for the name at every byte, and takes a length below zero for that of a
+    /// value where there is `&` in the name.
     fn argument(&self, name: &[u8]) -> Option<&[u8]> {
         let mut rest = self.args();
         while name.len() < rest.len() {
