@@ -42,7 +42,7 @@ impl Address {
 }
 
 /// Appends the digits of `number`.
-pub fn push_decimal(text: &mut Vec<u8>, number: u16) {
+pub(super) fn push_decimal(text: &mut Vec<u8>, number: u16) {
     let (mut digits, mut rest) = ([0; 5], number);
     let mut count = 0;
     for digit in digits.iter_mut().rev() {

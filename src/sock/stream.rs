@@ -17,7 +17,9 @@ use crate::sock::pool::{IdleKey, Lease, Poolable, Pools};
 use crate::sock::rxbuf::{Buffers, RxBuf};
 use crate::sock::transport::{Direction, Transport};
 
-const NOT_CONNECTED: Error = Error::NotConnected(Stage::Other);
+fn not_connected() -> Error {
+    Error::NotConnected(Stage::Other)
+}
 
 /// Inactivity timeouts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -315,7 +317,7 @@ impl<T: Transport> TcpSocket<T> {
     /// `closed`.
     pub fn reused_times(&self) -> Result<u32, Error> {
         let socket = self.0.socket.borrow();
-        let connection = socket.connection.as_ref().ok_or(NOT_CONNECTED)?;
+        let connection = socket.connection.as_ref().ok_or_else(not_connected)?;
         Ok(connection.reused)
     }
 
@@ -424,7 +426,7 @@ impl<T: Transport> TcpSocket<T> {
             let mut socket = self.0.socket.borrow_mut();
             socket.slots.idle(&Slots::ANY)?;
             let mut rx = self.rx()?;
-            let connection = socket.connection.as_ref().ok_or(NOT_CONNECTED)?;
+            let connection = socket.connection.as_ref().ok_or_else(not_connected)?;
             if !exiting {
                 if !(connection.readable && connection.writable) {
                     return Err(Error::InvalidConnection);
@@ -434,7 +436,7 @@ impl<T: Transport> TcpSocket<T> {
                 }
             }
             rx.clear();
-            socket.connection.take().ok_or(NOT_CONNECTED)?
+            socket.connection.take().ok_or_else(not_connected)?
         };
         if exiting {
             return Ok(());
@@ -472,7 +474,7 @@ impl<T: Transport> TcpSocket<T> {
             self.rx()?.clear();
             socket.connection.take()
         };
-        closed.map(drop).ok_or(NOT_CONNECTED)
+        closed.map(drop).ok_or_else(not_connected)
     }
 
     /// The handler ended: closes whatever is open, busy or not. Drop the parked operations
@@ -507,7 +509,7 @@ impl<T: Transport> TcpSocket<T> {
         let mut socket = self.0.socket.borrow_mut();
         socket.slots.idle(&Slots::ANY)?;
         if socket.connection.is_none() {
-            return Err(NOT_CONNECTED);
+            return Err(not_connected());
         }
         socket.slots.set(Operation::Connecting);
         drop(socket);
