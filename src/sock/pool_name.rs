@@ -29,7 +29,9 @@ impl PoolName<'_> {
         match self {
             PoolName::Text(text) => text.into(),
             PoolName::Peer(host, port) => {
-                let mut name = [host, b":"].concat();
+                let mut name = Vec::with_capacity(host.len() + ":65535".len());
+                name.extend_from_slice(host);
+                name.push(b':');
                 push_decimal(&mut name, port);
                 name.into()
             }
