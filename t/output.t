@@ -2,7 +2,7 @@
 use Test::Nginx::Socket::Lua;
 
 repeat_each(2);
-plan tests => repeat_each() * 80;
+plan tests => repeat_each() * 85;
 no_long_string();
 workers(1);
 
@@ -72,10 +72,10 @@ GET /t
 --- response_body
 sent: false
 --- error_log
-false: bad argument #2 to '?' (string, number, boolean, nil, ngx.null, or array table expected, got function)
+false: bad argument #2 to '?' (string, number, boolean, nil, ngx.null, or array table expected, but got function)
 false: bad argument #2 to '?' (non-array table found)
 false: bad argument #2 to '?' (bad data type function found)
-false: bad argument #2 to '?' (string, number, boolean, nil, ngx.null, or array table expected, got userdata)
+false: bad argument #2 to '?' (string, number, boolean, nil, ngx.null, or array table expected, but got userdata)
 
 
 
@@ -497,3 +497,73 @@ true nil
 true
 nilnilnil
 --- timeout: 30
+
+
+
+=== TEST 21: arguments that do not fit, and no crash for a table that contains itself
+--- config
+    location /t {
+        content_by_lua_block {
+            local own = {}
+            own[1] = own
+            local deep = "deep"
+            for _ = 1, 999 do deep = { deep } end
+            ngx.say(deep)
+            local function fails(f, ...) ngx.say(select(2, pcall(f, ...))) end
+            fails(ngx.say, own)
+            fails(ngx.print, { deep, { deep } })
+            fails(ngx.flush, nil)
+            fails(ngx.flush, 1)
+            fails(ngx.flush, true, false)
+            ngx.header[""] = "nameless"
+            ngx.say(ngx.flush(false))
+        }
+    }
+--- request
+GET /t
+--- response_body
+deep
+bad argument #1 to '?' (table nested too deeply)
+bad argument #1 to '?' (table nested too deeply)
+bad argument #1 to '?' (boolean expected, got nil)
+bad argument #1 to '?' (boolean expected, got number)
+attempt to pass 2 arguments, but accepted 0 or 1
+1
+--- raw_response_headers_unlike: nameless
+
+
+
+=== TEST 22: a body that is not as long as its Content-Length ends the connection
+--- config
+    location = /short { content_by_lua_block { ngx.header.content_length = 5 ngx.print("abc") } }
+    location = /flushed {
+        content_by_lua_block { ngx.header.content_length = 5 ngx.print("a") ngx.flush(true) ngx.print("bc") }
+    }
+    location = /long { content_by_lua_block { ngx.header.content_length = 2 ngx.print("abc") } }
+    location = /right {
+        content_by_lua_block { ngx.header.content_length = 3 ngx.print("a") ngx.flush(true) ngx.print("bc") }
+    }
+    location = /t {
+        content_by_lua_block {
+            for _, uri in ipairs { "/short", "/flushed", "/long", "/right" } do
+                for _, method in ipairs { "GET", "HEAD" } do
+                    local sock = assert(ngx.socket.connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+                    sock:settimeout(uri == "/right" and 100 or method == "HEAD" and 100 or 3000)
+                    sock:send(method .. " " .. uri .. " HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    local data, err, partial = sock:receive("*a")
+                    ngx.say(method, " ", uri, " ", err or "closed", " ", (data or partial):match("\r\n\r\n(.*)"))
+                end
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+GET /short closed abc
+HEAD /short timeout 
+GET /flushed closed abc
+HEAD /flushed timeout 
+GET /long closed abc
+HEAD /long timeout 
+GET /right timeout abc
+HEAD /right timeout 

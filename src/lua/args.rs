@@ -5,7 +5,7 @@ use std::os::raw::c_int;
 use super::scratch::with_scratch;
 use super::seen::Seen;
 use super::uri::{append_escaped, append_line_safe, unescape};
-use crate::vm::{State, Throw, Type};
+use crate::vm::{LuaResult, Ret, State, Throw, Type};
 
 /// How many arguments are taken unless Lua says otherwise.
 const DEFAULT_MAX: usize = 100;
@@ -24,6 +24,28 @@ pub fn max_argument(state: &State, idx: c_int) -> Result<usize, Throw> {
             format!("number expected, got {}", state.type_name(idx)),
         )),
     }
+}
+
+/// What `f(max?, table?)` returns, with the limit `max`, for the arguments in `text`.
+pub fn reply(state: &mut State, text: &[u8], max: usize) -> LuaResult {
+    match state.type_of(2) {
+        Type::None | Type::Nil => new_table(state, text),
+        Type::Table => {
+            state.set_top(2);
+            state.clear_table(2);
+        }
+        _ => {
+            return Err(Throw::argument(
+                2,
+                format!("table expected, got {}", state.type_name(2)),
+            ));
+        }
+    }
+    if !decode(state, text, max) {
+        return Ok(Ret::Values(1));
+    }
+    state.push_bytes("truncated");
+    Ok(Ret::Values(2))
 }
 
 /// Pushes a table for the arguments in `text`, with room for those that there

@@ -65,6 +65,9 @@ fn set(state: &mut State) -> LuaResult {
         );
         return Ok(Ret::Values(0));
     }
+    if state.bytes(KEY).is_some_and(<[u8]>::is_empty) {
+        return Ok(Ret::Values(0));
+    }
     let headers = request.response_headers();
     let result = match state.type_of(VALUE) {
         Type::Nil | Type::None => headers.remove(&*name(state)?),

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use super::request_in;
-use super::table::{NotText, Strictness, flatten};
+use super::table::{Strictness, flatten};
+use super::text::wrong_type;
 use crate::conf;
 use crate::sys::context::Context;
 use crate::sys::output::{Output, OutputError, OutputOptions};
@@ -75,7 +76,7 @@ fn write_all(
     }
     let mut text = Vec::new();
     for idx in 1..=top {
-        append(state, idx, &mut text).map_err(|got| bad_argument(idx, &got))?;
+        append(state, idx, &mut text)?;
     }
     Ok(output.write(request, [&*text, end].into_iter()))
 }
@@ -102,27 +103,8 @@ fn plain_text(state: &State, idx: c_int) -> Option<&[u8]> {
     })
 }
 
-enum BadValue {
-    Type(&'static str),
-    InTable(&'static str),
-    NotArray,
-}
-
-fn bad_argument(idx: c_int, bad: &BadValue) -> Throw {
-    Throw::argument(
-        idx,
-        match bad {
-            BadValue::Type(got) => format!(
-                "string, number, boolean, nil, ngx.null, or array table expected, got {got}"
-            ),
-            BadValue::InTable(found) => format!("bad data type {found} found"),
-            BadValue::NotArray => "non-array table found".into(),
-        },
-    )
-}
-
-/// Appends the value at `idx`, an array flattened.
-fn append(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), BadValue> {
+/// Appends the value of the argument `idx`, an array flattened.
+fn append(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), Throw> {
     if let Some(plain) = plain_text(state, idx) {
         text.extend_from_slice(plain);
         return Ok(());
@@ -132,17 +114,30 @@ fn append(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), BadVa
         return Ok(());
     }
     if state.type_of(idx) != Type::Table {
-        return Err(BadValue::Type(state.type_name(idx)));
+        return Err(Throw::argument(
+            idx,
+            format!(
+                "string, number, boolean, nil, ngx.null, or array table expected, but got {}",
+                state.type_name(idx)
+            ),
+        ));
     }
-    flatten(state, idx, text, Strictness::Loose).map_err(|bad| match bad {
-        NotText::Type(found) => BadValue::InTable(found),
-        NotText::NotArray => BadValue::NotArray,
-    })
+    flatten(state, idx, text, Strictness::Loose)
+        .map_err(|not_text| Throw::argument(idx, not_text.to_string()))
 }
 
 /// `ngx.flush(wait?)`
 fn flush(state: &mut State) -> LuaResult {
     let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
+    let n = state.top();
+    if n > 1 {
+        return Err(Throw::error(format!(
+            "attempt to pass {n} arguments, but accepted 0 or 1"
+        )));
+    }
+    if !matches!(state.type_of(1), Type::None | Type::Boolean) {
+        return Err(wrong_type(state, 1, "boolean", 1));
+    }
     let wait = state.to_bool(1);
     let result = context.output.flush(request, options());
     if result.is_err() || !wait {

@@ -95,6 +95,8 @@ pub(crate) struct Connection<T: Transport> {
     pub(super) transport: T,
     pub(super) readable: bool,
     pub(super) writable: bool,
+    /// `receive("*a")` met the end: no error, so the half stays open, with nothing to wait for.
+    pub(super) ended: bool,
     reused: u32,
     membership: Membership<T>,
 }
@@ -105,6 +107,7 @@ impl<T: Transport> Connection<T> {
             transport,
             readable: true,
             writable: true,
+            ended: false,
             reused: 0,
             membership,
         }
@@ -115,6 +118,7 @@ impl<T: Transport> Connection<T> {
             transport: idle.transport,
             readable: true,
             writable: true,
+            ended: false,
             reused: idle.reused.saturating_add(1),
             membership: Membership::Leased(lease),
         }
@@ -190,10 +194,9 @@ impl<T: Transport> Socket<T> {
     /// Whether a read that needs more than was received cannot but wait.
     #[inline]
     fn must_wait(&self) -> bool {
-        match &self.connection {
-            Some(connection) => connection.readable && !connection.transport.ready(Direction::Read),
-            None => false,
-        }
+        self.connection.as_ref().is_some_and(|connection| {
+            connection.readable && !connection.ended && !connection.transport.ready(Direction::Read)
+        })
     }
 
     pub(super) fn close_half(&mut self, dir: Direction) {
@@ -413,7 +416,7 @@ impl<T: Transport> TcpSocket<T> {
     /// `exiting`: the worker exits, so the connection is just closed.
     ///
     /// # Errors
-    /// `closed`, the busy strings, `unread data in buffer`, `invalid connection`;
+    /// `closed`, also where the peer has closed; the busy strings, `unread data in buffer`;
     /// `connection in dubious state`, which closes it.
     pub fn keepalive(
         &self,
@@ -428,8 +431,8 @@ impl<T: Transport> TcpSocket<T> {
             let mut rx = self.rx()?;
             let connection = socket.connection.as_ref().ok_or_else(not_connected)?;
             if !exiting {
-                if !(connection.readable && connection.writable) {
-                    return Err(Error::InvalidConnection);
+                if !(connection.readable && connection.writable) || connection.ended {
+                    return Err(Error::Closed);
                 }
                 if !rx.is_empty() {
                     return Err(Error::UnreadData);
@@ -442,7 +445,11 @@ impl<T: Transport> TcpSocket<T> {
             return Ok(());
         }
         if connection.transport.ready(Direction::Read) && !connection.transport.is_quiet() {
-            return Err(Error::DubiousState);
+            if matches!(connection.transport.recv(&mut [0]), Ok(1..)) {
+                return Err(Error::DubiousState);
+            }
+            self.0.socket.borrow_mut().connection = Some(connection);
+            return Err(Error::Closed);
         }
         connection.transport.disown();
         let Connection {

@@ -110,6 +110,7 @@ pub(super) fn is_current(context: *const Context) -> bool {
 }
 
 /// Makes `context` the one whose Lua code runs.
+#[inline]
 pub fn set_current(context: Option<Rc<Context>>) {
     if let Some(f) = BEFORE_SWITCH.take() {
         f();
@@ -348,6 +349,7 @@ impl Context {
     }
 
     /// Closes the request socket: the client's connection is nginx's again.
+    #[inline(always)]
     pub fn close_request_socket(&self) {
         let socket = self.request_socket.take();
         if let Some(socket) = socket {

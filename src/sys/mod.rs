@@ -18,6 +18,7 @@ pub mod headers;
 pub mod link;
 pub mod log;
 pub mod net;
+pub mod new_body;
 pub mod output;
 pub mod phase;
 pub mod process;

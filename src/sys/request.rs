@@ -123,6 +123,27 @@ impl Request {
         self.get().method_name.as_bytes()
     }
 
+    /// Changes the method: nginx's number, and its name.
+    pub fn set_method(self, id: usize, name: &'static str) {
+        // SAFETY: the request is live; nginx only reads the text.
+        let r = unsafe { &mut *self.raw() };
+        r.method = id;
+        r.method_name = ngx_str_t {
+            data: name.as_ptr().cast_mut(),
+            len: name.len(),
+        };
+    }
+
+    /// The request line, as it came.
+    pub fn line(&self) -> &[u8] {
+        self.get().request_line.as_bytes()
+    }
+
+    /// Whether nginx itself made the request of another one.
+    pub fn is_internal(self) -> bool {
+        self.get().internal() != 0
+    }
+
     /// The query string, as it came.
     pub fn args(&self) -> &[u8] {
         self.get().args.as_bytes()

@@ -206,6 +206,12 @@ pub fn number_expected(state: &State, idx: c_int) -> Throw {
 
 /// `sock:getreusedtimes()`
 fn getreusedtimes(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 1 {
+        return Err(Throw::error(format!(
+            "expecting 1 argument (including the object), but got {n}"
+        )));
+    }
     let socket = any_socket::<TcpSocket>(state, 1)?;
     Ok(Ret::Values(match socket.reused_times() {
         Ok(times) => {

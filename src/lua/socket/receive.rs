@@ -90,10 +90,10 @@ pub fn receiveany(state: &mut State) -> LuaResult {
             "expecting 2 arguments (including the object), but got {n}"
         )));
     }
-    let max = state.number(2).ok_or_else(|| number_expected(state, 2))?;
-    if max.is_nan() || max < 1.0 {
-        return Err(Throw::argument(2, "bad max argument"));
-    }
+    let max = state
+        .number(2)
+        .filter(|&max| max >= 1.0)
+        .ok_or_else(|| Throw::argument(2, "bad max argument"))?;
     let socket = own_socket(state, 1)?;
     read(state, socket, Mode::Any(max as usize))
 }
@@ -154,7 +154,7 @@ fn iterator(state: &mut State) -> LuaResult {
     let n = state.top();
     if n > 1 {
         return Err(Throw::error(format!(
-            "expecting 0 or 1 argument, but seen {n}"
+            "expecting 0 or 1 arguments, but seen {n}"
         )));
     }
     let size = match state.number(1) {

@@ -50,18 +50,6 @@ pub fn new(state: &mut State) -> LuaResult {
     Ok(Ret::Values(1))
 }
 
-/// Refuses calls with more or less than `expected` arguments.
-fn expect_arguments(state: &State, expected: c_int) -> Result<(), Throw> {
-    let n = state.top();
-    if n == expected {
-        return Ok(());
-    }
-    let s = if expected == 1 { "" } else { "s" };
-    Err(Throw::error(format!(
-        "expecting {expected} argument{s} (including the object), but got {n}"
-    )))
-}
-
 /// `sock:bind(address[, port])`
 fn bind(state: &mut State) -> LuaResult {
     let n = state.top();
@@ -88,7 +76,7 @@ fn setpeername(state: &mut State) -> LuaResult {
     let n = state.top();
     if !(2..=3).contains(&n) {
         return Err(Throw::error(format!(
-            "ngx.socket setpeername: expecting 2 or 3 arguments (including the object), but seen {n}"
+            "ngx.socket.udp setpeername: expecting 2 or 3 arguments (including the object), but seen {n}"
         )));
     }
     let socket = own_socket::<UdpSocket>(state, 1)?;
@@ -137,7 +125,12 @@ impl Parked for Resolving {
 
 /// `sock:send(data)`
 fn send(state: &mut State) -> LuaResult {
-    expect_arguments(state, 2)?;
+    let n = state.top();
+    if n != 2 {
+        return Err(Throw::error(format!(
+            "expecting 2 arguments (including the object), but got {n}"
+        )));
+    }
     let socket = own_socket::<UdpSocket>(state, 1)?;
     let result = with_data(state, 2, |data| socket.send(data))?;
     Ok(Ret::Values(push_done(state, result)))
@@ -218,7 +211,12 @@ fn settimeout(state: &mut State) -> LuaResult {
 
 /// `sock:close()`
 fn close(state: &mut State) -> LuaResult {
-    expect_arguments(state, 1)?;
+    let n = state.top();
+    if n != 1 {
+        return Err(Throw::error(format!(
+            "expecting 1 argument (including the object) but seen {n}"
+        )));
+    }
     let socket = own_socket::<UdpSocket>(state, 1)?;
     let result = socket.close();
     Ok(Ret::Values(push_done(state, result)))
