@@ -95,8 +95,14 @@ pub struct Thread {
     /// the registry while it is here.
     chain: RefCell<Vec<Coroutine>>,
     parked: RefCell<Option<Box<dyn Parked>>>,
-    /// Lua code got hold of the base coroutine, so it cannot be recycled.
+    /// Lua code may have got hold of the base coroutine: it is among the active
+    /// ones, and cannot be recycled.
     escaped: Cell<bool>,
+    /// A light thread that runs for the first time, inside of its parent:
+    /// nobody knows of it yet.
+    fresh: Cell<bool>,
+    /// The base coroutine has spawned light threads.
+    is_parent: Cell<bool>,
     /// Its last coroutine is running, and may have called nginx.
     running: Cell<bool>,
     /// The `ngx.thread.wait` that it waits in, by number; else 0.
@@ -133,6 +139,13 @@ impl Thread {
         &self.host
     }
 
+    /// Lua code may have a hand on the base coroutine from now on.
+    fn activate(&self) {
+        if !self.escaped.replace(true) {
+            SCHED.with(|s| s.active.borrow_mut().insert(self.base.l, self.id));
+        }
+    }
+
     /// What error messages call it.
     fn kind(&self) -> &'static str {
         match self.light {
@@ -160,6 +173,12 @@ impl Thread {
         self.life.get() != Life::Alive && self.family.borrow().as_ref().is_none_or(|f| f.is_idle())
     }
 
+    /// A coroutine above the base ends with the thread.
+    fn forget(self: &Rc<Self>, co: Coroutine) {
+        self.coroutine_ended(co.l);
+        SCHED.with(|s| s.active.borrow_mut().remove(co.l));
+    }
+
     /// A coroutine of the handler has ended.
     fn coroutine_ended(self: &Rc<Self>, l: *mut ffi::lua_State) {
         if let Some(family) = self.entry().family.borrow_mut().as_mut() {
@@ -183,8 +202,17 @@ enum Request {
     None,
     Park,
     Resume(Coroutine, c_int),
-    Spawn(Rc<Thread>, c_int),
+    Spawn(Spawn),
     Exit(i32),
+}
+
+/// A light thread that is to run next.
+struct Spawn {
+    thread: Rc<Thread>,
+    /// How many values stand on its stack, its function not among them.
+    nargs: c_int,
+    /// The one that has spawned it, where that ran inside of the one that yields.
+    inner: Option<Rc<Thread>>,
 }
 
 struct Scheduler {
@@ -272,15 +300,6 @@ pub(super) fn begin(
     (thread, outcome)
 }
 
-/// Adds a light thread to the handler of `parent`; [`request_spawn`] starts it.
-fn add_light(parent: &Rc<Thread>, base: Coroutine, member: Member) -> Rc<Thread> {
-    SCHED.with(|s| {
-        let thread = s.insert(&parent.vm, parent.host.clone(), base, Some(member));
-        s.active.borrow_mut().insert(base.l, thread.id);
-        thread
-    })
-}
-
 /// Ends a handler: cancels what its threads wait for and abandons their
 /// coroutines. Harmless for one that has ended.
 pub fn kill(entry: &Rc<Thread>) {
@@ -331,10 +350,9 @@ pub(super) fn request_resume(child: Coroutine, nargs: c_int) {
     SCHED.with(|s| s.request.set(Some(Request::Resume(child, nargs))));
 }
 
-/// Runs `thread`, which holds `nargs` arguments, once the caller yields the
-/// value that it wants back.
-fn request_spawn(thread: Rc<Thread>, nargs: c_int) {
-    SCHED.with(|s| s.request.set(Some(Request::Spawn(thread, nargs))));
+/// Runs another thread once the caller yields the value that it wants back.
+fn request_spawn(spawn: Spawn) {
+    SCHED.with(|s| s.request.set(Some(Request::Spawn(spawn))));
 }
 
 /// Whether a coroutine is being resumed, in whatever thread.
@@ -358,8 +376,7 @@ pub(super) fn mark_escaped(l: *mut ffi::lua_State) {
     if let Some(thread) = current()
         && thread.base.l == l
     {
-        thread.escaped.set(true);
-        SCHED.with(|s| s.active.borrow_mut().insert(l, thread.id));
+        thread.activate();
     }
 }
 
@@ -449,6 +466,8 @@ impl Scheduler {
             chain: RefCell::default(),
             parked: RefCell::default(),
             escaped: Cell::new(false),
+            fresh: Cell::new(light.is_some()),
+            is_parent: Cell::new(false),
             running: Cell::new(false),
             wait: Cell::new(0),
             life: Cell::new(Life::Alive),

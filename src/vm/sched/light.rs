@@ -10,8 +10,8 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::run::{End, finish};
-use super::{FREE_SLOTS, SCHED, Thread, ThreadId, current};
+use super::run::{End, finish, run_inside};
+use super::{FREE_SLOTS, SCHED, Spawn, Thread, ThreadId, current};
 use crate::rt::AddressMap;
 use crate::vm::ffi;
 use crate::vm::function::{LuaResult, Ret, Throw};
@@ -159,26 +159,49 @@ fn spawn_as(state: &mut State, background: bool) -> LuaResult {
     state.insert(1);
     // SAFETY: both are live coroutines of one VM, and the new one has room.
     unsafe { ffi::lua_xmove(state.raw(), l, n) };
-    state.push_value(1);
-    let anchor = parent.vm().anchor_coroutine(state);
+    let anchor = parent.vm().take_place(state);
     let entry = parent.entry().clone();
     let member = Member {
-        entry: entry.clone(),
-        parent: parent_number(&entry, state.raw()),
+        parent: parent_number(&parent, &entry, state.raw()),
+        entry,
         waiter: Cell::new(None),
         background: Cell::new(background),
         place: Cell::new(0),
     };
-    let thread = super::add_light(&parent, Coroutine { l, anchor }, member);
-    if let Some(family) = entry.family.borrow_mut().as_mut() {
-        family.add(thread.clone());
+    let base = Coroutine { l, anchor };
+    let (vm, host) = (&parent.vm, parent.host.clone());
+    let thread = SCHED.with(|s| s.insert(vm, host, base, Some(member)));
+    let nargs = n - 1;
+    // Its own threads have their turn before its parent.
+    if !background && !parent.fresh.get() {
+        return Ok(run_inside(state, &parent, &thread, nargs));
     }
-    super::request_spawn(thread, n - 1);
+    settle(state, &thread);
+    super::request_spawn(Spawn {
+        thread,
+        nargs,
+        inner: None,
+    });
     Ok(Ret::Yield(1))
 }
 
-/// The number of the coroutine `l`, which spawns a thread.
-fn parent_number(entry: &Rc<Thread>, l: *mut ffi::lua_State) -> u64 {
+/// A fresh thread will be known from now on; its coroutine stands at index 1.
+/// Raises no error.
+pub(super) fn settle(state: &mut State, thread: &Rc<Thread>) {
+    thread.fresh.set(false);
+    state.push_value(1);
+    state.raw_seti(ffi::LUA_REGISTRYINDEX, thread.base.anchor);
+    thread.activate();
+    if let Some(family) = thread.entry().family.borrow_mut().as_mut() {
+        family.add(thread.clone());
+    }
+}
+
+/// The number of the coroutine `l` of `thread`, which spawns another one.
+fn parent_number(thread: &Thread, entry: &Thread, l: *mut ffi::lua_State) -> u64 {
+    if l == thread.base.l {
+        thread.is_parent.set(true);
+    }
     let mut family = entry.family.borrow_mut();
     let family = family.get_or_insert_default();
     if let Some(&number) = family.parents.get(l) {

@@ -5,15 +5,17 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::light::WaitId;
-use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Thread, Turn};
-use super::{make_ready, waker};
+use super::light::{WaitId, settle};
+use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Spawn, Thread, Turn};
+use super::{make_ready, request_exit, request_spawn, waker};
 use crate::rt::panic_message;
 use crate::vm::ffi;
+use crate::vm::function::Ret;
 use crate::vm::mark::Mark;
 use crate::vm::op::Parked;
 use crate::vm::protect::NO_MEMORY;
 use crate::vm::stack::State;
+use crate::vm::state::Coroutine;
 use crate::vm::trace::describe_error;
 use crate::vm::unwind::catch_panic;
 
@@ -32,7 +34,7 @@ enum Stop {
     /// It waits, or was killed.
     Waits,
     /// It has started another thread, which goes first.
-    Spawned(Rc<Thread>, c_int),
+    Spawned(Spawn),
     Ended(Outcome),
 }
 
@@ -89,9 +91,10 @@ fn run_threads(first: &Rc<Thread>, stop: Stop) -> Option<Outcome> {
         let mut next = None;
         match stop {
             Stop::Unchanged | Stop::Waits => {}
-            Stop::Spawned(child, nargs) => {
+            Stop::Spawned(spawn) => {
                 spawners.push_back(thread);
-                next = Some((child, Step::Resume(nargs)));
+                spawners.extend(spawn.inner);
+                next = Some((spawn.thread, Step::Resume(spawn.nargs)));
             }
             Stop::Ended(outcome) => match (outcome, &thread.light) {
                 (Outcome::Done, None) => finish(&thread, End::Returned),
@@ -135,6 +138,68 @@ fn next_spawner(spawners: &mut VecDeque<Rc<Thread>>) -> Option<(Rc<Thread>, Step
 fn switch_to(thread: &Rc<Thread>) {
     let previous = SCHED.with(|s| s.current.replace(Some(thread.clone())));
     drop(previous);
+}
+
+/// Runs a new light thread until it stops, inside of the call with which its
+/// parent spawns it: that saves to leave the parent and come back to it. The
+/// new coroutine stands at index 1 of `state`, where its parent holds it.
+pub(super) fn run_inside(
+    state: &mut State,
+    parent: &Rc<Thread>,
+    child: &Rc<Thread>,
+    nargs: c_int,
+) -> Ret {
+    let inside = Inside::new(parent, child);
+    let stop = run(child, nargs);
+    if parent.life.get() != Life::Alive {
+        // The whole handler has ended meanwhile; `child` does with `inside`.
+        if let Stop::Spawned(spawn) = stop {
+            finish(&spawn.thread, End::Cancelled);
+        }
+        return Ret::Yield(0);
+    }
+    match stop {
+        Stop::Ended(Outcome::Done) => finish(child, End::Returned),
+        Stop::Ended(Outcome::Error) => finish(child, End::Failed),
+        _ if child.life.get() == Life::Alive => settle(state, child),
+        _ => {}
+    }
+    drop(inside);
+    match stop {
+        Stop::Spawned(spawn) => {
+            let inner = Some(child.clone());
+            request_spawn(Spawn { inner, ..spawn });
+            Ret::Yield(1)
+        }
+        Stop::Ended(Outcome::Exit(status)) => {
+            request_exit(status);
+            Ret::Yield(0)
+        }
+        _ => Ret::Values(1),
+    }
+}
+
+/// While it lives, a fresh thread is the running one in the place of its
+/// parent. One that nobody knows of then has ended.
+struct Inside<'t> {
+    parent: &'t Rc<Thread>,
+    child: &'t Rc<Thread>,
+}
+
+impl Inside<'_> {
+    fn new<'t>(parent: &'t Rc<Thread>, child: &'t Rc<Thread>) -> Inside<'t> {
+        switch_to(child);
+        Inside { parent, child }
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        switch_to(self.parent);
+        if self.child.fresh.get() && self.child.life.get() == Life::Alive {
+            finish(self.child, End::Cancelled);
+        }
+    }
 }
 
 /// The thread that waits for one that has just ended.
@@ -201,14 +266,15 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
         thread.running.set(false);
         let request = SCHED.with(|s| s.request.take()).unwrap_or(Request::None);
         if thread.life.get() != Life::Alive {
-            seal(thread, l, End::Cancelled);
             discard(thread, request);
+            let last = thread.chain.borrow_mut().pop();
+            give_up(thread, last.unwrap_or(thread.base), End::Cancelled);
             return Stop::Waits;
         }
         match (status, request) {
             (ffi::LUA_YIELD, Request::Park) => return Stop::Waits,
             (ffi::LUA_YIELD, Request::Exit(code)) => return Stop::Ended(Outcome::Exit(code)),
-            (ffi::LUA_YIELD, Request::Spawn(child, n)) => return Stop::Spawned(child, n),
+            (ffi::LUA_YIELD, Request::Spawn(spawn)) => return Stop::Spawned(spawn),
             (ffi::LUA_YIELD, Request::Resume(child, n)) => {
                 thread.chain.borrow_mut().push(child);
                 SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id));
@@ -283,7 +349,7 @@ fn discard(thread: &Thread, request: Request) {
             drop(parked);
         }
         Request::Resume(child, _) => thread.vm.release_coroutine(child),
-        Request::Spawn(child, _) => finish(&child, End::Cancelled),
+        Request::Spawn(spawn) => finish(&spawn.thread, End::Cancelled),
         Request::Exit(_) | Request::None => {}
     }
 }
@@ -348,34 +414,54 @@ pub(super) fn finish(thread: &Rc<Thread>, end: End) {
     // Taken out of the cell first: dropping an operation may wake others.
     let parked = thread.parked.borrow_mut().take();
     drop(parked);
-    let chain = std::mem::take(&mut *thread.chain.borrow_mut());
-    // One that runs is sealed when it stops.
+    let mut chain = std::mem::take(&mut *thread.chain.borrow_mut());
     let running = thread.running.get();
-    let last = chain.last().map_or(thread.base.l, |co| co.l);
-    for co in &chain {
-        thread.coroutine_ended(co.l);
-        SCHED.with(|s| s.active.borrow_mut().remove(co.l));
-        if !(running && co.l == last) {
+    let base_runs = running && chain.is_empty();
+    if running && let Some(last) = chain.pop() {
+        thread.forget(last);
+        thread.chain.borrow_mut().push(last);
+    }
+    for co in chain {
+        thread.forget(co);
+        give_up(thread, co, end);
+    }
+    if thread.is_parent.get() {
+        thread.coroutine_ended(thread.base.l);
+    }
+    if thread.escaped.get() {
+        SCHED.with(|s| s.active.borrow_mut().remove(thread.base.l));
+    }
+    if let Some(member) = &thread.light
+        && !thread.fresh.get()
+    {
+        member.leave();
+    }
+    if !base_runs {
+        give_up(thread, thread.base, end);
+    }
+}
+
+/// Lets Lua collect a coroutine of a thread that has ended, or uses it again.
+/// One that runs must not be given up before it stops.
+fn give_up(thread: &Thread, co: Coroutine, end: End) {
+    if co.l != thread.base.l {
+        seal(thread, co.l, end);
+        thread.vm.release_coroutine(co);
+    } else if thread.light.is_none() {
+        if thread.escaped.get() {
             seal(thread, co.l, end);
         }
-        thread.vm.release_coroutine(*co);
-    }
-    let base = thread.base;
-    thread.coroutine_ended(base.l);
-    if thread.light.is_some() || thread.escaped.get() {
-        SCHED.with(|s| s.active.borrow_mut().remove(base.l));
-        if !(running && base.l == last) {
-            seal(thread, base.l, end);
+        let reusable = end == End::Returned && !thread.escaped.get();
+        thread.vm.give_coroutine(co, reusable);
+    } else {
+        seal(thread, co.l, end);
+        // Its results, if any, stay on its stack as long as Lua has it.
+        if thread.fresh.get() {
+            thread.vm.give_place(co.anchor);
+        } else {
+            thread.vm.release_coroutine(co);
         }
     }
-    if let Some(member) = &thread.light {
-        member.leave();
-        // Its results, if any, stay on its stack as long as Lua has it.
-        thread.vm.release_coroutine(base);
-        return;
-    }
-    let reusable = end == End::Returned && !thread.escaped.get();
-    thread.vm.give_coroutine(base, reusable);
 }
 
 /// Sees to it that nobody resumes `l`, a coroutine of a thread that has ended:
@@ -387,7 +473,6 @@ fn seal(thread: &Thread, l: *mut ffi::lua_State, end: End) {
     let mark = match (&thread.light, end) {
         (Some(member), End::Cancelled) if is_base => member.gone(),
         (Some(member), _) if is_base => member.zombie(end == End::Returned),
-        (None, _) if is_base && !thread.escaped.get() => return,
         // One that an error has ended shows it.
         _ if status > ffi::LUA_YIELD => return,
         _ => Mark::Abandoned,
