@@ -101,8 +101,9 @@ pub struct Thread {
     /// A light thread that runs for the first time, inside of its parent:
     /// nobody knows of it yet.
     fresh: Cell<bool>,
-    /// The base coroutine has spawned light threads.
-    is_parent: Cell<bool>,
+    /// The number of the base coroutine as one that has spawned light threads;
+    /// else 0.
+    number: Cell<u64>,
     /// Its last coroutine is running, and may have called nginx.
     running: Cell<bool>,
     /// The `ngx.thread.wait` that it waits in, by number; else 0.
@@ -173,6 +174,13 @@ impl Thread {
         self.life.get() != Life::Alive && self.family.borrow().as_ref().is_none_or(|f| f.is_idle())
     }
 
+    /// It has spawned another thread, which goes first.
+    fn go_on_later(self: &Rc<Self>) {
+        if let Some(family) = self.entry().family.borrow_mut().as_mut() {
+            family.go_on_later(self.clone());
+        }
+    }
+
     /// A coroutine above the base ends with the thread.
     fn forget(self: &Rc<Self>, co: Coroutine) {
         self.coroutine_ended(co.l);
@@ -197,29 +205,23 @@ struct Slot {
 pub(super) const FREE_SLOTS: c_int = 10;
 
 /// Why the running coroutine yielded.
+#[derive(Clone, Copy)]
 enum Request {
     /// Not through a function of ours: treated as `coroutine.yield`.
     None,
     Park,
     Resume(Coroutine, c_int),
-    Spawn(Spawn),
+    /// To run the thread in `spawned`, which has so many values on its stack.
+    Spawn(c_int),
     Exit(i32),
-}
-
-/// A light thread that is to run next.
-struct Spawn {
-    thread: Rc<Thread>,
-    /// How many values stand on its stack, its function not among them.
-    nargs: c_int,
-    /// The one that has spawned it, where that ran inside of the one that yields.
-    inner: Option<Rc<Thread>>,
 }
 
 struct Scheduler {
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<u32>>,
     current: RefCell<Option<Rc<Thread>>>,
-    request: Cell<Option<Request>>,
+    request: Cell<Request>,
+    spawned: Cell<Option<Rc<Thread>>>,
     ready: RefCell<VecDeque<ThreadId>>,
     /// Coroutines that Lua code may have a hand on, and that are in some
     /// thread's chain or the base of one.
@@ -334,25 +336,29 @@ pub(super) fn park(op: Box<dyn Parked>) {
             // There is none: it was taken out to be polled.
             let previous = thread.parked.replace(Some(op));
             debug_assert!(previous.is_none());
-            s.request.set(Some(Request::Park));
+            s.request.set(Request::Park);
         }
     });
 }
 
 /// Ends the running handler with `status` once the caller yields.
 pub fn request_exit(status: i32) {
-    SCHED.with(|s| s.request.set(Some(Request::Exit(status))));
+    SCHED.with(|s| s.request.set(Request::Exit(status)));
 }
 
 /// Resumes the coroutine `child`, which holds `nargs` arguments, once the
 /// caller yields.
 pub(super) fn request_resume(child: Coroutine, nargs: c_int) {
-    SCHED.with(|s| s.request.set(Some(Request::Resume(child, nargs))));
+    SCHED.with(|s| s.request.set(Request::Resume(child, nargs)));
 }
 
-/// Runs another thread once the caller yields the value that it wants back.
-fn request_spawn(spawn: Spawn) {
-    SCHED.with(|s| s.request.set(Some(Request::Spawn(spawn))));
+/// Runs `thread`, which holds `nargs` arguments, once the caller yields the
+/// value that it wants back.
+fn request_spawn(thread: Rc<Thread>, nargs: c_int) {
+    SCHED.with(|s| {
+        s.spawned.set(Some(thread));
+        s.request.set(Request::Spawn(nargs));
+    });
 }
 
 /// Whether a coroutine is being resumed, in whatever thread.
@@ -428,7 +434,8 @@ impl Scheduler {
             slots: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
             current: RefCell::new(None),
-            request: Cell::new(None),
+            request: Cell::new(Request::None),
+            spawned: Cell::new(None),
             ready: RefCell::new(VecDeque::new()),
             active: RefCell::new(AddressMap::new()),
             post: Cell::new(None),
@@ -467,7 +474,7 @@ impl Scheduler {
             parked: RefCell::default(),
             escaped: Cell::new(false),
             fresh: Cell::new(light.is_some()),
-            is_parent: Cell::new(false),
+            number: Cell::new(0),
             running: Cell::new(false),
             wait: Cell::new(0),
             life: Cell::new(Life::Alive),

@@ -1,12 +1,11 @@
 //! Running threads: from one wait to the next, and to their end.
 
-use std::collections::VecDeque;
 use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::light::{WaitId, settle};
-use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Spawn, Thread, Turn};
+use super::light::{Member, WaitId, settle, take_results};
+use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Thread, Turn};
 use super::{make_ready, request_exit, request_spawn, waker};
 use crate::rt::panic_message;
 use crate::vm::ffi;
@@ -33,8 +32,9 @@ enum Stop {
     Unchanged,
     /// It waits, or was killed.
     Waits,
-    /// It has started another thread, which goes first.
-    Spawned(Spawn),
+    /// It has started another thread, which goes first, with so many values on
+    /// its stack.
+    Spawned(Rc<Thread>, c_int),
     Ended(Outcome),
 }
 
@@ -43,6 +43,8 @@ enum Stop {
 pub(super) enum End {
     Returned,
     Failed,
+    /// Either, and the one that has waited for it has what it left.
+    Awaited,
     /// From outside.
     Cancelled,
 }
@@ -84,34 +86,24 @@ fn go_on(thread: &Rc<Thread>, step: Step) -> Stop {
 /// Lets others go on after a thread that has stopped.
 fn run_threads(first: &Rc<Thread>, stop: Stop) -> Option<Outcome> {
     let entry = first.entry();
-    // Those that have spawned others, and go on when these have had their turn.
-    let mut spawners: VecDeque<Rc<Thread>> = VecDeque::new();
     let (mut thread, mut stop) = (first.clone(), stop);
     loop {
         let mut next = None;
         match stop {
             Stop::Unchanged | Stop::Waits => {}
-            Stop::Spawned(spawn) => {
-                spawners.push_back(thread);
-                spawners.extend(spawn.inner);
-                next = Some((spawn.thread, Step::Resume(spawn.nargs)));
-            }
+            Stop::Spawned(child, nargs) => next = Some((child, nargs)),
             Stop::Ended(outcome) => match (outcome, &thread.light) {
                 (Outcome::Done, None) => finish(&thread, End::Returned),
                 (Outcome::Exit(_), _) | (Outcome::Error, None) => return Some(outcome),
-                (_, Some(member)) => {
-                    let waiter = member.take_waiter();
-                    let returned = outcome == Outcome::Done;
-                    finish(&thread, if returned { End::Returned } else { End::Failed });
-                    next = waiter.and_then(waiting_thread);
-                }
+                (_, Some(member)) => next = end_light(&thread, member, outcome == Outcome::Done),
             },
         }
-        let Some((now, step)) = next.or_else(|| next_spawner(&mut spawners)) else {
+        let next = next.or_else(|| next_spawner(entry).map(|spawner| (spawner, 1)));
+        let Some((now, nargs)) = next else {
             break;
         };
         switch_to(&now);
-        stop = go_on(&now, step);
+        stop = run(&now, nargs);
         thread = now;
     }
     match entry.life.get() {
@@ -125,13 +117,30 @@ fn run_threads(first: &Rc<Thread>, stop: Stop) -> Option<Outcome> {
 }
 
 /// The first that has spawned a thread and was not killed since.
-fn next_spawner(spawners: &mut VecDeque<Rc<Thread>>) -> Option<(Rc<Thread>, Step)> {
+fn next_spawner(entry: &Rc<Thread>) -> Option<Rc<Thread>> {
     loop {
-        let spawner = spawners.pop_front()?;
+        let spawner = entry.family.borrow_mut().as_mut()?.next_spawner()?;
         if spawner.life.get() == Life::Alive {
-            return Some((spawner, Step::Resume(1)));
+            return Some(spawner);
         }
     }
+}
+
+/// Ends a light thread that has returned or (not `ok`) failed. Who has waited
+/// for that goes on at once, with what it has left.
+fn end_light(thread: &Rc<Thread>, member: &Member, ok: bool) -> Option<(Rc<Thread>, c_int)> {
+    let Some(waiter) = member.take_waiter().and_then(waiting_thread) else {
+        finish(thread, if ok { End::Returned } else { End::Failed });
+        return None;
+    };
+    // SAFETY: both are anchored coroutines of one VM: the thread's has just
+    // ended, the other one waits.
+    let n = unsafe {
+        let state = State::from_raw(waiter.top());
+        take_results(&thread.vm, &state, thread.base.l, ok)
+    };
+    finish(thread, End::Awaited);
+    Some((waiter, n))
 }
 
 /// Makes another thread of the running handler the running one.
@@ -153,8 +162,8 @@ pub(super) fn run_inside(
     let stop = run(child, nargs);
     if parent.life.get() != Life::Alive {
         // The whole handler has ended meanwhile; `child` does with `inside`.
-        if let Stop::Spawned(spawn) = stop {
-            finish(&spawn.thread, End::Cancelled);
+        if let Stop::Spawned(next, _) = stop {
+            finish(&next, End::Cancelled);
         }
         return Ret::Yield(0);
     }
@@ -166,9 +175,10 @@ pub(super) fn run_inside(
     }
     drop(inside);
     match stop {
-        Stop::Spawned(spawn) => {
-            let inner = Some(child.clone());
-            request_spawn(Spawn { inner, ..spawn });
+        Stop::Spawned(next, nargs) => {
+            parent.go_on_later();
+            child.go_on_later();
+            request_spawn(next, nargs);
             Ret::Yield(1)
         }
         Stop::Ended(Outcome::Exit(status)) => {
@@ -202,14 +212,15 @@ impl Drop for Inside<'_> {
     }
 }
 
-/// The thread that waits for one that has just ended.
-fn waiting_thread(wait: WaitId) -> Option<(Rc<Thread>, Step)> {
+/// The thread that waits for one that has just ended, and from now on does not.
+fn waiting_thread(wait: WaitId) -> Option<Rc<Thread>> {
     let thread = SCHED.with(|s| s.get(wait.thread))?;
     if thread.wait.get() != wait.number {
         return None;
     }
-    let op = thread.parked.borrow_mut().take()?;
-    Some((thread, Step::Poll(op)))
+    thread.wait.set(0);
+    thread.parked.borrow_mut().take()?;
+    Some(thread)
 }
 
 /// Polls what the thread waits for; when that is complete runs the thread
@@ -264,7 +275,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
         // and arguments, or results of the yield, stand on its stack.
         let status = unsafe { ffi::lua_resume_(l, nargs) };
         thread.running.set(false);
-        let request = SCHED.with(|s| s.request.take()).unwrap_or(Request::None);
+        let request = SCHED.with(|s| s.request.replace(Request::None));
         if thread.life.get() != Life::Alive {
             discard(thread, request);
             let last = thread.chain.borrow_mut().pop();
@@ -274,7 +285,10 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
         match (status, request) {
             (ffi::LUA_YIELD, Request::Park) => return Stop::Waits,
             (ffi::LUA_YIELD, Request::Exit(code)) => return Stop::Ended(Outcome::Exit(code)),
-            (ffi::LUA_YIELD, Request::Spawn(spawn)) => return Stop::Spawned(spawn),
+            (ffi::LUA_YIELD, Request::Spawn(n)) => {
+                let spawned = SCHED.with(|s| s.spawned.take());
+                return spawned.map_or(Stop::Waits, |child| Stop::Spawned(child, n));
+            }
             (ffi::LUA_YIELD, Request::Resume(child, n)) => {
                 thread.chain.borrow_mut().push(child);
                 SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id));
@@ -349,7 +363,12 @@ fn discard(thread: &Thread, request: Request) {
             drop(parked);
         }
         Request::Resume(child, _) => thread.vm.release_coroutine(child),
-        Request::Spawn(spawn) => finish(&spawn.thread, End::Cancelled),
+        Request::Spawn(_) => {
+            let spawned = SCHED.with(|s| s.spawned.take());
+            spawned
+                .iter()
+                .for_each(|child| finish(child, End::Cancelled));
+        }
         Request::Exit(_) | Request::None => {}
     }
 }
@@ -425,9 +444,8 @@ pub(super) fn finish(thread: &Rc<Thread>, end: End) {
         thread.forget(co);
         give_up(thread, co, end);
     }
-    if thread.is_parent.get() {
-        thread.coroutine_ended(thread.base.l);
-    }
+    // Its own threads have nobody any more who may wait for them.
+    thread.number.set(0);
     if thread.escaped.get() {
         SCHED.with(|s| s.active.borrow_mut().remove(thread.base.l));
     }
@@ -471,7 +489,7 @@ fn seal(thread: &Thread, l: *mut ffi::lua_State, end: End) {
     let status = unsafe { ffi::lua_status(l) };
     let is_base = l == thread.base.l;
     let mark = match (&thread.light, end) {
-        (Some(member), End::Cancelled) if is_base => member.gone(),
+        (Some(member), End::Cancelled | End::Awaited) if is_base => member.gone(),
         (Some(member), _) if is_base => member.zombie(end == End::Returned),
         // One that an error has ended shows it.
         _ if status > ffi::LUA_YIELD => return,
