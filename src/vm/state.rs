@@ -8,7 +8,7 @@ use super::chunk::{Cache, Chunk, LoadError};
 use super::ffi;
 use super::protect::{Gate, NO_MEMORY};
 use super::stack::State;
-use super::{coroutine, guard};
+use super::{collector, coroutine, guard};
 
 /// How many finished coroutines a VM keeps for later handlers; as many places in
 /// the registry.
@@ -82,6 +82,7 @@ impl Vm {
             set_search_path(state, "path", options.package_path);
             set_search_path(state, "cpath", options.package_cpath);
             (options.open)(state);
+            collector::install(state);
             coroutine::install(state)
         })??;
         Ok(vm)

@@ -6,9 +6,9 @@ use std::ffi::c_void;
 use std::os::raw::c_int;
 use std::ptr;
 
-use super::ffi;
 use super::stack::{State, Type};
 use super::unwind::catch_panic;
+use super::{collector, ffi};
 use crate::rt::worker_local;
 
 /// What a full userdata of ours holds. The tag tells the value from userdata
@@ -133,6 +133,7 @@ impl State {
     /// Makes a new table on the top an object: with a userdata that owns `value`
     /// in `slot`.
     pub fn set_userdata_in<T: 'static>(&mut self, slot: c_int, value: T) {
+        collector::count(self);
         self.push_userdata(value);
         // SAFETY: the userdata stands on the top, its table below it; the
         // addresses are looked at only where RECENT is used.
