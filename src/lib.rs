@@ -47,6 +47,18 @@ pub static mut ngx_http_cosocket_last_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
+/// A third one, which stands right after nginx's filter for chunked coding: the
+/// output filter that it installs runs right before that.
+#[allow(non_upper_case_globals)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub static mut ngx_http_cosocket_frame_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw const phase::module::FRAME_CONTEXT)
+        .cast_mut()
+        .cast::<c_void>(),
+    type_: NGX_HTTP_MODULE as usize,
+    ..ngx_module_t::default()
+};
+
 /// What nginx looks up in a shared object to learn which modules it holds.
 #[cfg(not(test))]
 #[allow(non_upper_case_globals)]
@@ -57,24 +69,31 @@ mod exports {
     use nginx_sys::ngx_module_t;
 
     #[unsafe(no_mangle)]
-    static mut ngx_modules: [*const ngx_module_t; 3] = [
+    static mut ngx_modules: [*const ngx_module_t; 4] = [
         &raw const super::ngx_http_cosocket_module,
         &raw const super::ngx_http_cosocket_last_module,
+        &raw const super::ngx_http_cosocket_frame_module,
         ptr::null(),
     ];
 
     #[unsafe(no_mangle)]
-    static mut ngx_module_names: [*const c_char; 3] = [
+    static mut ngx_module_names: [*const c_char; 4] = [
         c"ngx_http_cosocket_module".as_ptr(),
         c"ngx_http_cosocket_last_module".as_ptr(),
+        c"ngx_http_cosocket_frame_module".as_ptr(),
         ptr::null(),
     ];
 
     /// The first module stands where nginx puts the filters of others, as
     /// OpenResty's does: its filters see what the content handler has made
-    /// before nginx's own do, but for those that cut ranges and read files.
+    /// before nginx's own do, but for those that cut ranges and read files. The
+    /// third one's place is before the first of the modules named that there is.
     #[unsafe(no_mangle)]
-    static mut ngx_module_order: [*const c_char; 3] = [
+    static mut ngx_module_order: [*const c_char; 7] = [
+        c"ngx_http_cosocket_frame_module".as_ptr(),
+        c"ngx_http_v2_filter_module".as_ptr(),
+        c"ngx_http_v3_filter_module".as_ptr(),
+        c"ngx_http_range_header_filter_module".as_ptr(),
         c"ngx_http_cosocket_module".as_ptr(),
         c"ngx_http_copy_filter_module".as_ptr(),
         ptr::null(),

@@ -73,7 +73,7 @@ show(ngx.decode_args(ngx.encode_args(t1)))
 nil 100
 150
 {12=true}
-bad argument #1 to '?' (string expected, got no value)
+expecting 1 or 2 arguments but seen 0
 bad argument #1 to '?' (string expected, got table)
 bad argument #2 to '?' (number expected, got string)
 {a="你 &=%+" b={1="1" 2="2" 3=true}}

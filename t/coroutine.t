@@ -125,7 +125,7 @@ not started: suspended
 in inner: normal normal running true
 in outer: suspended true
 main: running dead suspended
-thread cannot resume non-suspended coroutine
+thread cannot resume running coroutine
 
 
 
@@ -146,7 +146,7 @@ thread cannot resume non-suspended coroutine
 --- request
 GET /t
 --- response_body
-truefalsecannot resume non-suspended coroutine
+truefalsecannot resume normal coroutine
 
 
 
@@ -325,4 +325,4 @@ truefrom init
 --- pipelined_requests eval
 ["GET /both", "GET /t"]
 --- response_body eval
-["", "falsecannot resume non-suspended coroutine\nrunning\n"]
+["", "falsecannot resume running coroutine\nrunning\n"]

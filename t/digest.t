@@ -71,9 +71,9 @@ for _, name in ipairs { "md5", "md5_bin", "sha1_bin", "crc32_short", "crc32_long
     fails(ngx[name])
     fails(ngx[name], {})
 end
-fails(ngx.md5, "a", "b")
+show(ngx.md5(("a"):gsub("b", "c")) == ngx.md5("a"), ngx.crc32_short("", 1), ngx.decode_base64("YQ", 1))
 fails(ngx.hmac_sha1, "a", {})
-fails(ngx.encode_base64, "a", "b", "c")
+fails(ngx.encode_base64, "a", "b")
 fails(ngx.decode_base64, 12)
 fails(ngx.decode_base64, nil)
 --- response_body
@@ -95,9 +95,9 @@ expecting one argument
 string argument only
 expecting two arguments
 expecting two arguments
-expecting one argument
+true 0 "a"
 bad argument #2 to '?' (string expected, got table)
-expecting one argument
+bad no_padding: boolean expected, got string
 string argument only
 string argument only
 

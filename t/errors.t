@@ -276,7 +276,7 @@ GET /t
 --- response_body
 bad argument #2 to '?' (expected table to have __tostring metamethod)
 bad argument #2 to '?' (string, number, boolean, or nil expected, got function)
-bad argument #1 to '?' (bad log level)
+bad argument #1 to '?' (bad log level: 99)
 bad argument #1 to '?' (number expected, got string)
 --- error_log eval
 [

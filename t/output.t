@@ -2,7 +2,7 @@
 use Test::Nginx::Socket::Lua;
 
 repeat_each(2);
-plan tests => repeat_each() * 80;
+plan tests => repeat_each() * 83;
 no_long_string();
 workers(1);
 
@@ -72,10 +72,10 @@ GET /t
 --- response_body
 sent: false
 --- error_log
-false: bad argument #2 to '?' (string, number, boolean, nil, ngx.null, or array table expected, got function)
+false: bad argument #2 to '?' (string, number, boolean, nil, ngx.null, or array table expected, but got function)
 false: bad argument #2 to '?' (non-array table found)
 false: bad argument #2 to '?' (bad data type function found)
-false: bad argument #2 to '?' (string, number, boolean, nil, ngx.null, or array table expected, got userdata)
+false: bad argument #2 to '?' (string, number, boolean, nil, ngx.null, or array table expected, but got userdata)
 
 
 
@@ -497,3 +497,36 @@ true nil
 true
 nilnilnil
 --- timeout: 30
+
+
+
+=== TEST 21: arguments that do not fit, and no crash for a table that contains itself
+--- config
+    location /t {
+        content_by_lua_block {
+            local own = {}
+            own[1] = own
+            local deep = "deep"
+            for _ = 1, 999 do deep = { deep } end
+            ngx.say(deep)
+            local function fails(f, ...) ngx.say(select(2, pcall(f, ...))) end
+            fails(ngx.say, own)
+            fails(ngx.print, { deep, { deep } })
+            fails(ngx.flush, nil)
+            fails(ngx.flush, 1)
+            fails(ngx.flush, true, false)
+            ngx.header[""] = "nameless"
+            ngx.say(ngx.flush(false))
+        }
+    }
+--- request
+GET /t
+--- response_body
+deep
+bad argument #1 to '?' (table nested too deeply)
+bad argument #1 to '?' (table nested too deeply)
+bad argument #1 to '?' (boolean expected, got nil)
+bad argument #1 to '?' (boolean expected, got number)
+attempt to pass 2 arguments, but accepted 0 or 1
+1
+--- raw_response_headers_unlike: nameless

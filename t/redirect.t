@@ -69,11 +69,11 @@ fails(ngx.redirect, "/a\r\nX: y")
 fails(ngx.redirect, "/a")
 show(ngx.status)
 --- response_body
-bad argument #1 to '?' (string expected, got no value)
+expecting one or two arguments
 bad argument #1 to '?' (string expected, got table)
 only ngx.HTTP_MOVED_TEMPORARILY, ngx.HTTP_MOVED_PERMANENTLY, ngx.HTTP_PERMANENT_REDIRECT, ngx.HTTP_SEE_OTHER, and ngx.HTTP_TEMPORARY_REDIRECT are allowed
 bad argument #2 to '?' (number expected, got string)
-unsafe byte "0x0d" in redirect uri "/a��X: y"
+unsafe byte "0x0d" in redirect uri "/a\x0D\x0AX: y"
 attempt to call ngx.redirect after sending out the headers
 200
 
@@ -179,7 +179,7 @@ fails(ngx.exec, "/a", print)
 fails(ngx.exec, "/a", { 1 })
 fails(ngx.exec, "/a")
 --- response_body
-bad argument #1 to '?' (string expected, got no value)
+expecting one or two arguments, but got 0
 The uri argument is empty
 unsafe uri: "/../.."
 bad argument #2 to '?' (string, number, or table expected, but got function)
@@ -228,12 +228,12 @@ ngx.req.set_uri_args("") show(ngx.var.args)
 ngx.req.set_uri_args(5) show(ngx.var.args)
 ngx.req.set_uri_args({ a = { 5, 6 } }) show(ngx.var.args)
 --- response_body
-bad argument #1 to '?' (string expected, got no value)
+expecting 1, 2 or 3 arguments but seen 0
 attempt to use zero-length uri
-unsafe byte "0x0a" in uri "/a�b" (maybe you want to set the 'binary' argument?)
+unsafe byte "0x0a" in uri "/a\x0Ab" (maybe you want to set the 'binary' argument?)
 "/a\nb"
 API disabled in the context of content_by_lua*
-bad argument #1 to '?' (string, number, or table expected, but got no value)
+expecting 1 argument but seen 0
 bad argument #1 to '?' (string, number, or table expected, but got boolean)
 attempt to use a non-string key in the "args" option table
 ""

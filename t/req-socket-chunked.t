@@ -31,12 +31,12 @@ talk(post("/x", lines, "0\r\n\r\n"))
 "onet"
 "wo"
 "three!"
-nil "closed"
+nil "closed" ""
 200 close
 "onet"
 "wo"
 "three!"
-nil "closed"
+nil "closed" ""
 200 close
 nil "closed" ""
 nil "closed"

@@ -29,13 +29,14 @@ __DATA__
             show(sock:receive())
             show(sock:receive("*a"))
             show(sock:receive("*l"))
+            show(sock:receive("*l"))
             show(pcall(ngx.req.socket, true))
         }
     }
 --- request eval
 ["POST /x\none\ntwo", "POST /x\none\n" . "2" x 100_000]
 --- response_body eval
-[ map { qq{"one"\n""\n"$_"\nnil "closed"\nfalse "http v2 not supported yet"\n} } "two", "2" x 100_000 ]
+[ map { qq{"one"\n""\n"$_"\nnil "closed" ""\nnil "closed"\nfalse "http v2 not supported yet"\n} } "two", "2" x 100_000 ]
 --- error_log
 attempt to receive data on a closed socket
 

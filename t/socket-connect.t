@@ -109,8 +109,8 @@ nil "missing the port number"
 nil "bad port number: 65536"
 nil "no resolver defined to resolve \"a.test\""
 nil "connection refused"
-ngx.socket connect: expecting 1, 2, or 3 arguments, but seen 0
-ngx.socket connect: expecting 1, 2, or 3 arguments, but seen 4
+ngx.socket connect: expecting 2, 3, or 4 arguments (including the object), but seen 1
+ngx.socket connect: expecting 2, 3, or 4 arguments (including the object), but seen 5
 bad argument #1 to '?' (string expected, got table)
 bad argument #3 to '?' (bad "pool_size" option value: 0)
 --- error_log

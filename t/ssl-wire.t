@@ -7,7 +7,7 @@ use IO::Select;
 use IO::Socket::INET;
 use Socket qw( IPPROTO_TCP TCP_NODELAY );
 use Test::More;
-use Time::HiRes qw( sleep );
+use Time::HiRes qw( sleep time );
 
 use Test::Nginx::Instance;
 use Test::Nginx::CA;
@@ -15,14 +15,15 @@ use Test::Nginx::Ports qw( reserve_port );
 use Test::Nginx::TLS;
 
 my $ca = $ENV{TEST_NGINX_CA};
-my ( $lua, $plain, $proxy, $early ) = map { reserve_port() } 1 .. 4;
+my ( $lua, $plain, $proxy, $early, $other ) = map { reserve_port() } 1 .. 5;
 
 sub server {
-    my ( $port, $listen, $code ) = @_;
+    my ( $port, $listen, $code, $name ) = @_;
+    $name ||= 'a.test';
     return <<"END";
 server {
     listen 127.0.0.1:$port $listen;
-    server_name a.test;
+    server_name $name;
     ssl_certificate $ca/good.pem;
     ssl_certificate_key $ca/good.key;
     $code
@@ -43,10 +44,12 @@ my $nginx = Test::Nginx::Instance->start(
         . server( $lua, 'ssl', $code )
         . server( $plain, 'ssl', '' )
         . server( $early, 'ssl', 'ssl_client_hello_by_lua_block { ngx.sleep(0) }' )
-        . server( $proxy, 'ssl proxy_protocol', $code ),
+        . server( $proxy, 'ssl proxy_protocol', $code )
+        . server( $other, 'ssl', '' )
+        . server( $other, 'ssl', $code, 'b.test' ),
     server => 'location = /ok { content_by_lua_block { ngx.say(ngx.worker.pid()) } }',
 );
-my $pid = $nginx->get('/ok');
+chomp( my $pid = $nginx->get('/ok') );
 
 sub dial {
     my ($port) = @_;
@@ -188,6 +191,30 @@ same( 'a warning in between', join( "\x15\x03\x01\x00\x02\x01\x5a", @cut ), qr/\
     syswrite $socket, $hello;
     shutdown $socket, 1;
     is( answer( $socket, 2 ), '', 'a client that ends with its hello' );
+
+    # Nor for more, where there is nothing to run. The worker sees both at once.
+    my @answers = map {
+        kill STOP => $pid;
+        my $socket = dial($_);
+        syswrite $socket, $hello;
+        shutdown $socket, 1;
+        sleep 0.05;
+        kill CONT => $pid;
+        my $start = time;
+        my $said  = length answer( $socket, 4 );
+        [ $said > 700, time - $start < 3 ];
+    } $plain, $other;
+    is_deeply( \@answers, [ ( [ 1, 1 ] ) x 2 ], 'it is answered where no handler is meant, and closed' );
+}
+
+# OpenSSL's own refusal: what client and error.log are told
+{
+    my $none = $hello;
+    my $at   = 44 + ord substr $none, 43, 1;
+    substr( $none, $at + 2, unpack 'n', substr $none, $at, 2 ) =~ s/../\x00\x05/gs;
+    same( 'no cipher in common', $none, qr/\A\x15\x03.\x00\x02\x02\x28\z/s );
+    my @lines = $nginx->log =~ /\[info\] .*SSL_do_handshake\(\) failed \(SSL: .*no shared cipher.*?\) while SSL handshaking, client: 127.*:(\d+)$/mg;
+    is_deeply( [ @lines[ -2, -1 ] ], [ $lua, $plain ], 'and error.log, the same' );
 }
 
 # PROXY protocol
@@ -196,7 +223,7 @@ for my $version (qw( 1.2 1.3 )) {
             ->{body}, "192.0.2.7 127.0.0.1\n", "PROXY protocol before TLS $version" );
 }
 
-is( $nginx->get('/ok'), $pid, 'the worker lives' );
+is( $nginx->get('/ok'), "$pid\n", 'the worker lives' );
 like( $nginx->log, qr/hello of a\.test, context: ssl_client_hello_by_lua\*, client: 127/, 'Lua ran' );
 my $rest = join '', grep { my $line = $_; !grep { $line =~ $_ } @refusals } split /^/, $nginx->log;
 unlike( $rest, qr/\[alert\]|\[emerg\]|panicked|\[error\]/, 'no trouble' );

@@ -311,3 +311,31 @@ GET /t
 GET /t
 --- response_body_like eval
 qr{\Ainit_by_lua\S+:3: no request found\ninit_by_lua\S+:4: no request found\ninit_by_lua\S+:5: no request found\n\z}
+
+
+
+=== TEST 16: what cannot be written in a status line
+--- config
+    location /t {
+        content_by_lua_block {
+            local said = {}
+            for _, status in ipairs { -1, 1000, 1e300, 0 / 0, -1 / 0, "1000" } do
+                local ok, err = pcall(function() ngx.status = status end)
+                said[#said + 1] = err:match(": (.*)") .. "\n"
+            end
+            said[#said + 1] = ngx.status
+            ngx.status = 999
+            ngx.say(said)
+        }
+    }
+--- request
+GET /t
+--- error_code: 999
+--- response_body
+bad argument #3 to '__newindex' (invalid status -1)
+bad argument #3 to '__newindex' (invalid status 1000)
+bad argument #3 to '__newindex' (invalid status 1e+300)
+bad argument #3 to '__newindex' (invalid status nan)
+bad argument #3 to '__newindex' (invalid status -inf)
+bad argument #3 to '__newindex' (invalid status 1000)
+0

@@ -210,9 +210,9 @@ for _, name in ipairs { "shared", "base" } do
 end
 --- response_body
 "running"
-false "cannot resume non-suspended coroutine"
+false "cannot resume running coroutine"
 "normal"
-false "cannot resume non-suspended coroutine"
+false "cannot resume normal coroutine"
 "trueslept\n"
 false "cannot resume dead coroutine"
 false "cannot resume dead coroutine"

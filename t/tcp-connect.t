@@ -72,8 +72,8 @@ ngx.socket connect: expecting 2, 3, or 4 arguments (including the object), but s
 ngx.socket connect: expecting 2, 3, or 4 arguments (including the object), but seen 0
 bad argument #1 to 'connect' (string expected, got table)
 bad argument #1 to 'connect' (string expected, got nil)
-ngx.socket connect: expecting 1, 2, or 3 arguments, but seen 0
-ngx.socket connect: expecting 1, 2, or 3 arguments, but seen 4
+ngx.socket connect: expecting 2, 3, or 4 arguments (including the object), but seen 1
+ngx.socket connect: expecting 2, 3, or 4 arguments (including the object), but seen 5
 
 
 
@@ -118,13 +118,14 @@ nil "missing the port number"
 --- lua
 local sock = ngx.socket.tcp()
 for _, opts in ipairs {
-    { pool = {} }, { pool = true }, { pool_size = 0 }, { pool_size = -3 }, { pool_size = "10" },
-    { backlog = -1 }, { backlog = "1" }, { pool_size = {} },
+    { pool = {} }, { pool = true }, { pool_size = 0 }, { pool_size = -3 }, { pool_size = "x" },
+    { backlog = -1 }, { backlog = true }, { pool_size = {} },
 } do
     fails(function() sock:connect("127.0.0.1", port, opts) end)
 end
 fails(function() sock:connect("unix:/x", nil, { pool_size = 0 }) end)
 show(sock:connect("127.0.0.1", port, { pool = 12, pool_size = 1, backlog = 0, unknown = 1 }))
+show(ngx.socket.tcp():connect("127.0.0.1", port, { pool = 13, pool_size = "1", backlog = "0" }))
 --- response_body
 bad argument #3 to 'connect' (bad "pool" option type: table)
 bad argument #3 to 'connect' (bad "pool" option type: boolean)
@@ -132,9 +133,10 @@ bad argument #3 to 'connect' (bad "pool_size" option value: 0)
 bad argument #3 to 'connect' (bad "pool_size" option value: -3)
 bad argument #3 to 'connect' (bad "pool_size" option type: string)
 bad argument #3 to 'connect' (bad "backlog" option value: -1)
-bad argument #3 to 'connect' (bad "backlog" option type: string)
+bad argument #3 to 'connect' (bad "backlog" option type: boolean)
 bad argument #3 to 'connect' (bad "pool_size" option type: table)
 bad argument #3 to 'connect' (bad "pool_size" option value: 0)
+1
 1
 
 

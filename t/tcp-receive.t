@@ -85,12 +85,18 @@ attempt to receive data on a closed socket
 local sock = open("say:a%0D%0Ab wait:0.02 say:c%00d")
 show(sock:receive("*a"))
 show(sock:receive("*a"))
+show(sock:setkeepalive())
+show(sock:receive())
+show(sock:receive("*a"))
 sock = open("")
 show(sock:receive("*a"))
 sock = open("say:line%0Arest")
 show(sock:receive(), sock:receive("*a"))
 --- response_body
 "a\r\nbc\0d"
+""
+nil "closed"
+nil "closed" ""
 nil "closed"
 ""
 "line" "rest"
@@ -176,7 +182,7 @@ nil "closed"
 nil "closed"
 nil "closed"
 5
-nil "invalid connection"
+nil "closed"
 1
 nil "closed"
 --- error_log
@@ -233,8 +239,8 @@ bad argument #1 to 'receiveany' (bad max argument)
 bad argument #1 to 'receiveany' (bad max argument)
 bad argument #1 to 'receiveany' (bad max argument)
 bad argument #1 to 'receiveany' (bad max argument)
-bad argument #1 to 'receiveany' (number expected, got string)
-bad argument #1 to 'receiveany' (number expected, got table)
+bad argument #1 to 'receiveany' (bad max argument)
+bad argument #1 to 'receiveany' (bad max argument)
 expecting 2 arguments (including the object), but got 1
 expecting 2 arguments (including the object), but got 3
 --- error_log

@@ -86,7 +86,7 @@ expecting 2 or 3 arguments (including the object), but got 4
 bad argument #1 to '?' (number expected, got string)
 bad argument #1 to '?' (number expected, got table)
 bad argument #1 to '?' (bad size argument)
-expecting 0 or 1 argument, but seen 2
+expecting 0 or 1 arguments, but seen 2
 "a"
 
 

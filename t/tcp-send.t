@@ -55,6 +55,10 @@ fails(function() sock:send({ { key = 1 } }) end)
 local own = {}
 own[1] = own
 fails(function() sock:send(own) end)
+local deep = "x"
+for _ = 1, 999 do deep = { deep } end
+show(sock:send(deep))
+fails(function() sock:send({ { deep } }) end)
 fails(sock.send, sock)
 fails(sock.send, sock, 1, 2)
 show(sock:send("still open"))
@@ -72,7 +76,9 @@ bad argument #1 to 'send' (non-array table found)
 bad argument #1 to 'send' (non-array table found)
 bad argument #1 to 'send' (non-array table found)
 bad argument #1 to 'send' (non-array table found)
-bad argument #1 to 'send' (bad data type table found)
+bad argument #1 to 'send' (table nested too deeply)
+1
+bad argument #1 to 'send' (table nested too deeply)
 expecting 2 arguments (including the object), but got 1
 expecting 2 arguments (including the object), but got 3
 10
@@ -139,7 +145,7 @@ nil "timeout" "about 0.15"
 nil "closed"
 nil "closed"
 "early"
-nil "invalid connection"
+nil "closed"
 1
 nil "closed"
 --- error_log

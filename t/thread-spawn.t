@@ -49,8 +49,8 @@ collectgarbage()
 show(thread == seen, coroutine.status(thread), ngx.thread.wait(seen))
 show(coroutine.status(thread), ngx.thread.kill(thread))
 --- response_body
-"running" false "cannot resume non-suspended coroutine"
-true "normal" false "cannot resume non-suspended coroutine"
+"running" false "cannot resume running coroutine"
+true "normal" false "cannot resume normal coroutine"
 true "zombie" true 1 2
 nil "already waited or killed"
 "dead" false "cannot resume dead coroutine"

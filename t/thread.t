@@ -396,7 +396,7 @@ show(resume(slow))
 show((ngx.thread.wait(quick)))
 show(resume(quick))
 --- response_body
-false "cannot resume non-suspended coroutine"
+false "cannot resume running coroutine"
 false "cannot resume dead coroutine"
 true
 false "cannot resume dead coroutine"
@@ -537,7 +537,7 @@ GET /t
 --- response_body_like
 falseonly the parent coroutine can wait on the thread|false.*: only the parent coroutine can wait on the thread
 nilkiller not parent
-falsecannot resume non-suspended coroutine
+falsecannot resume running coroutine
 
 false.*only the parent coroutine can wait on the thread
 nilkiller not parent

@@ -338,13 +338,20 @@ qr/\[alert\] .*lua failed to run timer with function defined at =content_by_lua\
 fails(ngx.timer.at)
 fails(ngx.timer.at, 1)
 fails(ngx.timer.at, "x", show)
-fails(ngx.timer.at, -1, show)
+fails(ngx.timer.every, -1, print)
+local ran = 0
+for _, late in ipairs { -1, -1e300, 0 / 0 } do
+    ngx.timer.at(late, function() ran = ran + 1 end)
+end
+ngx.sleep(0.01)
+show(ran)
 fails(ngx.timer.at, 1, "show")
 --- response_body
 expecting at least 2 arguments but got 0
 expecting at least 2 arguments but got 1
 bad argument #1 to '?' (number expected, got string)
 bad argument #1 to '?' (delay must not be negative)
+3
 bad argument #2 to '?' (Lua function expected, got string)
 
 

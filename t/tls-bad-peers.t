@@ -172,7 +172,7 @@ session
 3
 nil "protocol error" ""
 nil "closed"
-nil "invalid connection"
+nil "closed"
 1
 --- error_log
 SSL_read() failed
@@ -205,13 +205,17 @@ for _, last in ipairs { "", "cut", "half hold" } do
     assert(sock:sslhandshake(false))
     show(sock:receive("*a"))
     show(sock:receive())
+    show(sock:receive())
 end
 --- response_body
 "abc"
+nil "closed" ""
 nil "closed"
 "abc"
+nil "closed" ""
 nil "closed"
 "abc"
+nil "closed" ""
 nil "closed"
 --- error_log
 attempt to receive data on a closed socket

@@ -213,3 +213,40 @@ show(sock:setkeepalive())
 --- response_body
 true true
 1
+
+
+
+=== TEST 9: the name is checked on a connection that is used again, whichever was good before
+--- location_config
+lua_ssl_trusted_certificate $TEST_NGINX_CA/root.pem;
+lua_socket_log_errors off;
+--- lua
+for _, name in ipairs { "a.test", "a.test", "A.TEST", "b.wild.test", "", "a.test", "b.test", "b.test" } do
+    local sock = open("tls:good hold", { pool = "p" })
+    local ok, err = sock:sslhandshake(false, name, true)
+    show(sock:getreusedtimes(), name, ok, err)
+    if ok then
+        show(sock:sslhandshake(false, name, true))
+        sock:setkeepalive()
+    end
+end
+local sock = open("tls:good hold", { pool = "p" })
+show(sock:sslhandshake(false, "b.test", false))
+show(sock:sslhandshake(false, "b.test", true))
+--- response_body
+0 "a.test" true nil
+true
+1 "a.test" true nil
+true
+2 "A.TEST" true nil
+true
+3 "b.wild.test" true nil
+true
+4 "" true nil
+true
+5 "a.test" true nil
+true
+nil "b.test" nil "certificate host mismatch"
+nil "b.test" nil "certificate host mismatch"
+true
+nil "certificate host mismatch"

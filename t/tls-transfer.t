@@ -109,7 +109,7 @@ show(sock:close())
 "about 0.2" nil "timeout"
 nil "closed"
 "hello"
-nil "invalid connection"
+nil "closed"
 1
 --- error_log
 lua tcp socket write timed out

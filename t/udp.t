@@ -72,7 +72,7 @@ fails(udp.close)
 --- response_body
 bad argument #1 to '?' (socket object expected, got table)
 bad argument #1 to '?' (socket object expected, got table)
-expecting 1 argument (including the object), but got 0
+expecting 1 argument (including the object) but seen 0
 
 
 
@@ -90,15 +90,15 @@ fails(sock.settimeout, sock, 1, 2)
 fails(sock.close, sock, 1)
 fails(sock.bind, sock)
 --- response_body
-ngx.socket setpeername: expecting 2 or 3 arguments (including the object), but seen 1
-ngx.socket setpeername: expecting 2 or 3 arguments (including the object), but seen 4
+ngx.socket.udp setpeername: expecting 2 or 3 arguments (including the object), but seen 1
+ngx.socket.udp setpeername: expecting 2 or 3 arguments (including the object), but seen 4
 bad argument #2 to '?' (string expected, got table)
 expecting 2 arguments (including the object), but got 1
 expecting 2 arguments (including the object), but got 3
 expecting 1 or 2 arguments (including the object), but got 3
 ngx.socket settimeout: expecting 2 arguments (including the object) but seen 1
 ngx.socket settimeout: expecting 2 arguments (including the object) but seen 3
-expecting 1 argument (including the object), but got 2
+expecting 1 argument (including the object) but seen 2
 expecting 2 or 3 arguments (including the object), but got 1
 
 

@@ -74,6 +74,7 @@ fn text(state: &mut State) -> Result<Vec<u8>, Throw> {
             Throw::error(match bad {
                 NotText::Type(found) => format!("bad chunk data type: {found}"),
                 NotText::NotArray => "bad chunk data type: non-array table".into(),
+                NotText::TooDeep => bad.to_string(),
             })
         })?,
         _ => {

@@ -3,8 +3,9 @@
 use std::os::raw::c_int;
 
 use super::scratch::with_scratch;
+use super::seen::Seen;
 use super::uri::{append_escaped, append_line_safe, unescape};
-use crate::vm::{State, Throw, Type};
+use crate::vm::{LuaResult, Ret, State, Throw, Type};
 
 /// How many arguments are taken unless Lua says otherwise.
 const DEFAULT_MAX: usize = 100;
@@ -25,35 +26,67 @@ pub fn max_argument(state: &State, idx: c_int) -> Result<usize, Throw> {
     }
 }
 
+/// What `f(max?, table?)` returns, with the limit `max`, for the arguments in `text`.
+pub fn reply(state: &mut State, text: &[u8], max: usize) -> LuaResult {
+    match state.type_of(2) {
+        Type::None | Type::Nil => new_table(state, text),
+        Type::Table => {
+            state.set_top(2);
+            state.clear_table(2);
+        }
+        _ => {
+            return Err(Throw::argument(
+                2,
+                format!("table expected, got {}", state.type_name(2)),
+            ));
+        }
+    }
+    if !decode(state, text, max) {
+        return Ok(Ret::Values(1));
+    }
+    state.push_bytes("truncated");
+    Ok(Ret::Values(2))
+}
+
 /// Pushes a table for the arguments in `text`, with room for those that there
 /// may be, up to a limit: others decide what the text is.
 pub fn new_table(state: &State, text: &[u8]) {
-    let count = memchr::memchr_iter(b'&', text).count() + 1;
-    state.new_table(0, count.min(DEFAULT_MAX) as c_int);
+    // In pieces of which a byte can count the bytes, many at once.
+    let count = |piece: &[u8]| piece.iter().map(|&b| u8::from(b == b'&')).sum::<u8>();
+    let ends: usize = text
+        .chunks(128)
+        .map(|piece| usize::from(count(piece)))
+        .sum();
+    state.new_table(0, (ends + 1).min(DEFAULT_MAX) as c_int);
 }
 
 /// Adds the arguments in `text` to the empty table on the top; at most `max`
 /// of them. Tells whether there were more.
 pub fn decode(state: &mut State, text: &[u8], max: usize) -> bool {
     let table = state.top();
-    // A bit for each key that there was; other keys may have the same.
-    let mut seen = 0_u64;
-    let mut args = Arguments(text);
-    for (key, value) in args.by_ref().take(max) {
-        let bit = key.bit();
+    let mut seen = Seen::default();
+    let mut room = max;
+    !for_each(text, |key, value| {
+        if room == 0 {
+            return false;
+        }
+        room -= 1;
+        let may_be_there = match key.escaped {
+            false => seen.add(key.text),
+            true => seen.add_any(),
+        };
         key.push(state);
         match value {
             Some(value) => value.push(state),
             None => state.push_bool(true),
         }
-        if seen & bit == 0 {
-            state.raw_set(table);
-        } else {
+        if may_be_there {
             add(state, table);
+        } else {
+            state.raw_set(table);
         }
-        seen |= bit;
-    }
-    args.next().is_some()
+        true
+    })
 }
 
 /// A key or a value, as it stands in the text.
@@ -64,35 +97,27 @@ struct Piece<'t> {
 }
 
 impl<'t> Piece<'t> {
-    /// Cuts `text` at the first byte that is an end; returns that byte, too,
-    /// and what follows.
+    /// What stands in `text` from `start` to the first byte that is one of
+    /// `ends`, and where that is.
     #[inline(always)]
-    fn cut(text: &'t [u8], is_end: impl Fn(u8) -> bool) -> (Piece<'t>, Option<u8>, &'t [u8]) {
-        let mut escaped = false;
-        for (at, &byte) in text.iter().enumerate() {
-            if is_end(byte) {
-                let piece = Piece {
-                    text: &text[..at],
-                    escaped,
-                };
-                return (piece, Some(byte), &text[at + 1..]);
+    fn cut(text: &'t [u8], start: usize, ends: u8) -> (Piece<'t>, usize) {
+        let (mut end, mut found) = (start, 0);
+        while let Some(&byte) = text.get(end) {
+            let kind = KINDS[usize::from(byte)];
+            if kind & ends != 0 {
+                break;
             }
-            escaped |= matches!(byte, b'%' | b'+');
+            found |= kind;
+            end += 1;
         }
-        (Piece { text, escaped }, None, &[])
+        let piece = Piece {
+            text: &text[start..end],
+            escaped: found & ESCAPE != 0,
+        };
+        (piece, end)
     }
 
-    /// One of 64 bits; of an escaped key, which may stand for any, all.
-    fn bit(&self) -> u64 {
-        if self.escaped {
-            return !0;
-        }
-        let hash = self.text.iter().fold(self.text.len(), |hash, &b| {
-            hash.wrapping_mul(31) ^ usize::from(b)
-        });
-        1 << (hash % 64)
-    }
-
+    #[inline]
     fn push(&self, state: &State) {
         if !self.escaped {
             return state.push_bytes(self.text);
@@ -104,29 +129,45 @@ impl<'t> Piece<'t> {
     }
 }
 
-/// The keys of a text with their values, None for a key without `=`. An
-/// argument without a key is none.
-struct Arguments<'t>(&'t [u8]);
-
-impl<'t> Iterator for Arguments<'t> {
-    type Item = (Piece<'t>, Option<Piece<'t>>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.0.is_empty() {
-            let (key, end, rest) = Piece::cut(self.0, |b| matches!(b, b'=' | b'&'));
-            self.0 = rest;
-            let value = (end == Some(b'=')).then(|| {
-                let (value, _, rest) = Piece::cut(self.0, |b| b == b'&');
-                self.0 = rest;
-                value
-            });
-            if !key.text.is_empty() {
-                return Some((key, value));
-            }
+/// Hands the keys of a text with their values, None for a key without `=`, to
+/// `take` until that says no; false if it did. An argument without a key is none.
+#[inline(always)]
+fn for_each<'t>(
+    text: &'t [u8],
+    mut take: impl FnMut(Piece<'t>, Option<Piece<'t>>) -> bool,
+) -> bool {
+    let mut at = 0;
+    while at < text.len() {
+        let (key, mut end) = Piece::cut(text, at, NEXT | VALUE);
+        let mut value = None;
+        if text.get(end) == Some(&b'=') {
+            let (found, value_end) = Piece::cut(text, end + 1, NEXT);
+            (value, end) = (Some(found), value_end);
         }
-        None
+        at = end + 1;
+        if !key.text.is_empty() && !take(key, value) {
+            return false;
+        }
     }
+    true
 }
+
+/// Begins the next argument.
+const NEXT: u8 = 1;
+/// Begins the value.
+const VALUE: u8 = 2;
+/// Stands for another byte.
+const ESCAPE: u8 = 4;
+
+/// What each byte means.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    kinds[b'&' as usize] = NEXT;
+    kinds[b'=' as usize] = VALUE;
+    kinds[b'%' as usize] = ESCAPE;
+    kinds[b'+' as usize] = ESCAPE;
+    kinds
+};
 
 /// Pops value and key into `table`; the values of a key that is there
 /// already become an array.
@@ -235,15 +276,17 @@ fn encode_one(state: &State, key: &[u8], start: usize, text: &mut Vec<u8>) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::Arguments;
+    use super::for_each;
 
     type Pair<'t> = (&'t [u8], Option<&'t [u8]>);
 
     fn pairs(text: &[u8]) -> Vec<Pair<'_>> {
-        let arguments = Arguments(text);
-        arguments
-            .map(|(key, value)| (key.text, value.map(|value| value.text)))
-            .collect()
+        let mut found = Vec::new();
+        for_each(text, |key, value| {
+            found.push((key.text, value.map(|value| value.text)));
+            true
+        });
+        found
     }
 
     #[test]
@@ -257,12 +300,17 @@ mod tests {
         ];
         assert_eq!(found, expected);
         assert_eq!(pairs(b""), []);
+        assert_eq!(pairs(b"a="), [(&b"a"[..], Some(&b""[..]))]);
     }
 
     #[test]
-    fn an_escaped_key_may_be_any() {
-        let mut keys = Arguments(b"a=%41&%61=b&b+=").map(|(key, _)| key.bit());
-        assert_eq!(keys.next().map(u64::count_ones), Some(1));
-        assert_eq!((keys.next(), keys.next()), (Some(!0), Some(!0)));
+    fn what_has_to_be_unescaped_is_known() {
+        let mut found = Vec::new();
+        for_each(b"a=b&%61=b&a=%41+&a+=b", |key, value| {
+            found.push((key.escaped, value.is_some_and(|value| value.escaped)));
+            true
+        });
+        let expected = [(false, false), (true, false), (false, true), (true, false)];
+        assert_eq!(found, expected);
     }
 }

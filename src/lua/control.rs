@@ -1,5 +1,6 @@
 //! `ngx.exit`, `ngx.get_phase`, `ngx.null` and the constants.
 
+use super::status::{MAX_STATUS, invalid_status};
 use super::{context, disabled};
 use crate::sys::context::current;
 use crate::sys::log::Level;
@@ -18,15 +19,19 @@ const MAY_EXIT: Phases = Phases::BEFORE_RESPONSE
     .and(Phase::SslCertificate)
     .and(Phase::SslSessionStore);
 
+const AGAIN: i32 = -2;
+const DONE: i32 = -4;
+
 const CORE: [(&str, i64); 5] = [
     ("OK", 0),
     ("ERROR", -1),
-    ("AGAIN", -2),
-    ("DONE", -4),
+    ("AGAIN", AGAIN as i64),
+    ("DONE", DONE as i64),
     ("DECLINED", -5),
 ];
 
-const METHODS: [(&str, i64); 15] = [
+/// Constants for methods, with nginx's numbers.
+pub const METHODS: [(&str, i64); 15] = [
     ("HTTP_GET", 0x0002),
     ("HTTP_HEAD", 0x0004),
     ("HTTP_POST", 0x0008),
@@ -117,6 +122,14 @@ fn exit(state: &mut State) -> LuaResult {
         .number(1)
         .ok_or_else(|| Throw::argument(1, format!("number expected, got {}", state.type_name(1))))?
         as i32;
+    if matches!(status, AGAIN | DONE) {
+        return Err(Throw::error(
+            "bad argument to 'ngx.exit': does not accept NGX_AGAIN or NGX_DONE",
+        ));
+    }
+    if status > MAX_STATUS as i32 {
+        return Err(invalid_status(1, state));
+    }
     let context = context()?;
     if !MAY_EXIT.contains(context.phase()) {
         return Err(disabled(&context));

@@ -29,9 +29,10 @@ pub fn open(state: &mut State) {
     state.set_function("decode_base64mime", decode_mime);
 }
 
-/// Refuses a call with more or less than `expected` arguments.
+/// Refuses a call with less than `expected` arguments. More are ignored, such as the count that
+/// `text:gsub(…)` returns as well.
 fn expect_arguments(state: &State, expected: c_int) -> Result<(), Throw> {
-    match (state.top() == expected, expected) {
+    match (state.top() >= expected, expected) {
         (true, _) => Ok(()),
         (false, 1) => Err(Throw::error("expecting one argument")),
         (false, _) => Err(Throw::error("expecting two arguments")),
@@ -118,6 +119,12 @@ fn encode(state: &mut State) -> LuaResult {
         return Err(Throw::error("expecting one argument"));
     }
     text_argument(state, 1)?;
+    if !matches!(state.type_of(2), Type::None | Type::Nil | Type::Boolean) {
+        return Err(Throw::error(format!(
+            "bad no_padding: boolean expected, got {}",
+            state.type_name(2)
+        )));
+    }
     let no_padding = state.to_bool(2);
     with_scratch(|to| {
         encode_base64(state.bytes(1).unwrap_or_default(), to);

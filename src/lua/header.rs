@@ -1,11 +1,13 @@
 //! `ngx.header.NAME`: headers of the response.
 
 use std::os::raw::c_int;
+use std::rc::Rc;
 
 use super::fields::computed_table;
-use super::text::{make_text, wrong_type};
-use super::{only_request, request};
+use super::only_request;
+use super::text::{make_text, make_text_of, wrong_type};
 use crate::conf;
+use crate::sys::context;
 use crate::sys::headers::{HeaderError, HeaderName, ResponseHeaders};
 use crate::sys::log::Level;
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
@@ -19,13 +21,12 @@ pub fn open(state: &mut State) {
 }
 
 /// The name that Lua gave.
-fn name(state: &State) -> Result<HeaderName<'_>, Throw> {
+fn name(state: &State) -> Result<Rc<HeaderName>, Throw> {
     let name = state
         .bytes(KEY)
         .ok_or_else(|| wrong_type(state, KEY, "string", KEY))?;
-    Ok(HeaderName::new(name, || {
-        conf::current().is_none_or(conf::LocConf::transform_underscores)
-    }))
+    let dashed = conf::current().is_none_or(conf::LocConf::transform_underscores);
+    Ok(HeaderName::new(name, dashed))
 }
 
 /// nil, the value, or a table of several.
@@ -56,20 +57,23 @@ fn get(state: &mut State) -> LuaResult {
 }
 
 fn set(state: &mut State) -> LuaResult {
-    let (context, request) = request()?;
-    if context.header_is_final(request) {
-        context.log(
+    let request = only_request()?;
+    if context::with_current(|context| context.header_is_final(request)) == Some(true) {
+        super::context()?.log(
             Level::Error,
             "attempt to set ngx.header.HEADER after sending out response headers",
         );
         return Ok(Ret::Values(0));
     }
+    if state.bytes(KEY).is_some_and(<[u8]>::is_empty) {
+        return Ok(Ret::Values(0));
+    }
     let headers = request.response_headers();
     let result = match state.type_of(VALUE) {
-        Type::Nil | Type::None => headers.remove(&name(state)?),
+        Type::Nil | Type::None => headers.remove(&*name(state)?),
         Type::Table => set_all(state, &headers)?,
-        _ => {
-            if !make_text(state, VALUE)? {
+        kind => {
+            if !make_text_of(state, VALUE, kind)? {
                 return Err(wrong_type(
                     state,
                     VALUE,
@@ -77,7 +81,7 @@ fn set(state: &mut State) -> LuaResult {
                     VALUE,
                 ));
             }
-            headers.set(&name(state)?, state.bytes(VALUE).unwrap_or_default())
+            headers.set(&*name(state)?, state.bytes(VALUE).unwrap_or_default())
         }
     };
     match result {
@@ -104,7 +108,7 @@ fn set_all(state: &mut State, headers: &ResponseHeaders) -> Result<Result<(), He
     }
     let single = name(state)?.known().is_some_and(|known| !known.is_multi());
     if length == 0 || !single {
-        let removed = headers.remove(&name(state)?);
+        let removed = headers.remove(&*name(state)?);
         if removed.is_err() {
             return Ok(removed);
         }
@@ -113,7 +117,7 @@ fn set_all(state: &mut State, headers: &ResponseHeaders) -> Result<Result<(), He
     for i in first..=length {
         state.raw_geti(VALUE, i);
         make_text(state, -1)?;
-        let added = headers.add(&name(state)?, state.bytes(-1).unwrap_or_default());
+        let added = headers.add(&*name(state)?, state.bytes(-1).unwrap_or_default());
         if added.is_err() {
             return Ok(added);
         }

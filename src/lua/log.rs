@@ -29,7 +29,10 @@ pub fn open(state: &mut State) {
                 Throw::argument(1, format!("number expected, got {}", state.type_name(1)))
             })
             .map(|n| n as i64)?;
-        let level = Level::from_number(level).ok_or_else(|| Throw::argument(1, "bad log level"))?;
+        let level = Level::from_number(level).ok_or_else(|| {
+            let level = state.number(1).unwrap_or_default();
+            Throw::argument(1, format!("bad log level: {level}"))
+        })?;
         write(state, level, 2)
     });
     state.push_globals();

@@ -20,6 +20,7 @@ pub mod re;
 mod redirect;
 mod req;
 mod scratch;
+mod seen;
 mod semaphore;
 mod socket;
 mod sql;
@@ -89,8 +90,14 @@ fn preload<F: Body>(state: &mut State, name: &str, load: F) {
 }
 
 /// The context that runs.
+#[inline]
 fn context() -> Result<Rc<Context>, Throw> {
-    context::current().ok_or_else(|| Throw::error("no request found"))
+    context::current().ok_or_else(no_context)
+}
+
+#[cold]
+fn no_context() -> Throw {
+    Throw::error("no request found")
 }
 
 /// The context that runs and its request.
@@ -110,13 +117,28 @@ fn only_request() -> Result<Request, Throw> {
     }
 }
 
-/// The context that runs and its request, where the phase is one of `phases`.
-fn request_in(phases: Phases) -> Result<(Rc<Context>, Request), Throw> {
-    let (context, request) = request()?;
-    if phases.contains(context.phase()) {
-        return Ok((context, request));
+/// The request of the context that runs, where the phase is one of `phases`.
+fn only_request_in(phases: Phases) -> Result<Request, Throw> {
+    let found = context::with_current(|context| {
+        let request = context.request();
+        request.filter(|_| phases.contains(context.phase()))
+    });
+    match found {
+        Some(Some(found)) => Ok(found),
+        _ => request_in(phases).map(|(_, request)| request),
     }
-    Err(disabled(&context))
+}
+
+/// The context that runs and its request, where the phase is one of `phases`.
+#[inline(always)]
+fn request_in(phases: Phases) -> Result<(Rc<Context>, Request), Throw> {
+    let Some(context) = context::current() else {
+        return Err(no_context());
+    };
+    match context.request() {
+        Some(request) if phases.contains(context.phase()) => Ok((context, request)),
+        _ => Err(disabled(&context)),
+    }
 }
 
 /// The context that runs, if its code may wait.
@@ -137,6 +159,7 @@ fn check_waiting() -> Result<(), Throw> {
 }
 
 /// The error of a function that does not work in the phase.
+#[cold]
 fn disabled(context: &Context) -> Throw {
     let phase = context.phase();
     let instead = match phase {

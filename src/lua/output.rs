@@ -5,11 +5,13 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use super::request_in;
-use super::table::{NotText, Strictness, flatten};
+use super::table::{Strictness, flatten};
+use super::text::wrong_type;
 use crate::conf;
 use crate::sys::context::Context;
-use crate::sys::output::{OutputError, OutputOptions};
+use crate::sys::output::{Output, OutputError, OutputOptions};
 use crate::sys::phase::Phases;
+use crate::sys::request::Request;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
 
 /// Adds to the `ngx` table on the top.
@@ -48,66 +50,63 @@ fn report(state: &State, result: Result<(), OutputError>) -> c_int {
 
 fn echo(state: &mut State, newline: bool) -> LuaResult {
     let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
-    // Arguments are checked before anything is written.
-    let top = state.top();
-    let end = newline.then_some(&b"\n"[..]);
-    let result = if (1..=top).all(|idx| is_plain(state, idx)) {
-        let texts = (1..=top).map(|idx| plain_text(state, idx));
-        context.output.write(request, texts.chain(end))
-    } else {
-        let mut text = Vec::new();
-        for idx in 1..=top {
-            append(state, idx, &mut text).map_err(|got| bad_argument(idx, &got))?;
-        }
-        context
-            .output
-            .write(request, [&*text].into_iter().chain(end))
+    let end = if newline { &b"\n"[..] } else { b"" };
+    let result = match (state.top(), state.bytes(1)) {
+        (1, Some(text)) => context.output.write(request, [text, end].into_iter()),
+        (top, _) => write_all(state, &context.output, request, top, end)?,
     };
     let result = result.and_then(|()| context.output.push_if_full(request, options));
     Ok(Ret::Values(report(state, result)))
 }
 
-fn is_plain(state: &State, idx: c_int) -> bool {
-    matches!(
-        state.type_of(idx),
-        Type::String | Type::Number | Type::Boolean | Type::Nil
-    )
-}
+/// More arguments than this are put together before they are written.
+const FEW: usize = 8;
 
-fn plain_text(state: &State, idx: c_int) -> &[u8] {
-    if let Some(text) = state.bytes(idx) {
-        return text;
+/// Writes the arguments up to `top`, which are checked before, and `end`.
+#[inline(never)]
+fn write_all(
+    state: &mut State,
+    output: &Output,
+    request: Request,
+    top: c_int,
+    end: &[u8],
+) -> Result<Result<(), OutputError>, Throw> {
+    if let Some(texts) = take_plain(state, top, &mut [b"".as_slice(); FEW]) {
+        return Ok(output.write(request, texts.iter().copied().chain([end])));
     }
-    match state.type_of(idx) {
-        Type::Nil => b"nil",
-        _ if state.to_bool(idx) => b"true",
-        _ => b"false",
+    let mut text = Vec::new();
+    for idx in 1..=top {
+        append(state, idx, &mut text)?;
     }
+    Ok(output.write(request, [&*text, end].into_iter()))
 }
 
-enum BadValue {
-    Type(&'static str),
-    InTable(&'static str),
-    NotArray,
+/// The texts of the arguments, if all of them are plain ones.
+fn take_plain<'s, 't>(
+    state: &'s State,
+    top: c_int,
+    texts: &'t mut [&'s [u8]],
+) -> Option<&'t [&'s [u8]]> {
+    let texts = texts.get_mut(..usize::try_from(top).ok()?)?;
+    for (text, idx) in texts.iter_mut().zip(1..) {
+        *text = plain_text(state, idx)?;
+    }
+    Some(texts)
 }
 
-fn bad_argument(idx: c_int, bad: &BadValue) -> Throw {
-    Throw::argument(
-        idx,
-        match bad {
-            BadValue::Type(got) => format!(
-                "string, number, boolean, nil, ngx.null, or array table expected, got {got}"
-            ),
-            BadValue::InTable(found) => format!("bad data type {found} found"),
-            BadValue::NotArray => "non-array table found".into(),
-        },
-    )
+fn plain_text(state: &State, idx: c_int) -> Option<&[u8]> {
+    state.bytes(idx).or_else(|| match state.type_of(idx) {
+        Type::Nil => Some(b"nil"),
+        Type::Boolean if state.to_bool(idx) => Some(b"true"),
+        Type::Boolean => Some(b"false"),
+        _ => None,
+    })
 }
 
-/// Appends the value at `idx`, an array flattened.
-fn append(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), BadValue> {
-    if is_plain(state, idx) {
-        text.extend_from_slice(plain_text(state, idx));
+/// Appends the value of the argument `idx`, an array flattened.
+fn append(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), Throw> {
+    if let Some(plain) = plain_text(state, idx) {
+        text.extend_from_slice(plain);
         return Ok(());
     }
     if state.is_null(idx) {
@@ -115,17 +114,30 @@ fn append(state: &mut State, idx: c_int, text: &mut Vec<u8>) -> Result<(), BadVa
         return Ok(());
     }
     if state.type_of(idx) != Type::Table {
-        return Err(BadValue::Type(state.type_name(idx)));
+        return Err(Throw::argument(
+            idx,
+            format!(
+                "string, number, boolean, nil, ngx.null, or array table expected, but got {}",
+                state.type_name(idx)
+            ),
+        ));
     }
-    flatten(state, idx, text, Strictness::Loose).map_err(|bad| match bad {
-        NotText::Type(found) => BadValue::InTable(found),
-        NotText::NotArray => BadValue::NotArray,
-    })
+    flatten(state, idx, text, Strictness::Loose)
+        .map_err(|not_text| Throw::argument(idx, not_text.to_string()))
 }
 
 /// `ngx.flush(wait?)`
 fn flush(state: &mut State) -> LuaResult {
     let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
+    let n = state.top();
+    if n > 1 {
+        return Err(Throw::error(format!(
+            "attempt to pass {n} arguments, but accepted 0 or 1"
+        )));
+    }
+    if !matches!(state.type_of(1), Type::None | Type::Boolean) {
+        return Err(wrong_type(state, 1, "boolean", 1));
+    }
     let wait = state.to_bool(1);
     let result = context.output.flush(request, options());
     if result.is_err() || !wait {

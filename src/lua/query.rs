@@ -31,6 +31,12 @@ fn encode(state: &mut State) -> LuaResult {
 
 /// `table, err = ngx.decode_args(str, max_args?)`
 fn decode(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !matches!(n, 1 | 2) {
+        return Err(Throw::error(format!(
+            "expecting 1 or 2 arguments but seen {n}"
+        )));
+    }
     let max = args::max_argument(state, 2)?;
     if state.bytes(1).is_none() {
         return Err(wrong_type(state, 1, "string", 1));

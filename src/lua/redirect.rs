@@ -18,6 +18,9 @@ const FOUND: i32 = 302;
 
 /// `ngx.redirect(uri, status?)`
 fn redirect(state: &mut State) -> LuaResult {
+    if !matches!(state.top(), 1 | 2) {
+        return Err(Throw::error("expecting one or two arguments"));
+    }
     let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
     let status = if state.is_none_or_nil(2) {
         FOUND
@@ -49,7 +52,7 @@ fn redirect(state: &mut State) -> LuaResult {
         ));
     }
     check_yieldable(state)?;
-    let name = HeaderName::new(b"Location", || false);
+    let name = HeaderName::new(b"Location", false);
     match request.response_headers().set(&name, uri) {
         Ok(()) => {}
         Err(HeaderError::Memory | HeaderError::NotALength) => {
@@ -62,6 +65,12 @@ fn redirect(state: &mut State) -> LuaResult {
 
 /// `ngx.exec(uri, args?)`
 fn exec(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !matches!(n, 1 | 2) {
+        return Err(Throw::error(format!(
+            "expecting one or two arguments, but got {n}"
+        )));
+    }
     let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
     let Some(uri) = state.bytes(1) else {
         return Err(wrong_type(state, 1, "string", 1));
@@ -91,7 +100,7 @@ fn exec(state: &mut State) -> LuaResult {
         ));
     }
     check_yieldable(state)?;
-    context.set_target(Some(target));
+    context.set_target(Some(Box::new(target)));
     sched::request_exit(0);
     Ok(Ret::Yield(0))
 }
@@ -109,7 +118,15 @@ pub fn unsafe_byte(uri: &[u8]) -> Option<u8> {
     uri.iter().copied().find(u8::is_ascii_control)
 }
 
-/// The URI with such bytes made visible.
+/// The URI with such bytes made visible, as `\x0D`.
 pub fn printable(uri: &[u8]) -> String {
-    String::from_utf8_lossy(uri).replace(|c: char| c.is_ascii_control(), "\u{fffd}")
+    let mut text = String::with_capacity(uri.len());
+    for c in String::from_utf8_lossy(uri).chars() {
+        if c.is_ascii_control() {
+            text.push_str(&format!("\\x{:02X}", u32::from(c)));
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }

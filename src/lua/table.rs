@@ -1,6 +1,7 @@
 //! Arrays of strings, nested at will, as text: what `send`, `say` and `print`
 //! accept.
 
+use std::fmt;
 use std::os::raw::c_int;
 
 use crate::vm::{State, Type};
@@ -12,6 +13,18 @@ pub enum NotText {
     Type(&'static str),
     /// It has keys that are not 1, 2, 3, …
     NotArray,
+    /// It contains itself, or might as well.
+    TooDeep,
+}
+
+impl fmt::Display for NotText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Type(found) => write!(f, "bad data type {found} found"),
+            Self::NotArray => f.write_str("non-array table found"),
+            Self::TooDeep => f.write_str("table nested too deeply"),
+        }
+    }
 }
 
 /// What an array may hold besides tables.
@@ -25,7 +38,7 @@ pub enum Strictness {
 
 /// How deep an array may be nested: one that contains itself must not use up
 /// the C stack.
-const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 1000;
 
 /// Appends the strings of the array at `idx` to `text`; tables in it are
 /// arrays as well.
@@ -46,7 +59,7 @@ fn flatten_level(
     depth: usize,
 ) -> Result<(), NotText> {
     if depth == 0 || !state.reserve(4) {
-        return Err(NotText::Type("table"));
+        return Err(NotText::TooDeep);
     }
     let idx = state.abs(idx);
     let length = array_length(state, idx, strictness)?;

@@ -6,7 +6,6 @@ use std::os::raw::c_int;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::text::wrong_type;
 use crate::sys::event::{Sleep, now_seconds, update_time};
 use crate::sys::time::{self, Date};
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, run_op};
@@ -58,22 +57,16 @@ fn push_date(state: &State, date: &Date) -> LuaResult {
 }
 
 fn seconds_argument(state: &State) -> Result<i64, Throw> {
-    if state.top() != 1 {
-        return Err(Throw::error("expecting one argument"));
-    }
     match state.number(1) {
         Some(seconds) => Ok(seconds as i64),
-        None => Err(wrong_type(state, 1, "number", 1)),
+        None => Err(Throw::error("number argument only")),
     }
 }
 
 /// `seconds = ngx.parse_http_time(text)`, nil for other text.
 fn parse_http_time(state: &mut State) -> LuaResult {
-    if state.top() != 1 {
-        return Err(Throw::error("expecting one argument"));
-    }
     let Some(text) = state.bytes(1) else {
-        return Err(wrong_type(state, 1, "string", 1));
+        return Err(Throw::error("string argument only"));
     };
     match time::parse_http_time(text) {
         Some(seconds) => state.push_int(seconds),
@@ -84,8 +77,11 @@ fn parse_http_time(state: &mut State) -> LuaResult {
 
 /// `ngx.sleep(seconds)`
 fn sleep(state: &mut State) -> LuaResult {
-    if state.top() != 1 {
-        return Err(Throw::error("attempt to pass bad number of arguments"));
+    let n = state.top();
+    if n != 1 {
+        return Err(Throw::error(format!(
+            "attempt to pass {n} arguments, but accepted 1"
+        )));
     }
     let seconds = state.number(1).ok_or_else(|| {
         Throw::argument(1, format!("number expected, got {}", state.type_name(1)))

@@ -56,8 +56,11 @@ fn start(state: &mut State, every: bool) -> LuaResult {
         )));
     }
     let delay = match state.number(1) {
-        Some(seconds) if seconds >= 0.0 => (seconds * 1000.0).min(MAX_DELAY) as u64,
-        Some(_) => return Err(Throw::argument(1, "delay must not be negative")),
+        Some(seconds) if every && seconds < 0.0 => {
+            return Err(Throw::argument(1, "delay must not be negative"));
+        }
+        // What should have run already runs at once.
+        Some(seconds) => (seconds * 1000.0).clamp(0.0, MAX_DELAY) as u64,
         None => {
             return Err(Throw::argument(
                 1,

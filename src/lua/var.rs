@@ -5,7 +5,7 @@ use std::os::raw::c_int;
 
 use super::fields::computed_table;
 use super::only_request;
-use super::text::{make_text, wrong_type};
+use super::text::{make_text_of, wrong_type};
 use crate::sys::variable::VariableError;
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
 
@@ -39,7 +39,8 @@ fn set(state: &mut State) -> LuaResult {
     if state.type_of(KEY) != Type::String {
         return Err(Throw::error("bad variable name"));
     }
-    if !state.is_none_or_nil(VALUE) && !make_text(state, VALUE)? {
+    let kind = state.type_of(VALUE);
+    if !matches!(kind, Type::Nil | Type::None) && !make_text_of(state, VALUE, kind)? {
         return Err(wrong_type(
             state,
             VALUE,

@@ -46,9 +46,11 @@ impl RequestHandler {
     /// The request's handler, made on the first call. None where memory is
     /// short.
     pub(super) fn of(request: Request, phase: Phase) -> Option<Rc<Self>> {
-        if let Some(handler) = Self::existing(request) {
-            return Some(handler);
-        }
+        Self::existing(request).or_else(|| Self::make(request, phase))
+    }
+
+    /// Makes the handler of a request that has none.
+    pub(super) fn make(request: Request, phase: Phase) -> Option<Rc<Self>> {
         // A handler that waited for a body may be left behind: nginx could
         // not read it, and redirected to an error page.
         request.forget_reading();
@@ -67,6 +69,7 @@ impl RequestHandler {
     }
 
     /// The request's handler, if one was made.
+    #[inline]
     pub(super) fn existing(request: Request) -> Option<Rc<Self>> {
         request.attached::<Self>(module::module())
     }
@@ -99,6 +102,7 @@ impl RequestHandler {
     }
 
     /// The request ends: whatever still waits is cancelled.
+    #[inline]
     pub(super) fn end(&self) {
         if let Some(filter) = self.filter.get() {
             filter.end();
@@ -126,6 +130,7 @@ impl Drop for RequestHandler {
 }
 
 /// The worker's VM, or a new one where code is not kept.
+#[inline(always)]
 pub(super) fn vm_for(request: Request) -> Option<Rc<Vm>> {
     install::vm(module::main_conf(request), module::location_conf(request))
         .inspect_err(|e| request.log(Level::Error, e))

@@ -48,6 +48,7 @@ impl Entry {
     }
 
     /// Ends the handler, if it waits.
+    #[inline]
     pub(super) fn kill(&self) {
         let thread = self.0.take();
         if let Some(thread) = thread {

@@ -12,6 +12,7 @@ use crate::lua;
 use crate::sys::conf::{Conf, Level, PhaseOrder, Reported, RequestPhase};
 use crate::sys::entry::request_handler;
 use crate::sys::filter;
+use crate::sys::output::frame;
 use crate::sys::phase::Phase;
 use crate::vm::{Host, Outcome, Thread, Vm, VmOptions, sched};
 
@@ -79,6 +80,13 @@ pub fn install_last(main: &Main) {
     }
 }
 
+/// Runs when nginx has just installed its filter for chunked coding.
+pub fn install_frame(main: &Main) {
+    if main.conf.source_count() > 0 {
+        frame::install();
+    }
+}
+
 fn has_filters(main: &Main) -> bool {
     let phases = main.conf.phases;
     phases.contains(Phase::HeaderFilter) || phases.contains(Phase::BodyFilter)
@@ -100,12 +108,20 @@ pub fn fresh_vm(main: &Main) -> Result<Rc<Vm>, String> {
 }
 
 /// The VM for a handler with these settings: the worker's, or one of its own.
+#[inline(always)]
 pub(super) fn vm(main: &Main, conf: &LocConf) -> Result<Rc<Vm>, String> {
-    if conf.code_cache() {
-        main.vm.get().cloned().ok_or_else(|| "no Lua VM".into())
-    } else {
-        fresh_vm(main)
+    match main.vm.get() {
+        Some(vm) if conf.code_cache() => Ok(vm.clone()),
+        _ => other_vm(main, conf),
     }
+}
+
+#[cold]
+fn other_vm(main: &Main, conf: &LocConf) -> Result<Rc<Vm>, String> {
+    if conf.code_cache() {
+        return Err("no Lua VM".into());
+    }
+    fresh_vm(main)
 }
 
 /// Starts a handler without a request.

@@ -21,6 +21,7 @@ use crate::sys::phase::Phase;
 use crate::sys::request::Request;
 use crate::sys::snapshot;
 use crate::sys::ssl::{self, server::Server};
+use crate::sys::variable;
 use crate::vm::Vm;
 
 /// The hooks, as nginx wants them.
@@ -39,6 +40,19 @@ pub static CONTEXT: ngx_http_module_t = ngx_http_module_t {
 pub static LAST_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: None,
     postconfiguration: Some(last_postconfiguration),
+    create_main_conf: None,
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: None,
+    merge_loc_conf: None,
+};
+
+/// The hooks of the module that stands right after nginx's filter for chunked
+/// coding.
+pub static FRAME_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: Some(frame_postconfiguration),
     create_main_conf: None,
     init_main_conf: None,
     create_srv_conf: None,
@@ -68,6 +82,7 @@ impl Drop for Main {
         // What they may use of the configuration goes with it.
         quit::cancel_all_of(self.id());
         snapshot::forget_configuration();
+        variable::forget_configuration();
     }
 }
 
@@ -197,6 +212,15 @@ unsafe extern "C" fn last_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     };
     // SAFETY: nginx passes its live parser.
     unsafe { configured(cf, last) }
+}
+
+unsafe extern "C" fn frame_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    let frame = |_: &mut Conf<'_>, main: &mut Main| {
+        install::install_frame(main);
+        Ok(())
+    };
+    // SAFETY: nginx passes its live parser.
+    unsafe { configured(cf, frame) }
 }
 
 /// # Safety

@@ -66,9 +66,10 @@ fn enter_phase(request: Request, phase: Phase) -> isize {
     let Some(source) = conf.code.get(phase) else {
         return DECLINED;
     };
-    let rc = match RequestHandler::existing(request).map(|handler| handler.concluded(phase)) {
-        Some(Some(rc)) => rc,
-        _ => begin(request, phase, conf, source),
+    let handler = RequestHandler::existing(request);
+    let rc = match handler.as_ref().and_then(|h| h.concluded(phase)) {
+        Some(rc) => rc,
+        None => begin(handler, request, phase, conf, source),
     };
     match rc {
         // nginx gives up one count of the request for the content handler's
@@ -82,12 +83,18 @@ fn enter_phase(request: Request, phase: Phase) -> isize {
 }
 
 /// Runs the phase's code, after reading the body where that is asked for.
-fn begin(request: Request, phase: Phase, conf: &'static LocConf, source: &LuaSource) -> isize {
+fn begin(
+    handler: Option<Rc<RequestHandler>>,
+    request: Request,
+    phase: Phase,
+    conf: &'static LocConf,
+    source: &LuaSource,
+) -> isize {
     if phase == Phase::Rewrite && request.uri_changed() {
         // nginx is on its way to another location (`rewrite … last`).
         return DECLINED;
     }
-    let Some(handler) = RequestHandler::of(request, phase) else {
+    let Some(handler) = handler.or_else(|| RequestHandler::make(request, phase)) else {
         return HTTP_INTERNAL_SERVER_ERROR;
     };
     if conf.need_request_body() {

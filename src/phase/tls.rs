@@ -163,7 +163,7 @@ impl TlsHandler {
         done: Option<Phase>,
     ) -> Option<(Phase, &'static LocConf, &'static Rc<LuaSource>)> {
         next_code(arrival, done)
-            .filter(|(phase, ..)| *phase != Phase::SslCertificate || arrival.needs_certificate())
+            .filter(|(phase, ..)| *phase != Phase::SslCertificate || arrival.asks_for_certificate())
     }
 
     fn start_code(self: &Rc<Self>, source: &LuaSource) -> Option<(Rc<Thread>, Option<Outcome>)> {

@@ -12,6 +12,12 @@ impl<T> AddressMap<T> {
         AddressMap(HashMap::with_hasher(BuildHasherDefault::new()))
     }
 
+    /// Whether there is no value.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The value of `address`.
     #[inline]
     pub fn get<P: ?Sized>(&self, address: *const P) -> Option<&T> {

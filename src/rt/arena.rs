@@ -10,7 +10,46 @@ pub struct Key {
     generation: u32,
 }
 
+impl Key {
+    /// The key as a number that survives being stored as one: it is neither
+    /// infinite nor NaN.
+    pub fn to_number(self) -> f64 {
+        f64::from_bits(u64::from(self.generation) << 32 | u64::from(self.index))
+    }
+
+    /// The key that a number stands for; of any other number, one that is stale.
+    pub fn from_number(number: f64) -> Key {
+        let bits = number.to_bits();
+        Key {
+            index: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
+    }
+
+    /// Whether a number may be one that a key was made into: those are
+    /// negative, and above -2.
+    pub fn is_number_of_one(number: f64) -> bool {
+        Key::from_number(number).generation & (GENERATION_SIGN | GENERATION_END) == GENERATION_SIGN
+    }
+
+    /// Where the entry stands in its arena: no other one stands there meanwhile.
+    pub fn place(self) -> u32 {
+        self.index
+    }
+}
+
 const NIL: u32 = u32::MAX;
+
+/// Generations have this bit, so that keys make numbers with a sign, which those
+/// that people write seldom have.
+const GENERATION_SIGN: u32 = 1 << 31;
+/// They never have this one, so that the numbers are no special ones. When they
+/// would, they begin anew.
+const GENERATION_END: u32 = 1 << 30;
+
+fn next_generation(generation: u32) -> u32 {
+    (generation + 1) & !GENERATION_END
+}
 
 #[derive(Debug)]
 struct Node<T> {
@@ -27,7 +66,7 @@ struct Node<T> {
 pub struct List {
     head: u32,
     tail: u32,
-    len: usize,
+    len: u32,
 }
 
 impl List {
@@ -42,7 +81,7 @@ impl List {
 
     /// The number of entries.
     pub fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// Whether there is no entry.
@@ -76,7 +115,9 @@ impl<T> Arena<T> {
     /// Appends what `make` returns to `list`; `make` is told the key of the new entry.
     pub fn push_back(&mut self, list: &mut List, make: impl FnOnce(Key) -> T) -> Key {
         let index = self.vacant();
-        let generation = self.node(index).map_or(0, |node| node.generation);
+        let generation = self
+            .node(index)
+            .map_or(GENERATION_SIGN, |node| node.generation);
         let key = Key { index, generation };
         let value = make(key);
         if let Some(node) = self.node_mut(index) {
@@ -102,6 +143,15 @@ impl<T> Arena<T> {
         std::iter::successors(self.front(list), next)
     }
 
+    /// All entries, whatever list they are in.
+    pub fn entries(&self) -> impl Iterator<Item = (Key, &T)> {
+        let nodes = (0..).zip(&self.nodes);
+        nodes.filter_map(|(index, node)| {
+            let generation = node.generation;
+            Some((Key { index, generation }, node.value.as_ref()?))
+        })
+    }
+
     /// The entry named `key`.
     pub fn get(&self, key: Key) -> Option<&T> {
         self.node(key.index)
@@ -124,7 +174,7 @@ impl<T> Arena<T> {
             .node_mut(key.index)
             .filter(|node| node.generation == key.generation)?;
         let value = node.value.take()?;
-        node.generation = node.generation.wrapping_add(1);
+        node.generation = next_generation(node.generation);
         self.unlink(list, key.index);
         let free = self.free;
         if let Some(node) = self.node_mut(key.index) {
@@ -167,7 +217,7 @@ impl<T> Arena<T> {
         // Four thousand million entries do not fit into memory, so the index does not wrap.
         let index = self.nodes.len() as u32;
         self.nodes.push(Node {
-            generation: 0,
+            generation: GENERATION_SIGN,
             prev: NIL,
             next: NIL,
             value: None,
@@ -227,6 +277,36 @@ mod tests {
         assert_eq!(arena.remove(&mut list, old), None);
         assert_eq!(arena.get(new), Some(&"new"));
         assert_eq!(list.len(), 1);
+    }
+
+    #[test]
+    fn keys_pass_through_numbers() {
+        let first = GENERATION_SIGN;
+        let last = GENERATION_SIGN | (GENERATION_END - 1);
+        assert_eq!(next_generation(last), first);
+        for generation in [first, next_generation(first), last] {
+            for index in [0, 1, 7_000_000, NIL] {
+                let key = Key { index, generation };
+                let number = key.to_number();
+                assert!(number.is_finite() && Key::is_number_of_one(number));
+                assert_eq!(Key::from_number(number), key);
+            }
+        }
+        for number in [0.0, 1.0, 7.0, -2.0, f64::NAN, f64::INFINITY, -f64::INFINITY] {
+            assert!(!Key::is_number_of_one(number));
+        }
+    }
+
+    #[test]
+    fn all_entries_of_all_lists_are_found() {
+        let mut arena = Arena::new();
+        let (mut one, mut other) = (List::new(), List::new());
+        let gone = arena.push_back(&mut one, |_| 0);
+        let first = arena.push_back(&mut one, |_| 1);
+        let second = arena.push_back(&mut other, |_| 2);
+        arena.remove(&mut one, gone);
+        let entries: Vec<_> = arena.entries().collect();
+        assert_eq!(entries, [(first, &1), (second, &2)]);
     }
 
     #[test]

@@ -23,14 +23,14 @@ struct Free(*mut Free);
 
 struct Kept {
     first: Cell<*mut Free>,
-    count: Cell<usize>,
+    bytes: Cell<usize>,
 }
 
 worker_local! {
     static FREE: [Kept; LARGEST / STEP] = [const {
         Kept {
             first: Cell::new(ptr::null_mut()),
-            count: Cell::new(0),
+            bytes: Cell::new(0),
         }
     }; LARGEST / STEP];
 }
@@ -46,12 +46,17 @@ fn class(layout: Layout) -> Option<usize> {
     (class < LARGEST / STEP && layout.align() <= STEP).then_some(class)
 }
 
+/// Bytes that a small piece takes.
+#[inline(always)]
+fn size(class: usize) -> usize {
+    (class + 1) * STEP
+}
+
 /// What is asked of the system for a small piece.
 #[inline(always)]
 fn rounded(class: usize) -> Layout {
-    let size = (class + 1) * STEP;
     // SAFETY: the alignment is a power of two, and the size small.
-    unsafe { Layout::from_size_align_unchecked(size, STEP) }
+    unsafe { Layout::from_size_align_unchecked(size(class), STEP) }
 }
 
 // SAFETY: a piece is handed out either by the system or off a list, to which it
@@ -72,7 +77,7 @@ unsafe impl GlobalAlloc for WorkerMemory {
             }
             // SAFETY: pieces on the list are free, and begin with a link.
             kept.first.set(unsafe { (*first).0 });
-            kept.count.set(kept.count.get() - 1);
+            kept.bytes.set(kept.bytes.get() - size(class));
             first.cast()
         })
     }
@@ -85,8 +90,8 @@ unsafe impl GlobalAlloc for WorkerMemory {
         };
         FREE.with(|free| {
             let kept = &free[class];
-            let count = kept.count.get();
-            if count >= KEPT / STEP / (class + 1) {
+            let bytes = kept.bytes.get() + size(class);
+            if bytes > KEPT {
                 // SAFETY: as it was allocated.
                 return unsafe { System.dealloc(piece, rounded(class)) };
             }
@@ -94,7 +99,7 @@ unsafe impl GlobalAlloc for WorkerMemory {
             // SAFETY: the piece is free now, and has room for a link.
             unsafe { piece.write(Free(kept.first.get())) };
             kept.first.set(piece);
-            kept.count.set(count + 1);
+            kept.bytes.set(bytes);
         });
     }
 

@@ -12,6 +12,7 @@ mod local;
 #[allow(unsafe_code)]
 mod memory;
 mod panic;
+mod recent;
 mod semaphore;
 mod wake;
 
@@ -23,5 +24,6 @@ pub use local::WorkerLocal;
 pub(crate) use local::worker_local;
 pub use memory::WorkerMemory;
 pub use panic::panic_message;
+pub use recent::Recent;
 pub use semaphore::{Semaphore, Wait};
 pub use wake::{may_run_now, wake_all_now, wake_both_now, wake_now};

@@ -65,9 +65,7 @@ pub enum Error {
     NoMemory,
     /// `setkeepalive` with received data that were not read.
     UnreadData,
-    /// `setkeepalive` on a connection of which one half is closed.
-    InvalidConnection,
-    /// `setkeepalive` on a connection on which the peer sent something, or end of file.
+    /// `setkeepalive` on a connection on which the peer sent something.
     DubiousState,
 }
 
@@ -185,7 +183,6 @@ impl fmt::Display for Error {
             Self::NoLiveConnection => f.write_str("no live connection"),
             Self::NoMemory => f.write_str("no memory"),
             Self::UnreadData => f.write_str("unread data in buffer"),
-            Self::InvalidConnection => f.write_str("invalid connection"),
             Self::DubiousState => f.write_str("connection in dubious state"),
         }
     }

@@ -22,32 +22,6 @@ pub enum Mode {
     Until(Until, Option<usize>),
 }
 
-impl Mode {
-    /// The result, if it is plain to see at the beginning of `data`.
-    #[inline]
-    pub(crate) fn at_once(&self, data: &[u8]) -> Option<Piece> {
-        match *self {
-            Self::Line => {
-                let len = memchr2(b'\r', b'\n', data)?;
-                let rest = data.get(len..)?;
-                let end = if rest.starts_with(b"\r\n") {
-                    2
-                } else if rest.starts_with(b"\n") {
-                    1
-                } else {
-                    return None;
-                };
-                Some(Piece {
-                    len,
-                    used: len + end,
-                })
-            }
-            Self::Exact(n) if n > 0 && n <= data.len() => Some(Piece::whole(n)),
-            _ => None,
-        }
-    }
-}
-
 /// A stretch of received bytes, valid until the next call on the socket; see
 /// [`TcpSocket::take`](crate::sock::TcpSocket::take).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,8 +34,32 @@ pub struct Piece {
 }
 
 impl Piece {
-    fn whole(len: usize) -> Self {
+    pub(crate) fn whole(len: usize) -> Self {
         Self { len, used: len }
+    }
+
+    /// The line at the beginning of `data`, if its end is plain to see.
+    #[inline(always)]
+    pub(crate) fn line(data: &[u8]) -> Option<Self> {
+        Self::line_till(data, line_end(data)?)
+    }
+
+    /// The same where lines are not that short.
+    pub(crate) fn longer_line(data: &[u8]) -> Option<Self> {
+        Self::line_till(data, memchr2(b'\r', b'\n', data)?)
+    }
+
+    #[inline(always)]
+    fn line_till(data: &[u8], len: usize) -> Option<Self> {
+        let end = match data.get(len..)? {
+            [b'\r', b'\n', ..] => 2,
+            [b'\n', ..] => 1,
+            _ => return None,
+        };
+        Some(Self {
+            len,
+            used: len + end,
+        })
     }
 
     /// The number of bytes to hand out.
@@ -72,6 +70,26 @@ impl Piece {
     /// Whether there is no byte to hand out (an empty line, for one).
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+}
+
+/// Place of the first CR or LF. Those of short lines, such as the first of a reply of Redis', are
+/// found in one word, without a call.
+#[inline(always)]
+fn line_end(data: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 0xff;
+    let Some((&word, rest)) = data.split_first_chunk() else {
+        return memchr2(b'\r', b'\n', data);
+    };
+    let word = u64::from_le_bytes(word);
+    // The lowest bit that is set stands in the first byte that is `byte`.
+    let places = |byte: u8| {
+        let differing = word ^ (ONES * u64::from(byte));
+        differing.wrapping_sub(ONES) & !differing & (ONES << 7)
+    };
+    match places(b'\r') | places(b'\n') {
+        0 => memchr2(b'\r', b'\n', rest).map(|at| at + size_of_val(&word)),
+        found => Some((found.trailing_zeros() / u8::BITS) as usize),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! * [`transport`] and [`net`] are what a backend supplies: one byte stream or datagram
 //!   socket, and the means to make one (resolve, connect, time, randomness).
-//! * [`stream`] is the socket object: slots, halves, timeouts, reading and writing.
+//! * [`stream`] is the socket object: slots, halves, timeouts, reading and writing; `received`
+//!   hands out what is there already.
 //! * [`datagram`] is the datagram socket: UDP and unix.
 //! * [`mod@connect`] is the connect sequence, [`pool`] the keepalive pools.
 //! * [`framing`], [`until`] and [`rxbuf`] cut the received bytes into results.
@@ -20,6 +21,7 @@ pub mod framing;
 pub mod net;
 pub mod ops;
 pub mod pool;
+mod received;
 pub mod rxbuf;
 pub mod stream;
 pub mod transport;

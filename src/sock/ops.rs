@@ -49,6 +49,7 @@ impl<T: Transport> Socket<T> {
         let mut progress = false;
         let error = loop {
             let transport = match &mut self.connection {
+                Some(connection) if connection.ended => return self.at_eof(rx, frame),
                 Some(connection) if connection.transport.ready(Direction::Read) => {
                     &mut connection.transport
                 }
@@ -62,13 +63,7 @@ impl<T: Transport> Socket<T> {
                 Err(error) => break error,
             };
             match transport.recv(spare) {
-                Ok(0) => {
-                    self.close_half(Direction::Read);
-                    return Advance::Ended(match frame.at_eof(rx.data()) {
-                        Ok(whole) => ReadOutcome::Data(whole),
-                        Err(part) => ReadOutcome::Failed(Error::Closed, Some(part)),
-                    });
-                }
+                Ok(0) => return self.at_eof(rx, frame),
                 Ok(n) => rx.filled(n),
                 // The transport is no longer ready.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -86,6 +81,21 @@ impl<T: Transport> Socket<T> {
         self.close_half(Direction::Read);
         let partial = frame.partial(rx.data());
         Advance::Ended(ReadOutcome::Failed(error, Some(partial)))
+    }
+
+    fn at_eof(&mut self, rx: &mut RxBuf, frame: &mut Frame) -> Advance {
+        match frame.at_eof(rx.data()) {
+            Ok(whole) => {
+                if let Some(connection) = &mut self.connection {
+                    connection.ended = true;
+                }
+                Advance::Done(ReadOutcome::Data(whole))
+            }
+            Err(part) => {
+                self.close_half(Direction::Read);
+                Advance::Ended(ReadOutcome::Failed(Error::Closed, Some(part)))
+            }
+        }
     }
 
     fn is_ready(&self, dir: Direction) -> bool {

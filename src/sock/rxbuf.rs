@@ -217,12 +217,18 @@ impl RxBuf {
     }
 
     /// Drops the first `n` bytes; the memory too once none is left.
+    #[inline]
     pub fn consume(&mut self, n: usize) {
-        self.start = self.start.saturating_add(n).min(self.end);
-        self.release_if_empty();
+        if n < self.len() {
+            self.start += n;
+        } else {
+            self.start = self.end;
+            self.release_if_empty();
+        }
     }
 
     /// Gives the memory back if nothing is in it: before waiting.
+    #[inline(never)]
     pub fn release_if_empty(&mut self) {
         if self.start == self.end && !self.buf.is_empty() {
             self.buffers.put(std::mem::take(&mut self.buf));

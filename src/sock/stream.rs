@@ -20,7 +20,7 @@ use crate::sock::transport::{Direction, Transport};
 const NOT_CONNECTED: Error = Error::NotConnected(Stage::Other);
 
 /// Inactivity timeouts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
     pub connect: Millis,
     pub send: Millis,
@@ -93,6 +93,8 @@ pub(crate) struct Connection<T: Transport> {
     pub(super) transport: T,
     pub(super) readable: bool,
     pub(super) writable: bool,
+    /// `receive("*a")` met the end: no error, so the half stays open, with nothing to wait for.
+    pub(super) ended: bool,
     reused: u32,
     membership: Membership<T>,
 }
@@ -103,6 +105,7 @@ impl<T: Transport> Connection<T> {
             transport,
             readable: true,
             writable: true,
+            ended: false,
             reused: 0,
             membership,
         }
@@ -113,6 +116,7 @@ impl<T: Transport> Connection<T> {
             transport: idle.transport,
             readable: true,
             writable: true,
+            ended: false,
             reused: idle.reused.saturating_add(1),
             membership: Membership::Leased(lease),
         }
@@ -176,8 +180,8 @@ impl<T: Transport> Socket<T> {
     }
 
     /// Whether a read may begin.
-    #[inline]
-    fn may_read(&self) -> bool {
+    #[inline(always)]
+    pub(super) fn may_read(&self) -> bool {
         let free = self
             .slots
             .idle(&[Operation::Connecting, Operation::Reading])
@@ -188,10 +192,9 @@ impl<T: Transport> Socket<T> {
     /// Whether a read that needs more than was received cannot but wait.
     #[inline]
     fn must_wait(&self) -> bool {
-        match &self.connection {
-            Some(connection) => connection.readable && !connection.transport.ready(Direction::Read),
-            None => false,
-        }
+        self.connection.as_ref().is_some_and(|connection| {
+            connection.readable && !connection.ended && !connection.transport.ready(Direction::Read)
+        })
     }
 
     pub(super) fn close_half(&mut self, dir: Direction) {
@@ -245,6 +248,13 @@ impl<T: Transport> TcpSocket<T> {
             socket: RefCell::new(socket),
             rx: RefCell::new(rx),
         }))
+    }
+
+    /// A socket that had a connection, and has none any more.
+    pub fn closed(buffers: &Buffers) -> Self {
+        let socket = Self::new(buffers, 0, Timeouts::default());
+        socket.0.socket.borrow_mut().used = true;
+        socket
     }
 
     /// A socket on a connection that is there already, such as the client's.
@@ -320,23 +330,6 @@ impl<T: Transport> TcpSocket<T> {
             .connection
             .as_mut()
             .map(|connection| f(&mut connection.transport))
-    }
-
-    /// [`read`](Self::read) where the result has been received already, which is the life of a
-    /// pipeline of short replies: `f` sees it as in [`take`](Self::take). `None`: call `read`.
-    #[inline(always)]
-    pub fn take_now<R>(&self, mode: &Mode, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        let mut rx = self.0.rx.try_borrow_mut().ok()?;
-        if rx.is_empty() {
-            return None;
-        }
-        let piece = mode.at_once(rx.data())?;
-        if !self.0.socket.borrow().may_read() {
-            return None;
-        }
-        let result = f(rx.head(piece.len));
-        rx.consume(piece.used);
-        Some(result)
     }
 
     /// `receive`, `receiveany`, the iterator of `receiveuntil`. Ready outcomes include the busy
@@ -421,7 +414,7 @@ impl<T: Transport> TcpSocket<T> {
     /// `exiting`: the worker exits, so the connection is just closed.
     ///
     /// # Errors
-    /// `closed`, the busy strings, `unread data in buffer`, `invalid connection`;
+    /// `closed`, also where the peer has closed; the busy strings, `unread data in buffer`;
     /// `connection in dubious state`, which closes it.
     pub fn keepalive(
         &self,
@@ -436,8 +429,8 @@ impl<T: Transport> TcpSocket<T> {
             let mut rx = self.rx()?;
             let connection = socket.connection.as_ref().ok_or(NOT_CONNECTED)?;
             if !exiting {
-                if !(connection.readable && connection.writable) {
-                    return Err(Error::InvalidConnection);
+                if !(connection.readable && connection.writable) || connection.ended {
+                    return Err(Error::Closed);
                 }
                 if !rx.is_empty() {
                     return Err(Error::UnreadData);
@@ -450,7 +443,11 @@ impl<T: Transport> TcpSocket<T> {
             return Ok(());
         }
         if connection.transport.ready(Direction::Read) && !connection.transport.is_quiet() {
-            return Err(Error::DubiousState);
+            if matches!(connection.transport.recv(&mut [0]), Ok(1..)) {
+                return Err(Error::DubiousState);
+            }
+            self.0.socket.borrow_mut().connection = Some(connection);
+            return Err(Error::Closed);
         }
         connection.transport.disown();
         let Connection {

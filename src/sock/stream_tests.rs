@@ -478,13 +478,31 @@ fn unread_data_prevent_keeping() {
 
 #[test]
 fn a_connection_the_peer_wrote_to_or_closed_is_not_kept() {
-    for arrival in [Peer::eof, |peer: &Peer| peer.feed("x")] {
-        let (socket, peer) = open();
-        arrival(&peer);
-        let result = socket.keepalive(&Pools::new(), None, 2, false);
-        assert_eq!(result, Err(Error::DubiousState));
-        assert!(peer.is_closed());
-    }
+    let (socket, peer) = open();
+    peer.feed("x");
+    let result = socket.keepalive(&Pools::new(), None, 2, false);
+    assert_eq!(result, Err(Error::DubiousState));
+    assert!(peer.is_closed());
+    let (socket, peer) = open();
+    peer.eof();
+    let result = socket.keepalive(&Pools::new(), None, 2, false);
+    assert_eq!(result, Err(Error::Closed));
+    assert_eq!(socket.close(), Ok(()));
+}
+
+#[test]
+fn all_of_a_connection_can_be_read_again() {
+    let (socket, peer) = open();
+    peer.feed("ab");
+    peer.eof();
+    assert_eq!(read_now(&socket, Mode::All), ok("ab"));
+    assert_eq!(read_now(&socket, Mode::All), ok(""));
+    let result = socket.keepalive(&Pools::new(), None, 2, false);
+    assert_eq!(result, Err(Error::Closed));
+    let closed = |part: Option<&str>| Err(("closed".to_owned(), part.map(str::to_owned)));
+    assert_eq!(read_now(&socket, Mode::Line), closed(Some("")));
+    assert_eq!(read_now(&socket, Mode::All), closed(None));
+    assert_eq!(socket.close(), Ok(()));
 }
 
 #[test]
@@ -493,7 +511,7 @@ fn a_half_closed_connection_is_not_kept() {
     peer.eof();
     assert!(read_now(&socket, Mode::Line).is_err());
     let result = socket.keepalive(&Pools::new(), None, 2, false);
-    assert_eq!(result, Err(Error::InvalidConnection));
+    assert_eq!(result, Err(Error::Closed));
     assert_eq!(socket.close(), Ok(()));
 }
 

@@ -74,8 +74,11 @@ impl Drop for ClientGone {
 }
 
 /// The handler that may have heard of the client has ended.
+#[inline]
 pub fn forget(request: Request) {
-    remove(request.raw());
+    if LISTENERS.with_borrow(|listeners| !listeners.is_empty()) {
+        remove(request.raw());
+    }
 }
 
 fn remove(request: *mut ngx_http_request_t) {

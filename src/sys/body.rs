@@ -117,6 +117,7 @@ impl Request {
     }
 
     /// Lets go of those who wait for the body: their handler is over.
+    #[inline]
     pub fn forget_reading(self) {
         let reading = READING.with_borrow_mut(|all| all.remove(self.raw()));
         drop(reading);

@@ -49,7 +49,7 @@ pub(super) struct Shared {
     write: Side,
     idle: Cell<Option<IdleKey>>,
     /// Set by the TLS handshake, if there is one.
-    pub(super) tls: RefCell<Option<ssl::Origin>>,
+    pub(super) tls: RefCell<Option<Box<ssl::Origin>>>,
     pub(super) handshake: ssl::Waiting,
 }
 
@@ -431,6 +431,11 @@ impl Transport for Connection {
             return Poll::Pending;
         }
         self.connecting = false;
+        // SAFETY: the connection is live.
+        if unsafe { (*(*self.c).write).pending_eof() } == 0 && !self.ready(Direction::Read) {
+            // A socket with an error is readable as well.
+            return Poll::Ready(Ok(()));
+        }
         let mut errno: libc::c_int = 0;
         let mut len = size_of::<libc::c_int>() as libc::socklen_t;
         // SAFETY: errno and len are as large as they say.

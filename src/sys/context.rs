@@ -7,7 +7,6 @@ use std::rc::{Rc, Weak};
 
 use ngx::ffi::ngx_log_t;
 
-use super::datagram::Datagram;
 use super::entry::cycle_log;
 use super::link::Link;
 use super::log::{self, HandshakeWords, Level};
@@ -16,82 +15,11 @@ use super::phase::Phase;
 use super::request::Request;
 use super::resolver::Resolver;
 use super::snapshot::Snapshot;
+use super::sockets::Sockets;
 use super::ssl::server::{Client, Server};
 use super::uri::Target;
-use crate::rt::{Arena, Key, List, worker_local};
-use crate::sock::{DatagramSocket, TcpSocket};
-
-/// A socket of whatever kind, as a context owns it.
-#[derive(Clone)]
-pub enum Socket {
-    Stream(TcpSocket<Link>),
-    Datagram(DatagramSocket<Datagram>),
-}
-
-impl Socket {
-    /// Its handler ended, or nobody can use it any more.
-    fn abandon(&self) {
-        match self {
-            Socket::Stream(socket) => socket.abandon(),
-            Socket::Datagram(socket) => socket.abandon(),
-        }
-    }
-}
-
-impl From<TcpSocket<Link>> for Socket {
-    fn from(socket: TcpSocket<Link>) -> Socket {
-        Socket::Stream(socket)
-    }
-}
-
-impl From<DatagramSocket<Datagram>> for Socket {
-    fn from(socket: DatagramSocket<Datagram>) -> Socket {
-        Socket::Datagram(socket)
-    }
-}
-
-worker_local! {
-    /// The sockets of all contexts; each has a list of its own in it.
-    static SOCKETS: RefCell<Arena<Socket>> = RefCell::new(Arena::new());
-}
-
-/// The sockets that a context owns.
-#[derive(Default)]
-struct Sockets(RefCell<List>);
-
-impl Sockets {
-    fn add(&self, socket: Socket) -> Key {
-        let list = &mut *self.0.borrow_mut();
-        SOCKETS.with_borrow_mut(|arena| arena.push_back(list, |_| socket))
-    }
-
-    fn remove(&self, key: Key) -> Option<Socket> {
-        let list = &mut *self.0.borrow_mut();
-        SOCKETS.with_borrow_mut(|arena| arena.remove(list, key))
-    }
-
-    fn take_first(&self) -> Option<Socket> {
-        let list = &mut *self.0.borrow_mut();
-        if list.is_empty() {
-            return None;
-        }
-        SOCKETS.with_borrow_mut(|arena| arena.front(list).and_then(|key| arena.remove(list, key)))
-    }
-
-    /// Closes all of them.
-    fn close(&self) {
-        // Taken out one by one: closing a socket may wake a waiting connect.
-        while let Some(socket) = self.take_first() {
-            socket.abandon();
-        }
-    }
-}
-
-impl Drop for Sockets {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
+use crate::rt::worker_local;
+use crate::sock::TcpSocket;
 
 /// Settings of nginx's own that a handler without a request uses. They live as
 /// long as the configuration that they come from.
@@ -139,10 +67,8 @@ pub struct Context {
     /// The running phase.
     phase: Cell<Phase>,
     /// Where the request goes on when its handler ends.
-    target: Cell<Option<Target>>,
-    /// Made with the first one. What Lua holds of a socket keeps these few bytes,
-    /// not the context.
-    sockets: OnceCell<Rc<Sockets>>,
+    target: Cell<Option<Box<Target>>>,
+    pub(super) sockets: Sockets,
     request_socket: RefCell<Option<TcpSocket<Link>>>,
     /// Response output that Lua made.
     pub output: Output,
@@ -156,6 +82,9 @@ pub struct Context {
 
 worker_local! {
     static CURRENT: RefCell<Option<Rc<Context>>> = RefCell::new(None);
+    static BEFORE_SWITCH: Cell<Option<fn()>> = Cell::new(None);
+    /// Its address, to be compared.
+    static ADDRESS: Cell<*const Context> = Cell::new(ptr::null());
 }
 
 /// The context whose Lua code runs.
@@ -168,8 +97,24 @@ pub fn with_current<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
     CURRENT.with(|c| c.borrow().as_deref().map(f))
 }
 
+/// Has `f` called once, before code of another context runs, or when that of the
+/// running one stops.
+pub fn before_switch(f: fn()) {
+    BEFORE_SWITCH.set(Some(f));
+}
+
+/// Whether the Lua code of `context` runs.
+#[inline(always)]
+pub(super) fn is_current(context: &Weak<Context>) -> bool {
+    ptr::eq(context.as_ptr(), ADDRESS.get())
+}
+
 /// Makes `context` the one whose Lua code runs.
 pub fn set_current(context: Option<Rc<Context>>) {
+    if let Some(f) = BEFORE_SWITCH.take() {
+        f();
+    }
+    ADDRESS.set(context.as_ref().map_or(ptr::null(), Rc::as_ptr));
     let previous = CURRENT.with(|c| c.replace(context));
     drop(previous);
 }
@@ -217,7 +162,7 @@ impl Context {
             own: own.map(Box::new),
             phase: Cell::new(phase),
             target: Cell::new(None),
-            sockets: OnceCell::new(),
+            sockets: Sockets::default(),
             request_socket: RefCell::new(None),
             output: Output::new(),
             lua_table: Cell::new(None),
@@ -338,7 +283,7 @@ impl Context {
 
     /// Says where the request goes on when its handler has ended, or takes
     /// that away.
-    pub fn set_target(&self, target: Option<Target>) -> Option<Target> {
+    pub fn set_target(&self, target: Option<Box<Target>>) -> Option<Box<Target>> {
         self.target.replace(target)
     }
 
@@ -371,27 +316,17 @@ impl Context {
     /// Anchor of the `ngx.ctx` table.
     pub fn lua_table(&self) -> Option<i32> {
         match &*self.main.borrow() {
-            Some(main) => main.lua_table(),
+            Some(main) => main.lua_table.get(),
             None => self.lua_table.get(),
         }
     }
 
     /// Sets the anchor of the `ngx.ctx` table; returns the one before.
+    #[inline(always)]
     pub fn set_lua_table(&self, anchor: Option<i32>) -> Option<i32> {
         match &*self.main.borrow() {
-            Some(main) => main.set_lua_table(anchor),
+            Some(main) => main.lua_table.replace(anchor),
             None => self.lua_table.replace(anchor),
-        }
-    }
-
-    /// Makes the context the owner of `socket`, which is closed when the
-    /// context ends.
-    pub fn adopt_socket<S: Clone + Into<Socket>>(self: &Rc<Self>, socket: S) -> OwnedSocket<S> {
-        let sockets = self.sockets.get_or_init(Rc::default);
-        OwnedSocket {
-            key: sockets.add(socket.clone().into()),
-            owner: Rc::downgrade(sockets),
-            socket,
         }
     }
 
@@ -404,6 +339,7 @@ impl Context {
 
     /// Has the request look as what is left of its body demands: a handler
     /// has ended, and nginx goes on.
+    #[inline]
     pub fn settle_request_socket(&self) {
         let socket = self.request_socket.borrow().clone();
         if let Some(socket) = socket {
@@ -421,9 +357,10 @@ impl Context {
 
     /// Closes everything that the context owns and forgets the request.
     /// Operations in flight must have been dropped before.
+    #[inline(always)]
     pub fn end(&self) {
         self.close_request_socket();
-        self.close_sockets();
+        self.sockets.give_up();
         self.request.set(None);
         if let Some(own) = &self.own {
             own.end();
@@ -432,9 +369,7 @@ impl Context {
 
     /// Closes the sockets that the context owns.
     pub fn close_sockets(&self) {
-        if let Some(sockets) = self.sockets.get() {
-            sockets.close();
-        }
+        self.sockets.close();
     }
 
     /// The log that fits: the request's, which adds the client to messages,
@@ -463,43 +398,5 @@ impl Context {
     pub fn log_enabled(&self, level: Level) -> bool {
         // SAFETY: as log_errno.
         unsafe { log::enabled(self.log_ptr(), level) }
-    }
-}
-
-/// A socket with the context it belongs to. Dropping it closes the socket.
-pub struct OwnedSocket<S: Clone + Into<Socket>> {
-    socket: S,
-    owner: Weak<Sockets>,
-    key: Key,
-}
-
-impl<S: Clone + Into<Socket>> OwnedSocket<S> {
-    /// The socket, whoever owns it.
-    pub fn socket(&self) -> &S {
-        &self.socket
-    }
-
-    /// The socket, if the running context owns it.
-    #[inline]
-    pub fn own(&self) -> Option<&S> {
-        let own = |running: &Option<Rc<Context>>| match running {
-            Some(context) => match context.sockets.get() {
-                Some(sockets) => ptr::eq(self.owner.as_ptr(), Rc::as_ptr(sockets)),
-                None => false,
-            },
-            None => false,
-        };
-        CURRENT.with_borrow(own).then_some(&self.socket)
-    }
-}
-
-impl<S: Clone + Into<Socket>> Drop for OwnedSocket<S> {
-    fn drop(&mut self) {
-        // An owner that is gone has closed what it owned.
-        if let Some(owner) = self.owner.upgrade()
-            && let Some(socket) = owner.remove(self.key)
-        {
-            socket.abandon();
-        }
     }
 }

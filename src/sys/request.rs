@@ -1,6 +1,6 @@
 //! The HTTP request.
 
-use std::any::Any;
+use std::any::TypeId;
 use std::mem::ManuallyDrop;
 use std::os::raw::c_void;
 use std::ptr::{self, NonNull, fn_addr_eq};
@@ -121,6 +121,27 @@ impl Request {
     /// Name of the request method.
     pub fn method(&self) -> &[u8] {
         self.get().method_name.as_bytes()
+    }
+
+    /// Changes the method: nginx's number, and its name.
+    pub fn set_method(self, id: usize, name: &'static str) {
+        // SAFETY: the request is live; nginx only reads the text.
+        let r = unsafe { &mut *self.raw() };
+        r.method = id;
+        r.method_name = ngx_str_t {
+            data: name.as_ptr().cast_mut(),
+            len: name.len(),
+        };
+    }
+
+    /// The request line, as it came.
+    pub fn line(&self) -> &[u8] {
+        self.get().request_line.as_bytes()
+    }
+
+    /// Whether nginx itself made the request of another one.
+    pub fn is_internal(self) -> bool {
+        self.get().internal() != 0
     }
 
     /// The query string, as it came.
@@ -372,26 +393,27 @@ impl Request {
     /// Attaches a value to the request, in our module's place. It hears when the
     /// request ends, and is dropped with the request's memory; an internal
     /// redirect detaches it before. False where memory is short.
-    pub fn attach(self, module: &ngx_module_t, value: Rc<dyn Attached>) -> bool {
-        const { assert!(align_of::<Attachment>() <= align_of::<usize>()) };
+    pub fn attach<T: Attached>(self, module: &ngx_module_t, value: Rc<T>) -> bool {
+        const { assert!(align_of::<Attachment<T>>() <= align_of::<usize>()) };
         // SAFETY: the request is live, and so are its main request and pool;
         // nginx allocates word-aligned. The attachment is written in full and
         // in the lists, which are plain lists, as nginx's own functions would
         // put it there. The place in `ctx` belongs to our module.
         unsafe {
-            let slot = ngx_palloc(self.pool(), size_of::<Attachment>()).cast::<Attachment>();
+            let slot = ngx_palloc(self.pool(), size_of::<Attachment<T>>()).cast::<Attachment<T>>();
             if slot.is_null() {
                 return false;
             }
             let main = self.get().main;
             slot.write(Attachment {
+                kind: TypeId::of::<T>(),
                 at_end: ngx_http_cleanup_t {
-                    handler: Some(Attachment::at_end),
+                    handler: Some(Attachment::<T>::at_end),
                     data: slot.cast(),
                     next: (*main).cleanup,
                 },
                 at_free: ngx_pool_cleanup_t {
-                    handler: Some(Attachment::at_free),
+                    handler: Some(Attachment::<T>::at_free),
                     data: slot.cast(),
                     next: (*self.pool()).cleanup,
                 },
@@ -404,15 +426,18 @@ impl Request {
         true
     }
 
-    /// The attached value.
+    /// The attached value, if it is a `T`.
+    #[inline]
     pub fn attached<T: Attached>(self, module: &ngx_module_t) -> Option<Rc<T>> {
         // SAFETY: the place holds null or what attach() put there, which
-        // lives as long as the request's memory.
-        let value: Rc<dyn Any> = unsafe {
-            let slot = (*self.get().ctx.add(module.ctx_index)).cast::<Attachment>();
-            Rc::<dyn Attached>::clone(&slot.as_ref()?.value)
-        };
-        value.downcast().ok()
+        // lives as long as the request's memory and begins with its type.
+        unsafe {
+            let slot = *self.get().ctx.add(module.ctx_index);
+            if slot.is_null() || *slot.cast::<TypeId>() != TypeId::of::<T>() {
+                return None;
+            }
+            Some(Rc::clone(&(*slot.cast::<Attachment<T>>()).value))
+        }
     }
 
     /// Our module's configuration for the request's location.
@@ -500,27 +525,29 @@ impl Request {
 }
 
 /// What can be attached to a request.
-pub trait Attached: Any {
+pub trait Attached: 'static {
     /// The request ends; its log phase is yet to come.
     fn request_ended(&self);
 }
 
 /// An attached value, and what tells of the request's end: in one piece, since
 /// there is one for each request that has to do with Lua.
-struct Attachment {
+#[repr(C)]
+struct Attachment<T> {
+    kind: TypeId,
     at_end: ngx_http_cleanup_t,
     at_free: ngx_pool_cleanup_t,
-    value: ManuallyDrop<Rc<dyn Attached>>,
+    value: ManuallyDrop<Rc<T>>,
 }
 
-impl Attachment {
+impl<T: Attached> Attachment<T> {
     /// # Safety
     /// Called by nginx only, once, with the attachment.
     unsafe extern "C" fn at_end(slot: *mut c_void) {
         // SAFETY: the attachment lives in the request's pool, which is freed
         // later, and so does its value.
         guard((), || unsafe {
-            (*slot.cast::<Attachment>()).value.request_ended()
+            (*slot.cast::<Attachment<T>>()).value.request_ended()
         });
     }
 
@@ -529,7 +556,7 @@ impl Attachment {
     unsafe extern "C" fn at_free(slot: *mut c_void) {
         // SAFETY: the pool's blocks are freed after its clean-ups.
         guard((), || unsafe {
-            ManuallyDrop::drop(&mut (*slot.cast::<Attachment>()).value);
+            ManuallyDrop::drop(&mut (*slot.cast::<Attachment<T>>()).value);
         });
     }
 }

@@ -43,12 +43,7 @@ impl Deref for ShortText<'_> {
 
 /// nginx's `ngx_hash_key`.
 pub fn hash_key(text: &[u8]) -> usize {
-    hash_bytes(text.iter().copied())
-}
-
-/// [`hash_key`] of bytes that come one by one.
-pub fn hash_bytes(bytes: impl Iterator<Item = u8>) -> usize {
-    bytes.fold(0, |hash: usize, b| {
+    text.iter().fold(0, |hash: usize, &b| {
         hash.wrapping_mul(31).wrapping_add(usize::from(b))
     })
 }

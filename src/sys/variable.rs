@@ -6,10 +6,12 @@ use ngx::ffi::{
     ngx_http_variable_t, ngx_http_variable_value_t, ngx_palloc, ngx_str_t,
 };
 
+use std::cell::RefCell;
 use std::ptr;
 
 use super::request::Request;
-use super::text::{ShortText, hash_bytes, hash_key};
+use super::text::{ShortText, hash_key};
+use crate::rt::{Recent, worker_local};
 
 /// Why a variable could not be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,29 @@ pub enum VariableError {
     Memory,
 }
 
+/// What a name stands for.
+#[derive(Clone, Copy)]
+enum Named {
+    Variable(*const ngx_http_variable_t),
+    /// An argument of the query.
+    Argument,
+    /// One of a family of variables, which nginx evaluates by its name in
+    /// lower case, which this says it is.
+    Member(*const ngx_http_variable_t, bool),
+    Nothing,
+}
+
+worker_local! {
+    /// What names stood for, in which configuration.
+    static RECENT: RefCell<Recent<(*const ngx_http_core_main_conf_t, Named)>> =
+        RefCell::new(Recent::EMPTY);
+}
+
+/// A configuration goes: the next one may have its address.
+pub fn forget_configuration() {
+    RECENT.with_borrow_mut(Recent::clear);
+}
+
 /// nginx keeps lengths of values in 28 bits.
 const LONGEST_VALUE: usize = (1 << 28) - 1;
 
@@ -35,23 +60,26 @@ impl Request {
     /// As `ngx_http_get_variable` does it, but without taking memory of the
     /// request for each value.
     pub fn variable(&self, name: &[u8]) -> Option<&[u8]> {
-        let (name, hash) = lowercase(name);
         let mut own = empty_value();
         // SAFETY: the request and nginx's configuration are live; a handler
         // fills the value it is given when it returns NGX_OK, and an address
         // is data for what it is registered with.
         unsafe {
-            let value = match self.find(&name, hash) {
-                Some(v) if self.is_copy() => match self.copied_value(v) {
+            let value = match self.named(name) {
+                Named::Variable(v) if self.is_copy() => match self.copied_value(v) {
                     Some(value) => value.as_ref(),
                     None => self.late_value(v, &mut own)?,
                 },
-                Some(v) => self.value_of(v, &mut own)?,
-                None => {
-                    let family = self.find_prefix(&name)?;
+                Named::Variable(v) => self.value_of(v, &mut own)?,
+                Named::Member(family, is_lowercase) => {
+                    let family = &*family;
                     if !self.has_family(family.name.as_bytes()) {
                         return None;
                     }
+                    let name = match is_lowercase {
+                        true => ShortText::Given(name),
+                        false => lowercase(name),
+                    };
                     let mut name = borrowed(&name);
                     let get = family.get_handler?;
                     if get(self.raw(), &mut own, (&raw mut name).addr()) != NGX_OK as isize {
@@ -59,6 +87,8 @@ impl Request {
                     }
                     &own
                 }
+                Named::Argument => return self.argument(&name[ARGUMENT.len()..]),
+                Named::Nothing => return None,
             };
             if value.not_found() != 0 || value.valid() == 0 {
                 return None;
@@ -108,8 +138,9 @@ impl Request {
 
     /// Sets a variable, or with None takes its value away.
     pub fn set_variable(self, name: &[u8], value: Option<&[u8]>) -> Result<(), VariableError> {
-        let (name, hash) = lowercase(name);
-        let v = self.find(&name, hash).ok_or(VariableError::NotFound)?;
+        let Named::Variable(v) = self.named(name) else {
+            return Err(VariableError::NotFound);
+        };
         // SAFETY: the configuration is live.
         let v = unsafe { &*v };
         if v.flags & NGX_HTTP_VAR_CHANGEABLE as usize == 0 {
@@ -208,39 +239,80 @@ impl Request {
         }
     }
 
-    /// The variable of that name, which is in lower case, and has that hash.
-    fn find(self, name: &[u8], hash: usize) -> Option<*const ngx_http_variable_t> {
+    /// What the name stands for, in any case.
+    #[inline]
+    fn named(self, name: &[u8]) -> Named {
+        match RECENT.with_borrow(|recent| recent.get(name).copied()) {
+            Some((of, named)) if ptr::eq(of, self.core_main()) => named,
+            _ => self.learn(name),
+        }
+    }
+
+    #[cold]
+    fn learn(self, name: &[u8]) -> Named {
+        let lowercase = lowercase(name);
+        let named = self
+            .find(&lowercase)
+            .or_else(|| self.find_member(&lowercase, *lowercase == *name))
+            .unwrap_or(Named::Nothing);
+        let of = self.core_main().cast_const();
+        RECENT.with_borrow_mut(|recent| recent.put(name, (of, named)));
+        named
+    }
+
+    /// The variable of that name, which is in lower case.
+    fn find(self, name: &[u8]) -> Option<Named> {
         // SAFETY: the configuration's hash is live; nginx only reads the name.
         let found = unsafe {
             ngx_hash_find(
                 &raw mut (*self.core_main()).variables_hash,
-                hash,
+                hash_key(name),
                 name.as_ptr().cast_mut(),
                 name.len(),
             )
         };
-        (!found.is_null()).then_some(found.cast())
+        (!found.is_null()).then_some(Named::Variable(found.cast()))
     }
 
-    /// The family of variables with the longest prefix of that name, such as
-    /// `arg_`.
-    fn find_prefix(&self, name: &[u8]) -> Option<&ngx_http_variable_t> {
+    /// The variable of the family with the longest prefix of that name, such
+    /// as `arg_`.
+    fn find_member(self, name: &[u8], as_given: bool) -> Option<Named> {
         // SAFETY: the configuration is live and its array of that type.
         let families = unsafe {
             (*self.core_main())
                 .prefix_variables
                 .as_slice::<ngx_http_variable_t>()
         };
-        families
+        let family = families
             .iter()
-            .filter(|v| {
-                // The first byte alone rules most of them out.
-                let prefix = v.name.as_bytes();
-                prefix.first() == name.first() && name.starts_with(prefix)
-            })
-            .max_by_key(|v| v.name.len)
+            .filter(|v| name.starts_with(v.name.as_bytes()))
+            .max_by_key(|v| v.name.len)?;
+        Some(match family.name.as_bytes() {
+            ARGUMENT if !name.contains(&b'&') => Named::Argument,
+            _ => Named::Member(family, as_given),
+        })
+    }
+
+    /// The value of the first argument of that name, in any case. nginx looks
+    /// for the name at every byte.
+    fn argument(&self, name: &[u8]) -> Option<&[u8]> {
+        let mut rest = self.args();
+        while name.len() < rest.len() {
+            let end = memchr::memchr(b'&', rest).unwrap_or(rest.len());
+            let (argument, others) = rest.split_at(end);
+            if argument.get(name.len()) == Some(&b'=')
+                && argument[..name.len()].eq_ignore_ascii_case(name)
+            {
+                return (!name.is_empty()).then(|| &argument[name.len() + 1..]);
+            }
+            rest = others.get(1..).unwrap_or_default();
+        }
+        None
     }
 }
+
+/// The family of the arguments of the query.
+const ARGUMENT: &[u8] = b"arg_";
 
 pub(super) fn empty_value() -> ngx_http_variable_value_t {
     // SAFETY: zeros are a valid value: an empty one, neither valid nor missing.
@@ -279,20 +351,13 @@ fn set_value_len(value: &mut ngx_http_variable_value_t, len: usize) {
     unsafe { word.write(word.read() & !(LONGEST_VALUE as u32) | len as u32) }
 }
 
-/// The name in lower case, and its hash.
-fn lowercase(name: &[u8]) -> (ShortText<'_>, usize) {
-    // One look at each byte: nearly all names are in lower case.
-    let mut is_other = false;
-    let hash = hash_bytes(name.iter().map(|&b| {
-        is_other |= b.is_ascii_uppercase();
-        b
-    }));
-    if !is_other {
-        return (ShortText::Given(name), hash);
+/// The name in lower case.
+fn lowercase(name: &[u8]) -> ShortText<'_> {
+    if name.iter().any(u8::is_ascii_uppercase) {
+        ShortText::mapped(name, |b| b.to_ascii_lowercase())
+    } else {
+        ShortText::Given(name)
     }
-    let name = ShortText::mapped(name, |b| b.to_ascii_lowercase());
-    let hash = hash_key(&name);
-    (name, hash)
 }
 
 fn borrowed(text: &[u8]) -> ngx_str_t {

@@ -52,11 +52,17 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Anchor of a chunk that was compiled before.
+    #[inline]
     pub(super) fn find(&self, chunk: &Chunk<'_>) -> Option<i32> {
         match chunk.key {
             ChunkKey::Inline(id, _) => *self.inline.get(id as usize)?,
-            ChunkKey::File(path) => self.files.get(path).copied(),
+            ChunkKey::File(path) => self.find_file(path),
         }
+    }
+
+    #[inline(never)]
+    fn find_file(&self, path: &str) -> Option<i32> {
+        self.files.get(path).copied()
     }
 
     /// Anchor of the compiled chunk; compiles on the first call.

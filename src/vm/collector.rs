@@ -26,14 +26,14 @@ use crate::rt::worker_local;
 /// Garbage that may pile up before a cycle begins, in kilobytes.
 const FLOOR: c_int = 1024;
 
-/// New userdata of ours after which a cycle begins.
+/// New objects after which a cycle begins.
 const MANY: i64 = 256;
 
 /// Lua's own: a cycle begins when the heap has doubled.
 const DEFAULT_PAUSE: c_int = 200;
 
 worker_local! {
-    /// Userdata of ours that were made since a cycle ended. Far below 0 where the
+    /// Objects that were made since a cycle ended. Far below 0 where the
     /// pause is the user's.
     static NEW: Cell<i64> = Cell::new(0);
 }
@@ -49,7 +49,7 @@ pub(super) fn install(state: &mut State) {
     leave_sentinel(state);
 }
 
-/// To be called for each new userdata that stands for more than Lua knows.
+/// To be called for each new object that stands for more than Lua knows.
 #[inline]
 pub(super) fn count(state: &State) {
     NEW.set(NEW.get() + 1);

@@ -106,10 +106,10 @@ fn resume(state: &mut State) -> LuaResult {
         return call_native(state);
     }
     let l = thread_argument(state)?;
-    let refused = if l == state.raw() || sched::is_active(l) {
-        Some("cannot resume non-suspended coroutine")
+    let refused = if let Some(status) = active_status(state, l) {
+        Some(format!("cannot resume {status} coroutine"))
     } else if is_dead(l) {
-        Some("cannot resume dead coroutine")
+        Some("cannot resume dead coroutine".into())
     } else if !state.is_yieldable() {
         state.push_bytes("attempt to yield across C-call boundary");
         return Err(Throw::Value);
@@ -149,19 +149,24 @@ fn yield_(state: &mut State) -> LuaResult {
     Ok(Ret::Yield(state.top()))
 }
 
+/// The status of the coroutine `l` if it is in the middle of something.
+fn active_status(state: &State, l: *mut ffi::lua_State) -> Option<&'static str> {
+    if l == state.raw() || sched::is_top(l) {
+        // A light thread that waits has its turns.
+        Some("running")
+    } else {
+        sched::is_active(l).then_some("normal")
+    }
+}
+
 /// `coroutine.status(co)`
 fn status(state: &mut State) -> LuaResult {
     if !sched::runs(state.raw()) {
         return call_native(state);
     }
     let l = thread_argument(state)?;
-    let status = if l == state.raw() {
-        "running"
-    } else if sched::is_top(l) {
-        // A light thread, which has its turns.
-        "running"
-    } else if sched::is_active(l) {
-        "normal"
+    let status = if let Some(status) = active_status(state, l) {
+        status
     } else if light::is_zombie(l) {
         "zombie"
     } else if is_dead(l) {

@@ -12,10 +12,10 @@ pub use mlua::ffi::{
     lua_createtable, lua_error, lua_gc, lua_getinfo, lua_getlocal, lua_getmetatable, lua_getstack,
     lua_gettop, lua_insert, lua_isnumber, lua_newthread, lua_newuserdata, lua_next, lua_objlen,
     lua_pcall, lua_pushboolean, lua_pushcclosure, lua_pushlightuserdata, lua_pushnil,
-    lua_pushnumber, lua_pushthread, lua_pushvalue, lua_rawset, lua_remove, lua_replace,
-    lua_setmetatable, lua_settop, lua_status, lua_toboolean, lua_tolstring, lua_tonumber,
-    lua_topointer, lua_tothread, lua_touserdata, lua_type, lua_xmove, lua_yield, luaL_argerror,
-    luaL_loadbuffer, luaL_newstate, luaL_openlibs, luaL_ref, luaL_unref, luaL_where,
+    lua_pushnumber, lua_pushthread, lua_pushvalue, lua_rawequal, lua_rawset, lua_remove,
+    lua_replace, lua_setmetatable, lua_settop, lua_status, lua_toboolean, lua_tolstring,
+    lua_tonumber, lua_topointer, lua_tothread, lua_touserdata, lua_type, lua_xmove, lua_yield,
+    luaL_argerror, luaL_loadbuffer, luaL_newstate, luaL_openlibs, luaL_ref, luaL_unref, luaL_where,
 };
 pub use mlua::ffi::{
     lua_checkstack, lua_pushlstring_, lua_rawget_, lua_rawgeti_, lua_rawseti_, lua_resume_,

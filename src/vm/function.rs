@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 
 use super::ffi;
 use super::stack::State;
-use super::unwind::catch_panic;
+use super::unwind::{Payload, call_catching};
 use crate::rt::panic_message;
 
 /// What a Lua function written in Rust gives back.
@@ -77,55 +77,69 @@ impl State {
     }
 }
 
-enum Exit {
-    Values(c_int),
-    Yield(c_int),
-    Raise,
-    RaiseArgument(c_int),
-}
-
 /// # Safety
 /// Called by Lua only, as a `lua_CFunction`.
 unsafe extern "C-unwind" fn trampoline<F: Body>(l: *mut ffi::lua_State) -> c_int {
-    // All Rust values live and die inside run(), so that nothing is left to
-    // drop when lua_error leaves this frame.
-    match run::<F>(l) {
-        Exit::Values(n) => n,
+    // SAFETY: Lua passes the running state.
+    match unsafe { call_catching(run::<F>, l) } {
+        Ok(n) => n,
+        // SAFETY: as above.
+        Err(payload) => unsafe { raise_panic(l, payload) },
+    }
+}
+
+/// # Safety
+/// `l` must be the running state.
+unsafe extern "C-unwind" fn run<F: Body>(l: *mut ffi::lua_State) -> c_int {
+    // All Rust values live and die inside run_body(), so that nothing is left
+    // to drop when lua_error leaves this frame.
+    match run_body::<F>(l) {
+        Ok(n) => n,
         // SAFETY: the running coroutine suspends itself; on LuaJIT this
         // returns the marker that the VM waits for.
-        Exit::Yield(n) => unsafe { ffi::lua_yield(l, n) },
+        Err(Exit::Yield(n)) => unsafe { ffi::lua_yield(l, n) },
         // SAFETY: the error value stands on the top of the stack.
-        Exit::Raise => unsafe { ffi::lua_error(l) },
+        Err(Exit::Raise) => unsafe { ffi::lua_error(l) },
         // SAFETY: the message on the top is a string that stays anchored
         // on the stack while Lua copies it.
-        Exit::RaiseArgument(n) => unsafe {
+        Err(Exit::RaiseArgument(n)) => unsafe {
             ffi::luaL_argerror(l, n, ffi::lua_tolstring(l, -1, std::ptr::null_mut()))
         },
     }
 }
 
-fn run<F: Body>(l: *mut ffi::lua_State) -> Exit {
-    match catch_panic(|| run_body::<F>(l)) {
-        Ok(exit) => exit,
-        Err(payload) => {
-            let message = format!("internal error: panicked: {}", panic_message(&*payload));
-            // SAFETY: Lua passes the running state.
-            unsafe { raise_later(&mut State::from_raw(l), Throw::Error(message)) }
-        }
-    }
+/// How a function is left other than with results.
+enum Exit {
+    Yield(c_int),
+    Raise,
+    RaiseArgument(c_int),
+}
+
+/// Makes a panic a Lua error.
+///
+/// # Safety
+/// `l` must be the running state.
+#[cold]
+unsafe fn raise_panic(l: *mut ffi::lua_State, payload: Payload) -> c_int {
+    let message = format!("internal error: panicked: {}", panic_message(&*payload));
+    drop(payload);
+    // SAFETY: by the caller's promise.
+    raise_later(&mut unsafe { State::from_raw(l) }, Throw::Error(message));
+    // SAFETY: the error value stands on the top of the stack.
+    unsafe { ffi::lua_error(l) }
 }
 
 #[inline(always)]
-fn run_body<F: Body>(l: *mut ffi::lua_State) -> Exit {
+fn run_body<F: Body>(l: *mut ffi::lua_State) -> Result<c_int, Exit> {
     // SAFETY: Lua passes the running state; it outlives the call.
     let mut state = unsafe { State::from_raw(l) };
     // SAFETY: F has no size (checked where the function was pushed), so any
     // bit pattern, the empty one, is a value of it.
     let body: F = unsafe { NonNull::<F>::dangling().read() };
     match body(&mut state) {
-        Ok(Ret::Values(n)) => Exit::Values(n),
-        Ok(Ret::Yield(n)) => Exit::Yield(n),
-        Err(throw) => raise_later(&mut state, throw),
+        Ok(Ret::Values(n)) => Ok(n),
+        Ok(Ret::Yield(n)) => Err(Exit::Yield(n)),
+        Err(throw) => Err(raise_later(&mut state, throw)),
     }
 }
 
@@ -153,4 +167,50 @@ fn push_with_position(state: &mut State, message: &str) {
     text.extend_from_slice(message.as_bytes());
     state.pop(1);
     state.push_bytes(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LuaResult, Ret, Throw};
+    use crate::vm::ffi;
+    use crate::vm::stack::State;
+
+    fn returns(state: &mut State) -> LuaResult {
+        state.push_number(1.0);
+        state.push_number(2.0);
+        Ok(Ret::Values(2))
+    }
+
+    fn throws(_: &mut State) -> LuaResult {
+        Err(Throw::error("thrown"))
+    }
+
+    fn panics(_: &mut State) -> LuaResult {
+        panic!("oh")
+    }
+
+    #[test]
+    fn results_errors_and_panics_reach_lua() {
+        // SAFETY: a state of our own, closed at the end.
+        unsafe {
+            let l = ffi::luaL_newstate();
+            let state = State::from_raw(l);
+            for _ in 0..2 {
+                state.push_function(returns);
+                assert_eq!(ffi::lua_pcall(l, 0, -1, 0), ffi::LUA_OK);
+                assert_eq!((state.top(), state.number(1)), (2, Some(1.0)));
+                ffi::lua_settop(l, 0);
+                state.push_function(throws);
+                assert_ne!(ffi::lua_pcall(l, 0, 0, 0), ffi::LUA_OK);
+                assert_eq!(state.bytes(-1), Some(b"thrown".as_slice()));
+                state.push_function(panics);
+                assert_ne!(ffi::lua_pcall(l, 0, 0, 0), ffi::LUA_OK);
+                let message = b"internal error: panicked: oh".as_slice();
+                assert_eq!(state.bytes(-1), Some(message));
+                ffi::lua_settop(l, 0);
+            }
+            assert!(!std::thread::panicking());
+            ffi::lua_close(l);
+        }
+    }
 }

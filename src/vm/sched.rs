@@ -87,7 +87,9 @@ impl ThreadId {
 
 /// A thread: the entry thread of a handler, or a light one.
 pub struct Thread {
-    id: ThreadId,
+    /// Given to it when it is asked for, first: a handler that does not wait
+    /// needs none.
+    id: Cell<Option<ThreadId>>,
     life: Cell<Life>,
     host: Rc<dyn Host>,
     base: Coroutine,
@@ -125,9 +127,33 @@ enum Life {
 }
 
 impl Thread {
+    #[inline]
+    fn new(vm: &Rc<Vm>, host: Rc<dyn Host>, base: Coroutine, light: Option<Member>) -> Rc<Thread> {
+        Rc::new(Thread {
+            id: Cell::new(None),
+            vm: vm.clone(),
+            host,
+            base,
+            chain: RefCell::default(),
+            parked: RefCell::default(),
+            escaped: Cell::new(false),
+            fresh: Cell::new(light.is_some()),
+            number: Cell::new(0),
+            running: Cell::new(false),
+            wait: Cell::new(0),
+            life: Cell::new(Life::Alive),
+            light,
+            family: RefCell::new(None),
+        })
+    }
+
     /// The thread's id.
-    pub fn id(&self) -> ThreadId {
-        self.id
+    #[inline]
+    pub fn id(self: &Rc<Self>) -> ThreadId {
+        match self.id.get() {
+            Some(id) => id,
+            None => SCHED.with(|s| s.register(self)),
+        }
     }
 
     /// The VM that the thread runs in.
@@ -141,9 +167,10 @@ impl Thread {
     }
 
     /// Lua code may have a hand on the base coroutine from now on.
-    fn activate(&self) {
+    fn activate(self: &Rc<Self>) {
         if !self.escaped.replace(true) {
-            SCHED.with(|s| s.active.borrow_mut().insert(self.base.l, self.id));
+            let id = self.id();
+            SCHED.with(|s| s.active.borrow_mut().insert(self.base.l, id));
         }
     }
 
@@ -188,6 +215,7 @@ impl Thread {
     }
 
     /// A coroutine of the handler has ended.
+    #[inline]
     fn coroutine_ended(self: &Rc<Self>, l: *mut ffi::lua_State) {
         if let Some(family) = self.entry().family.borrow_mut().as_mut() {
             family.forget_parent(l);
@@ -205,9 +233,10 @@ struct Slot {
 pub(super) const FREE_SLOTS: c_int = 10;
 
 /// Why the running coroutine yielded.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 enum Request {
     /// Not through a function of ours: treated as `coroutine.yield`.
+    #[default]
     None,
     Park,
     Resume(Coroutine, c_int),
@@ -269,9 +298,17 @@ pub fn in_handler() -> bool {
     SCHED.with(|s| s.current.borrow().is_some())
 }
 
+/// Names the VM of the running thread; 0 where none runs.
+pub fn current_vm() -> usize {
+    SCHED.with(|s| match &*s.current.borrow() {
+        Some(thread) => Rc::as_ptr(&thread.vm).addr(),
+        None => 0,
+    })
+}
+
 /// A waker for the running thread.
 pub fn current_waker() -> Option<Waker> {
-    SCHED.with(|s| s.current.borrow().as_ref().map(|t| waker(t.id)))
+    SCHED.with(|s| s.current.borrow().as_ref().map(|t| waker(t.id())))
 }
 
 /// Starts a handler that runs `chunk`. Some(outcome) when it ended at once;
@@ -281,6 +318,7 @@ pub fn current_waker() -> Option<Waker> {
 ///
 /// # Errors
 /// What is wrong with the file or the code in it.
+#[inline(always)]
 pub fn start(
     vm: &Rc<Vm>,
     host: Rc<dyn Host>,
@@ -291,13 +329,14 @@ pub fn start(
 }
 
 /// Starts a handler whose function stands with `nargs` arguments on `base`.
+#[inline(always)]
 pub(super) fn begin(
     vm: &Rc<Vm>,
     host: Rc<dyn Host>,
     base: Coroutine,
     nargs: c_int,
 ) -> (Rc<Thread>, Option<Outcome>) {
-    let thread = SCHED.with(|s| s.insert(vm, host, base, None));
+    let thread = Thread::new(vm, host, base, None);
     let outcome = drive(&thread, Step::Resume(nargs));
     (thread, outcome)
 }
@@ -445,13 +484,9 @@ impl Scheduler {
         }
     }
 
-    fn insert(
-        &self,
-        vm: &Rc<Vm>,
-        host: Rc<dyn Host>,
-        base: Coroutine,
-        light: Option<Member>,
-    ) -> Rc<Thread> {
+    /// Gives the thread an id.
+    #[inline(never)]
+    fn register(&self, thread: &Rc<Thread>) -> ThreadId {
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
             slots.push(Slot {
@@ -465,24 +500,9 @@ impl Scheduler {
             index,
             generation: slot.generation,
         };
-        let thread = Rc::new(Thread {
-            id,
-            vm: vm.clone(),
-            host,
-            base,
-            chain: RefCell::default(),
-            parked: RefCell::default(),
-            escaped: Cell::new(false),
-            fresh: Cell::new(light.is_some()),
-            number: Cell::new(0),
-            running: Cell::new(false),
-            wait: Cell::new(0),
-            life: Cell::new(Life::Alive),
-            light,
-            family: RefCell::new(None),
-        });
         slot.thread = Some(thread.clone());
-        thread
+        thread.id.set(Some(id));
+        id
     }
 
     fn get(&self, id: ThreadId) -> Option<Rc<Thread>> {
@@ -524,6 +544,7 @@ impl Entered<'_> {
 }
 
 impl Drop for Entered<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.thread.host.leave();
         if let Some(previous) = &self.previous {

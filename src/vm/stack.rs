@@ -38,6 +38,9 @@ pub struct State {
 }
 
 impl State {
+    /// Index of Lua's registry, a table out of Lua's reach.
+    pub const REGISTRY: c_int = ffi::LUA_REGISTRYINDEX;
+
     /// Wraps a raw state.
     ///
     /// # Safety
@@ -191,6 +194,12 @@ impl State {
         self.push_nil();
         self.push_bytes(message);
         2
+    }
+
+    /// Whether two values are the same, without metamethods.
+    pub fn raw_equal(&self, a: c_int, b: c_int) -> bool {
+        // SAFETY: `l` is live; an index without a value equals nothing.
+        unsafe { ffi::lua_rawequal(self.l, a, b) != 0 }
     }
 
     /// Pushes a light userdata, which Lua only compares.

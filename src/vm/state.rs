@@ -1,7 +1,9 @@
 //! One Lua VM: its creation, chunk cache and recycled coroutines.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
 use std::os::raw::c_int;
+use std::ptr;
 use std::rc::{Rc, Weak};
 
 use super::chunk::{Cache, Chunk, LoadError};
@@ -38,6 +40,8 @@ pub(super) struct Coroutine {
 pub struct Vm {
     l: *mut ffi::lua_State,
     gate: Gate,
+    /// The table of globals, to compare.
+    globals: Cell<*const c_void>,
     spare: RefCell<Vec<Coroutine>>,
     /// Places in the registry of coroutines that were given up.
     places: RefCell<Vec<c_int>>,
@@ -69,6 +73,7 @@ impl Vm {
         let vm = Rc::new(Vm {
             l,
             gate,
+            globals: Cell::new(ptr::null()),
             spare: RefCell::default(),
             places: RefCell::default(),
             chunks: RefCell::default(),
@@ -85,6 +90,7 @@ impl Vm {
             collector::install(state);
             coroutine::install(state)
         })??;
+        vm.globals.set(globals(l));
         Ok(vm)
     }
 
@@ -137,23 +143,29 @@ impl Vm {
         })?
     }
 
+    #[cold]
+    fn make_anyway(&self, chunk: &Chunk<'_>) -> Result<(c_int, Coroutine), LoadError> {
+        match self.make(chunk) {
+            Err(error) if error.text.ends_with(NO_MEMORY) => {
+                self.collect_garbage();
+                self.make(chunk)
+            }
+            made => made,
+        }
+    }
+
     /// A coroutine with the function of `chunk` on its stack.
     ///
     /// # Errors
     /// What is wrong with the file or the code in it.
+    #[inline(always)]
     pub(super) fn prepare(&self, chunk: &Chunk<'_>) -> Result<Coroutine, LoadError> {
         // With both at hand nothing is allocated.
         let cached = self.chunks.borrow().find(chunk);
         let spare = cached.and_then(|_| self.spare.borrow_mut().pop());
         let (function, co) = match (cached, spare) {
             (Some(function), Some(co)) => (function, co),
-            _ => match self.make(chunk) {
-                Err(error) if error.text.ends_with(NO_MEMORY) => {
-                    self.collect_garbage();
-                    self.make(chunk)?
-                }
-                made => made?,
-            },
+            _ => self.make_anyway(chunk)?,
         };
         // SAFETY: the coroutine is anchored and belongs to the live VM.
         unsafe { State::from_raw(co.l) }.push_anchored(function);
@@ -180,6 +192,8 @@ impl Vm {
             let anchor = self.load(state, chunk).map_err(|e| e.text)?;
             state.push_anchored(anchor);
             protected_call(state)?;
+            // The code may have replaced them (`setfenv(0, …)`).
+            self.globals.set(globals(self.l));
             Ok(take(state))
         })?
     }
@@ -258,9 +272,10 @@ impl Vm {
             // anchored and has finished. Its globals may have been replaced
             // (`setfenv(0, …)`); those of the next handler are the VM's.
             unsafe {
-                ffi::lua_settop(co.l, 0);
-                let globals = |l| ffi::lua_topointer(l, ffi::LUA_GLOBALSINDEX);
-                if globals(co.l) != globals(self.l) {
+                if ffi::lua_gettop(co.l) != 0 {
+                    ffi::lua_settop(co.l, 0);
+                }
+                if globals(co.l) != self.globals.get() {
                     self.state().push_globals();
                     ffi::lua_xmove(self.l, co.l, 1);
                     ffi::lua_replace(co.l, ffi::LUA_GLOBALSINDEX);
@@ -272,6 +287,12 @@ impl Vm {
             self.state().release(co.anchor);
         }
     }
+}
+
+/// The table of globals of `l`, a live state.
+fn globals(l: *mut ffi::lua_State) -> *const c_void {
+    // SAFETY: callers hold the state; the pointer is only compared.
+    unsafe { ffi::lua_topointer(l, ffi::LUA_GLOBALSINDEX) }
 }
 
 fn new_coroutine(state: &mut State) -> Coroutine {

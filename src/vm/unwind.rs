@@ -8,7 +8,10 @@
 //! cannot catch foreign exceptions"). [`catch_panic`] catches panics alone.
 
 use std::any::Any;
+use std::os::raw::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::ffi::lua_State;
 
 /// Why a panic happened; see [`crate::rt::panic_message`].
 pub type Payload = Box<dyn Any + Send>;
@@ -26,17 +29,43 @@ pub fn catch_panic<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
     catch_unwind(AssertUnwindSafe(f))
 }
 
+/// A function that Lua can call.
+pub(super) type CFunction = unsafe extern "C-unwind" fn(*mut lua_State) -> c_int;
+
+/// [`catch_panic`] for a function that Lua calls, with as little as possible
+/// around it: it is what every call of ours passes through.
+///
+/// # Safety
+/// As to call `body` with `l`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+pub(super) unsafe fn call_catching(body: CFunction, l: *mut lua_State) -> Result<c_int, Payload> {
+    // SAFETY: by the caller's promise.
+    unsafe { native::call_catching(body, l) }
+}
+
+/// [`catch_panic`] for a function that Lua calls.
+///
+/// # Safety
+/// As to call `body` with `l`.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) unsafe fn call_catching(body: CFunction, l: *mut lua_State) -> Result<c_int, Payload> {
+    // SAFETY: by the caller's promise.
+    catch_panic(|| unsafe { body(l) })
+}
+
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod native {
     use std::arch::global_asm;
     use std::ffi::c_void;
     use std::os::raw::c_int;
 
-    use super::{AssertUnwindSafe, Payload, catch_unwind};
+    use super::{AssertUnwindSafe, CFunction, Payload, catch_unwind, lua_State};
 
-    // ngx_cosocket_try(call, data): calls `call(data)` and returns null, or
-    // the exception that the personality below stopped here. There is but one
-    // call in it, so the personality always knows where it has to go on.
+    // ngx_cosocket_try(call, data): returns what `call(data)` returns, and null
+    // or the exception that the personality below stopped here, each in a
+    // register. There is but one call in it, so the personality always knows
+    // where it has to go on.
     #[cfg(target_arch = "x86_64")]
     global_asm!(
         ".pushsection .text.ngx_cosocket_try,\"ax\",@progbits",
@@ -53,7 +82,7 @@ mod native {
         "mov rax, rdi",
         "mov rdi, rsi",
         "call rax",
-        "xor eax, eax",
+        "xor edx, edx",
         "ngx_cosocket_caught:",
         "add rsp, 8",
         ".cfi_def_cfa_offset 8",
@@ -82,7 +111,7 @@ mod native {
         "mov x9, x0",
         "mov x0, x1",
         "blr x9",
-        "mov x0, xzr",
+        "mov x1, xzr",
         "ngx_cosocket_caught:",
         "ldp x29, x30, [sp], 16",
         ".cfi_restore 30",
@@ -95,10 +124,17 @@ mod native {
         personality = sym personality,
     );
 
-    type Call = unsafe extern "C-unwind" fn(*mut c_void);
+    /// What a call came to: its result, unless there is an exception.
+    #[repr(C)]
+    struct Ended {
+        result: usize,
+        exception: *mut c_void,
+    }
+
+    type Call = unsafe extern "C-unwind" fn(*mut c_void) -> c_int;
 
     unsafe extern "C-unwind" {
-        fn ngx_cosocket_try(call: Call, data: *mut c_void) -> *mut c_void;
+        fn ngx_cosocket_try(call: Call, data: *mut c_void) -> Ended;
         fn _Unwind_RaiseException(exception: *mut c_void) -> c_int;
     }
 
@@ -110,8 +146,8 @@ mod native {
 
     /// The class of Rust's panics.
     const RUST: u64 = u64::from_ne_bytes(*b"MOZ\0RUST");
-    /// First result register, as DWARF numbers it, on both architectures.
-    const RESULT_REGISTER: c_int = 0;
+    /// Second result register, as DWARF numbers it, on both architectures.
+    const EXCEPTION_REGISTER: c_int = 1;
 
     const SEARCH_PHASE: c_int = 1;
     const HANDLER_FRAME: c_int = 4;
@@ -138,9 +174,9 @@ mod native {
             HANDLER_FOUND
         } else if actions & HANDLER_FRAME != 0 {
             // SAFETY: the unwinder passes its live context; at that address
-            // the function returns the result register.
+            // the function returns that register.
             unsafe {
-                _Unwind_SetGR(context, RESULT_REGISTER, exception.expose_provenance());
+                _Unwind_SetGR(context, EXCEPTION_REGISTER, exception.expose_provenance());
                 _Unwind_SetIP(context, ngx_cosocket_caught as *const () as usize);
             }
             INSTALL_CONTEXT
@@ -156,12 +192,13 @@ mod native {
 
     /// # Safety
     /// `data` points to a `Running<F, R>` that nothing else uses.
-    unsafe extern "C-unwind" fn call<F: FnOnce() -> R, R>(data: *mut c_void) {
+    unsafe extern "C-unwind" fn call<F: FnOnce() -> R, R>(data: *mut c_void) -> c_int {
         // SAFETY: by the caller's promise.
         let running = unsafe { &mut *data.cast::<Running<F, R>>() };
         if let Some(f) = running.f.take() {
             running.result = Some(f());
         }
+        0
     }
 
     pub(super) fn catch_panic<R, F: FnOnce() -> R>(f: F) -> Result<R, Payload> {
@@ -171,18 +208,48 @@ mod native {
         };
         // SAFETY: `running` outlives the call, and is of the type that `call`
         // expects.
-        let exception = unsafe { ngx_cosocket_try(call::<F, R>, (&raw mut running).cast()) };
-        if !exception.is_null() {
-            // SAFETY: it was stopped above and is thrown anew, for Rust to
-            // take it apart.
-            catch_unwind(AssertUnwindSafe(|| unsafe {
-                _Unwind_RaiseException(exception)
-            }))?;
-        }
+        let ended = unsafe { ngx_cosocket_try(call::<F, R>, (&raw mut running).cast()) };
         match running.result {
-            Some(result) => Ok(result),
+            Some(result) if ended.exception.is_null() => Ok(result),
+            // SAFETY: it was stopped above.
+            _ => Err(unsafe { payload(ended.exception) }),
+        }
+    }
+
+    /// # Safety
+    /// As to call `body` with `l`.
+    #[inline(always)]
+    pub(super) unsafe fn call_catching(
+        body: CFunction,
+        l: *mut lua_State,
+    ) -> Result<c_int, Payload> {
+        // SAFETY: a function may be called through another type of the same
+        // ABI, whose only difference is what its pointer points to.
+        let body = unsafe { std::mem::transmute::<CFunction, Call>(body) };
+        // SAFETY: by the caller's promise.
+        let ended = unsafe { ngx_cosocket_try(body, l.cast()) };
+        if ended.exception.is_null() {
+            // A c_int leaves the upper half of the register undefined.
+            return Ok(ended.result as c_int);
+        }
+        // SAFETY: it was stopped above.
+        Err(unsafe { payload(ended.exception) })
+    }
+
+    /// What a panic carries: it is thrown anew, for Rust to take it apart.
+    ///
+    /// # Safety
+    /// `exception` must be a stopped exception of Rust's, used nowhere else.
+    #[cold]
+    unsafe fn payload(exception: *mut c_void) -> Payload {
+        // SAFETY: by the caller's promise.
+        let caught = catch_unwind(AssertUnwindSafe(|| unsafe {
+            _Unwind_RaiseException(exception)
+        }));
+        match caught {
+            Err(payload) => payload,
             // The unwinder could not throw, though a frame catches above.
-            None => std::process::abort(),
+            Ok(_) => std::process::abort(),
         }
     }
 }

@@ -1,20 +1,29 @@
-//! The request body: `ngx.req.read_body`, `ngx.req.get_body_data`.
+//! The request body: reading, replacing and discarding it.
 
 use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use crate::lua::args;
 use crate::lua::scratch::with_scratch;
+use crate::lua::text::wrong_type;
 use crate::lua::{only_request, request_in};
 use crate::rt::wake_now;
 use crate::sys::body::{Body, Reading};
+use crate::sys::new_body::NewBodyError;
 use crate::sys::phase::Phases;
+use crate::sys::request::Request;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op, sched};
 
 /// Adds to the `ngx.req` table on the top.
 pub fn open(state: &mut State) {
     state.set_function("read_body", read_body);
+    state.set_function("discard_body", discard_body);
     state.set_function("get_body_data", get_body_data);
+    state.set_function("get_body_file", get_body_file);
+    state.set_function("get_post_args", get_post_args);
+    state.set_function("set_body_data", set_body_data);
+    state.set_function("set_body_file", set_body_file);
 }
 
 /// `ngx.req.read_body()`
@@ -81,4 +90,109 @@ fn get_body_data(state: &mut State) -> LuaResult {
         }),
     }
     Ok(Ret::Values(1))
+}
+
+/// `ngx.req.discard_body()`
+fn discard_body(_: &mut State) -> LuaResult {
+    let (_, request) = request_in(Phases::BEFORE_RESPONSE)?;
+    request
+        .discard_body()
+        .map_err(|error| failure(error, b""))?;
+    Ok(Ret::Values(0))
+}
+
+/// `name = ngx.req.get_body_file()`
+fn get_body_file(state: &mut State) -> LuaResult {
+    match only_request()?.body_file() {
+        Some(name) => state.push_bytes(name),
+        None => state.push_nil(),
+    }
+    Ok(Ret::Values(1))
+}
+
+/// `args, err = ngx.req.get_post_args(max?, table?)`
+fn get_post_args(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n > 2 {
+        return Err(Throw::error(format!(
+            "expecting 0, 1 or 2 arguments but seen {n}"
+        )));
+    }
+    let max = args::max_argument(state, 1)?;
+    let request = only_request()?;
+    if !request.has_read_body() {
+        return Err(Throw::error(
+            "no request body found; maybe you should turn on lua_need_request_body?",
+        ));
+    }
+    if request.body_file().is_some() {
+        let message = "request body in temp file not supported";
+        return Ok(Ret::Values(state.push_nil_err(message)));
+    }
+    with_scratch(|text| {
+        for chunk in request.body_in_memory().into_iter().flatten() {
+            text.extend_from_slice(chunk);
+        }
+        args::reply(state, text, max)
+    })
+}
+
+/// The request, if its body can be replaced.
+fn replaceable() -> Result<Request, Throw> {
+    let (_, request) = request_in(Phases::BEFORE_RESPONSE)?;
+    // nginx counts what is left in the length that a new body would set.
+    if request.is_discarding_body() {
+        return Err(Throw::error(
+            "request body already discarded asynchronously",
+        ));
+    }
+    if !request.has_read_body() {
+        return Err(Throw::error("request body not read yet"));
+    }
+    Ok(request)
+}
+
+/// `ngx.req.set_body_data(data)`
+fn set_body_data(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 1 {
+        return Err(Throw::error(format!("expecting 1 arguments but seen {n}")));
+    }
+    let data = state
+        .bytes(1)
+        .ok_or_else(|| wrong_type(state, 1, "string", 1))?;
+    let request = replaceable()?;
+    request
+        .set_body_data(data)
+        .map_err(|error| failure(error, b""))?;
+    Ok(Ret::Values(0))
+}
+
+/// `ngx.req.set_body_file(name, auto_clean?)`
+fn set_body_file(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if !(1..=2).contains(&n) {
+        return Err(Throw::error(format!(
+            "expecting 1 or 2 arguments but seen {n}"
+        )));
+    }
+    let name = state
+        .bytes(1)
+        .ok_or_else(|| wrong_type(state, 1, "string", 1))?;
+    if !matches!(state.type_of(2), Type::None | Type::Nil | Type::Boolean) {
+        return Err(wrong_type(state, 2, "boolean", 2));
+    }
+    replaceable()?
+        .set_body_file(name, state.to_bool(2))
+        .map_err(|error| failure(error, name))?;
+    Ok(Ret::Values(0))
+}
+
+fn failure(error: NewBodyError, file: &[u8]) -> Throw {
+    let file = String::from_utf8_lossy(file);
+    Throw::error(match error {
+        NewBodyError::File(call) => format!("{call}() \"{file}\" failed"),
+        NewBodyError::NotAFile => format!("\"{file}\" is not a regular file"),
+        NewBodyError::Memory => "no memory".into(),
+    })
 }

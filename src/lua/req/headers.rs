@@ -1,10 +1,13 @@
 //! `ngx.req.get_headers`, `ngx.req.set_header`, `ngx.req.clear_header`.
 
 use std::os::raw::c_int;
+use std::rc::Rc;
 
-use crate::lua::text::{make_text, wrong_type};
-use crate::lua::{only_request, request_in};
-use crate::sys::headers::{HeaderError, HeaderName, lookup_key};
+use crate::lua::seen::Seen;
+use crate::lua::text::{make_text, make_text_of, wrong_type};
+use crate::lua::{only_request, only_request_in};
+use crate::sys::headers::{HeaderError, HeaderName};
+use crate::sys::log::{self, Level};
 use crate::sys::phase::Phases;
 use crate::sys::text::ShortText;
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
@@ -15,11 +18,39 @@ const DEFAULT_MAX: usize = 100;
 const NAME: c_int = 1;
 const VALUE: c_int = 2;
 
+/// Argument: the metatable of results. `headers.user_agent` and `headers["User-Agent"]`
+/// find `user-agent`. Lua, because to call C takes longer than to look twice. Clients may
+/// have chosen the names: few are remembered, and only short ones.
+const SOURCE: &str = r#"
+local metatable = ...
+local rawget, type, lower, gsub = rawget, type, string.lower, string.gsub
+local keys, room = {}, 256
+function metatable.__index(headers, name)
+    local key = keys[name]
+    if not key then
+        if type(name) ~= "string" then
+            return nil
+        end
+        key = gsub(lower(name), "_", "-")
+        if #name <= 64 then
+            if room == 0 then
+                keys, room = {}, 256
+            end
+            keys[name], room = key, room - 1
+        end
+    end
+    return rawget(headers, key)
+end
+"#;
+
 /// Adds to the `ngx.req` table on the top.
 pub fn open(state: &mut State) {
     // One metatable for all results, kept by the function.
     state.new_table(0, 1);
-    state.set_function("__index", find);
+    state.push_value(-1);
+    if let Err(message) = state.run_builtin(SOURCE, c"=ngx.req", 1, 0) {
+        log::cycle(Level::Error, message);
+    }
     state.push_closure(get_headers, 1);
     state.raw_set_field(-2, "get_headers");
     state.set_function("set_header", |state| {
@@ -45,27 +76,32 @@ pub fn open(state: &mut State) {
 
 /// Sets header 1 to value 2: a text, an array of them, or nil for none.
 fn set_header(state: &mut State) -> LuaResult {
-    let (_, request) = request_in(Phases::BEFORE_LOG)?;
-    let mut values = Vec::new();
-    match state.type_of(VALUE) {
-        Type::Nil => {}
+    let request = only_request_in(Phases::BEFORE_LOG)?;
+    let result = match state.type_of(VALUE) {
+        Type::Nil => request.set_header(&*name(state)?, &[]),
         Type::Table => {
+            let mut values = Vec::new();
             for i in 1..=c_int::try_from(state.len(VALUE)).unwrap_or(c_int::MAX) {
                 state.raw_geti(VALUE, i);
-                values.push(take_value(state, "array of strings")?);
+                if !make_text(state, -1)? {
+                    return Err(wrong_type(state, VALUE, "array of strings", -1));
+                }
+                values.push(state.bytes(-1).unwrap_or_default().to_vec());
                 state.pop(1);
             }
+            let values: Vec<_> = values.iter().map(|value| &value[..]).collect();
+            request.set_header(&*name(state)?, &values)
         }
-        _ => {
-            state.push_value(VALUE);
-            values.push(take_value(state, "string, number, boolean, table or nil")?);
-            state.pop(1);
+        kind => {
+            if !make_text_of(state, VALUE, kind)? {
+                let expected = "string, number, boolean, table or nil";
+                return Err(wrong_type(state, VALUE, expected, VALUE));
+            }
+            let value = state.bytes(VALUE).unwrap_or_default();
+            request.set_header(&*name(state)?, &[value])
         }
-    }
-    let name = state
-        .bytes(NAME)
-        .ok_or_else(|| wrong_type(state, NAME, "string", NAME))?;
-    match request.set_header(&HeaderName::new(name, || false), &values) {
+    };
+    match result {
         Ok(()) => Ok(Ret::Values(0)),
         Err(HeaderError::Memory) => Err(Throw::error("no memory")),
         Err(HeaderError::NotALength) => Err(Throw::error(
@@ -74,12 +110,11 @@ fn set_header(state: &mut State) -> LuaResult {
     }
 }
 
-/// The text of the value on the top.
-fn take_value(state: &mut State, expected: &str) -> Result<Vec<u8>, Throw> {
-    if !make_text(state, -1)? {
-        return Err(wrong_type(state, VALUE, expected, -1));
-    }
-    Ok(state.bytes(-1).unwrap_or_default().to_vec())
+/// The name that Lua gave.
+fn name(state: &State) -> Result<Rc<HeaderName>, Throw> {
+    let name = state.bytes(NAME);
+    let name = name.ok_or_else(|| wrong_type(state, NAME, "string", NAME))?;
+    Ok(HeaderName::new(name, false))
 }
 
 /// `headers, err = ngx.req.get_headers(max?, raw?)`
@@ -99,8 +134,7 @@ fn get_headers(state: &mut State) -> LuaResult {
     let total = request.header_count();
     let size = c_int::try_from(total.min(max)).unwrap_or(c_int::MAX);
     state.new_table(0, size);
-    // A bit for each name that there was; other names may have the same.
-    let mut seen = 0_u64;
+    let mut seen = Seen::default();
     for header in request.headers().take(max) {
         let lowercase;
         let name = match header.lowercase {
@@ -111,18 +145,12 @@ fn get_headers(state: &mut State) -> LuaResult {
                 &lowercase
             }
         };
-        let bit = 1
-            << (name
-                .iter()
-                .fold(name.len(), |hash, &b| hash ^ usize::from(b))
-                % 64);
         state.push_bytes(name);
-        if seen & bit == 0 {
-            seen |= bit;
+        if seen.add(name) {
+            add(state, header.value);
+        } else {
             state.push_bytes(header.value);
             state.raw_set(1);
-        } else {
-            add(state, header.value);
         }
     }
     if !raw {
@@ -162,16 +190,4 @@ fn add(state: &mut State, value: &[u8]) {
             state.raw_set(1);
         }
     }
-}
-
-/// `__index` of the result: `headers.user_agent`, `headers["User-Agent"]`.
-fn find(state: &mut State) -> LuaResult {
-    if state.type_of(1) != Type::Table || state.type_of(2) != Type::String {
-        state.push_nil();
-        return Ok(Ret::Values(1));
-    }
-    let key = lookup_key(state.bytes(2).unwrap_or_default());
-    state.push_bytes(&*key);
-    state.raw_get(1);
-    Ok(Ret::Values(1))
 }

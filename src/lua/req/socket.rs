@@ -2,7 +2,7 @@
 
 use crate::lua::output::options;
 use crate::lua::request_in;
-use crate::lua::socket::{push_request_metatables, push_request_socket};
+use crate::lua::socket::{push_register, push_request_metatables, push_request_socket};
 use crate::sys::context::Context;
 use crate::sys::downstream::{Downstream, Unavailable};
 use crate::sys::output::OutputError;
@@ -13,11 +13,13 @@ use crate::vm::{LuaResult, Ret, State, Throw};
 /// Adds to the `ngx.req` table on the top.
 pub fn open(state: &mut State) {
     push_request_metatables(state);
-    state.push_closure(socket, 2);
+    push_register(state);
+    state.push_closure(socket, 3);
     state.raw_set_field(-2, "socket");
 }
 
-/// `ngx.req.socket([raw])`; upvalues: the metatables of body and raw sockets.
+/// `ngx.req.socket([raw])`; upvalues: the metatables of body and raw sockets, the
+/// register of objects.
 fn socket(state: &mut State) -> LuaResult {
     let n = state.top();
     if n > 1 {
@@ -44,7 +46,7 @@ fn socket(state: &mut State) -> LuaResult {
     };
     Ok(Ret::Values(match made {
         Ok(stream) => {
-            push_request_socket(state, &context, stream, metatable);
+            push_request_socket(state, &context, stream, metatable, State::upvalue(3));
             1
         }
         Err(why) => state.push_nil_err(why),

@@ -39,16 +39,17 @@ pub fn connect(state: &mut State) -> LuaResult {
 }
 
 /// `ngx.socket.connect(host, port[, opts])`, `ngx.socket.connect("unix:/path"[, opts])`;
-/// upvalue: the metatable.
+/// upvalues: the metatable, the register of objects.
 pub fn socket_connect(state: &mut State) -> LuaResult {
     let n = state.top();
     if !(1..=3).contains(&n) {
         return Err(Throw::error(format!(
-            "ngx.socket connect: expecting 1, 2, or 3 arguments, but seen {n}"
+            "ngx.socket connect: expecting 2, 3, or 4 arguments (including the object), but seen {}",
+            n + 1
         )));
     }
     let context = cosocket_context()?;
-    let socket = push_new(state, &context, State::upvalue(1));
+    let socket = push_new(state, &context, State::upvalue(1), State::upvalue(2));
     connect_with(state, &socket, 1..=n, Some(n + 1))
 }
 
@@ -177,29 +178,15 @@ fn push_connected(state: &State, object: Option<c_int>) -> c_int {
 }
 
 fn options(state: &mut State, idx: c_int) -> Result<Options, Throw> {
-    let bad_type = |state: &State, name| {
-        Throw::argument(
-            idx,
-            format!("bad \"{name}\" option type: {}", state.type_name(-1)),
-        )
-    };
     state.raw_get_field(idx, "pool_size");
-    let pool_size = match state.type_of(-1) {
-        Type::Nil => None,
-        Type::Number => Some(count(state, idx, "pool_size", 1.0)?),
-        _ => return Err(bad_type(state, "pool_size")),
-    };
+    let pool_size = count(state, idx, "pool_size", 1.0)?;
     state.raw_get_field(idx, "backlog");
-    let backlog = match state.type_of(-1) {
-        Type::Nil => None,
-        Type::Number => Some(count(state, idx, "backlog", 0.0)?),
-        _ => return Err(bad_type(state, "backlog")),
-    };
+    let backlog = count(state, idx, "backlog", 0.0)?;
     state.raw_get_field(idx, "pool");
     let pool = match state.type_of(-1) {
         Type::Nil => None,
         Type::String | Type::Number => state.bytes(-1).map(Into::into),
-        _ => return Err(bad_type(state, "pool")),
+        _ => return Err(bad_type(state, idx, "pool")),
     };
     state.pop(3);
     Ok(Options {
@@ -209,16 +196,24 @@ fn options(state: &mut State, idx: c_int) -> Result<Options, Throw> {
     })
 }
 
-/// The number on the top, which must be at least `least`.
-fn count(state: &State, idx: c_int, name: &str, least: f64) -> Result<usize, Throw> {
-    let value = state.number(-1).unwrap_or_default();
-    if value >= least {
-        return Ok(value as usize);
+/// The option on the top, a number of at least `least` if it is given.
+fn count(state: &State, idx: c_int, name: &str, least: f64) -> Result<Option<usize>, Throw> {
+    match state.number(-1) {
+        Some(value) if value >= least => Ok(Some(value as usize)),
+        Some(value) => Err(Throw::argument(
+            idx,
+            format!("bad \"{name}\" option value: {}", value as i64),
+        )),
+        None if state.is_none_or_nil(-1) => Ok(None),
+        None => Err(bad_type(state, idx, name)),
     }
-    Err(Throw::argument(
+}
+
+fn bad_type(state: &State, idx: c_int, name: &str) -> Throw {
+    Throw::argument(
         idx,
-        format!("bad \"{name}\" option value: {}", value as i64),
-    ))
+        format!("bad \"{name}\" option type: {}", state.type_name(-1)),
+    )
 }
 
 /// A connect that waits.

@@ -1,5 +1,6 @@
 //! `ngx.socket`: cosockets.
 
+mod ahead;
 mod connect;
 mod object;
 mod options;
@@ -10,6 +11,7 @@ mod tls;
 mod udp;
 
 pub use object::{push_request_metatables, push_request_socket};
+pub use owned::push_register;
 
 use std::rc::Rc;
 
@@ -24,23 +26,26 @@ use crate::vm::{LuaResult, Ret, State, Throw};
 pub fn open(state: &mut State) {
     state.new_table(0, 4);
     object::push_metatable(state);
-    state.push_value(-1);
-    state.push_closure(connect::socket_connect, 1);
-    state.raw_set_field(-3, "connect");
-    state.push_closure(tcp, 1);
+    owned::push_register(state);
+    state.push_value(-2);
+    state.push_value(-2);
+    state.push_closure(connect::socket_connect, 2);
+    state.raw_set_field(-4, "connect");
+    state.push_closure(tcp, 2);
     state.push_value(-1);
     state.raw_set_field(-3, "tcp");
     state.raw_set_field(-2, "stream");
     udp::push_metatable(state);
-    state.push_closure(udp::new, 1);
+    owned::push_register(state);
+    state.push_closure(udp::new, 2);
     state.raw_set_field(-2, "udp");
     state.raw_set_field(-2, "socket");
 }
 
-/// `ngx.socket.tcp()`
+/// `ngx.socket.tcp()`; upvalues: the metatable, the register of objects.
 fn tcp(state: &mut State) -> LuaResult {
     let context = constructor_context(state)?;
-    object::push_new(state, &context, State::upvalue(1));
+    object::push_new(state, &context, State::upvalue(1), State::upvalue(2));
     Ok(Ret::Values(1))
 }
 

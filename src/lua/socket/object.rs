@@ -4,7 +4,7 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 
 use super::owned::{any_socket, buffers, own_socket, push_object};
-use super::{connect, log_failure, options, receive, send, tls};
+use super::{ahead, connect, log_failure, options, receive, send, tls};
 use crate::conf;
 use crate::rt::Millis;
 use crate::sock::Timeouts;
@@ -27,7 +27,8 @@ pub fn push_metatable(state: &mut State) {
     state.set_function("bind", options::bind);
     state.set_function("connect", connect::connect);
     state.set_function("send", send::send);
-    state.set_function("receive", receive::receive);
+    ahead::push_receive(state);
+    state.raw_set_field(-2, "receive");
     state.set_function("receiveany", receive::receiveany);
     state.set_function("receiveuntil", receive::receiveuntil);
     state.set_function("settimeout", settimeout);
@@ -55,7 +56,8 @@ fn push_request_metatable(state: &mut State, raw: bool) {
     if raw {
         state.set_function("send", send::send);
     }
-    state.set_function("receive", receive::receive);
+    ahead::push_receive(state);
+    state.raw_set_field(-2, "receive");
     state.set_function("receiveany", receive::receiveany);
     state.set_function("receiveuntil", receive::receiveuntil);
     state.set_function("settimeout", settimeout);
@@ -79,26 +81,32 @@ fn defaults() -> (usize, Timeouts) {
     (conf.buffer_size(), timeouts)
 }
 
-/// Pushes a new socket object that `context` owns.
-pub fn push_new(state: &mut State, context: &Rc<Context>, metatable: c_int) -> TcpSocket {
+/// Pushes a new socket object that `context` owns; see [`push_object`].
+pub fn push_new(
+    state: &mut State,
+    context: &Rc<Context>,
+    metatable: c_int,
+    register: c_int,
+) -> TcpSocket {
     let (buffer_size, timeouts) = defaults();
     let socket = TcpSocket::new(&buffers(), buffer_size, timeouts);
-    push_object(state, context, socket.clone(), metatable);
+    push_object(state, context, socket.clone(), metatable, register);
     socket
 }
 
-/// Pushes an object for the client's connection.
+/// Pushes an object for the client's connection; see [`push_object`].
 pub fn push_request_socket(
     state: &mut State,
     context: &Rc<Context>,
     stream: Downstream,
     metatable: c_int,
+    register: c_int,
 ) {
     let (buffer_size, timeouts) = defaults();
     let link = Link::Downstream(stream);
     let socket = TcpSocket::over(link, &buffers(), buffer_size, timeouts);
     context.set_request_socket(socket.clone());
-    push_object(state, context, socket, metatable);
+    push_object(state, context, socket, metatable, register);
 }
 
 /// Whether `socket` is the client's connection.
@@ -198,6 +206,12 @@ pub fn number_expected(state: &State, idx: c_int) -> Throw {
 
 /// `sock:getreusedtimes()`
 fn getreusedtimes(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 1 {
+        return Err(Throw::error(format!(
+            "expecting 1 argument (including the object), but got {n}"
+        )));
+    }
     let socket = any_socket::<TcpSocket>(state, 1)?;
     Ok(Ret::Values(match socket.reused_times() {
         Ok(times) => {

@@ -5,9 +5,9 @@ use std::os::raw::c_int;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
-use super::log_failure;
 use super::object::{TcpSocket, number_expected};
 use super::owned::own_socket;
+use super::{ahead, log_failure};
 use crate::sock::{Begun, Mode, ReadOp, ReadOutcome, Until};
 use crate::sys::link::Link;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
@@ -20,18 +20,49 @@ pub fn receive(state: &mut State) -> LuaResult {
             "expecting 1 or 2 arguments (including the object), but got {n}"
         )));
     }
-    let mode = if n == 1 { Mode::Line } else { mode(state, 2)? };
-    let socket = own_socket(state, 1)?;
-    read(state, socket, mode)
+    if n == 1 {
+        return line(state);
+    }
+    match state.number(2) {
+        // More than i64::MAX is too much anyway.
+        Some(size) if size >= 0.0 => exact(state, size as i64 as usize),
+        Some(_) => Err(Throw::argument(2, "bad number argument")),
+        None => match pattern(state, 2)? {
+            Mode::Line => line(state),
+            mode => {
+                let socket = own_socket(state, 1)?;
+                read(state, socket, mode)
+            }
+        },
+    }
 }
 
-fn mode(state: &State, idx: c_int) -> Result<Mode, Throw> {
-    if let Some(size) = state.number(idx) {
-        if size >= 0.0 {
-            return Ok(Mode::Exact(size as usize));
-        }
-        return Err(Throw::argument(idx, "bad number argument"));
+#[inline(always)]
+fn line(state: &mut State) -> LuaResult {
+    let socket = own_socket::<TcpSocket>(state, 1)?;
+    if socket.take_line(|data| state.push_bytes(data)).is_none() {
+        return read(state, socket, Mode::Line);
     }
+    ahead::after_line(state, &socket);
+    drop(socket);
+    Ok(Ret::Values(1))
+}
+
+#[inline(always)]
+fn exact(state: &mut State, size: usize) -> LuaResult {
+    let socket = own_socket::<TcpSocket>(state, 1)?;
+    ahead::row_ends();
+    let push = |data: &[u8]| state.push_bytes(data);
+    if socket.take_exact(size, push).is_none() {
+        return read(state, socket, Mode::Exact(size));
+    }
+    drop(socket);
+    Ok(Ret::Values(1))
+}
+
+/// The mode that is no number of bytes.
+#[inline(never)]
+fn pattern(state: &State, idx: c_int) -> Result<Mode, Throw> {
     if state.is_none_or_nil(idx) {
         return Ok(Mode::Line);
     }
@@ -59,10 +90,10 @@ pub fn receiveany(state: &mut State) -> LuaResult {
             "expecting 2 arguments (including the object), but got {n}"
         )));
     }
-    let max = state.number(2).ok_or_else(|| number_expected(state, 2))?;
-    if max.is_nan() || max < 1.0 {
-        return Err(Throw::argument(2, "bad max argument"));
-    }
+    let max = state
+        .number(2)
+        .filter(|&max| max >= 1.0)
+        .ok_or_else(|| Throw::argument(2, "bad max argument"))?;
     let socket = own_socket(state, 1)?;
     read(state, socket, Mode::Any(max as usize))
 }
@@ -123,7 +154,7 @@ fn iterator(state: &mut State) -> LuaResult {
     let n = state.top();
     if n > 1 {
         return Err(Throw::error(format!(
-            "expecting 0 or 1 argument, but seen {n}"
+            "expecting 0 or 1 arguments, but seen {n}"
         )));
     }
     let size = match state.number(1) {
@@ -144,16 +175,11 @@ fn iterator(state: &mut State) -> LuaResult {
     read(state, socket, Mode::Until(until, size))
 }
 
-#[inline(always)]
-fn read(state: &mut State, socket: TcpSocket, mode: Mode) -> LuaResult {
-    match socket.take_now(&mode, |data| state.push_bytes(data)) {
-        Some(()) => Ok(Ret::Values(1)),
-        None => begin_read(state, socket, mode),
-    }
-}
-
 #[inline(never)]
-fn begin_read(state: &mut State, socket: TcpSocket, mode: Mode) -> LuaResult {
+fn read(state: &mut State, socket: TcpSocket, mode: Mode) -> LuaResult {
+    if !matches!(mode, Mode::Line) {
+        ahead::row_ends();
+    }
     match socket.read(mode) {
         Begun::Ready(outcome) => Ok(Ret::Values(push_outcome(state, &socket, outcome))),
         Begun::Pending(op) => run_op(state, Reading { op }),

@@ -9,7 +9,7 @@ use super::log_failure;
 use super::object::TcpSocket;
 use super::owned::own_socket;
 use crate::lua::scratch::with_scratch;
-use crate::lua::table::{NotText, Strictness, flatten};
+use crate::lua::table::{Strictness, flatten};
 use crate::sock::{Begun, Error, SendOp};
 use crate::sys::link::Link;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
@@ -41,15 +41,8 @@ pub fn with_data<R>(state: &mut State, idx: c_int, f: impl FnOnce(&[u8]) -> R) -
         Type::Boolean => Ok(f(b"false")),
         Type::Nil => Ok(f(b"nil")),
         Type::Table => with_scratch(|scratch| {
-            flatten(state, idx, scratch, Strictness::Text).map_err(|not_text| {
-                Throw::argument(
-                    idx,
-                    match not_text {
-                        NotText::Type(found) => format!("bad data type {found} found"),
-                        NotText::NotArray => "non-array table found".into(),
-                    },
-                )
-            })?;
+            flatten(state, idx, scratch, Strictness::Text)
+                .map_err(|not_text| Throw::argument(idx, not_text.to_string()))?;
             Ok(f(scratch))
         }),
         _ => Err(Throw::argument(

@@ -115,13 +115,15 @@ fn sslhandshake(state: &mut State) -> LuaResult {
             state.push_nil_err("failed to create ssl context"),
         ));
     };
-    let (client_cert, trusted_store) = with_options(state, |options| {
-        (
-            options.client_cert.borrow().clone(),
-            options.trusted_store.take(),
-        )
-    })?;
-    let host = server_name.clone();
+    state.raw_geti(1, TLS_OPTIONS);
+    let (client_cert, trusted_store) = state
+        .userdata::<TlsOptions>(-1)
+        .map(|options| {
+            let client_cert = options.client_cert.borrow().clone();
+            (client_cert, options.trusted_store.take())
+        })
+        .unwrap_or_default();
+    state.pop(1);
     let handshake = Handshake::new(
         exclusive,
         HandshakeOptions {
@@ -138,7 +140,6 @@ fn sslhandshake(state: &mut State) -> LuaResult {
         state,
         Shaking {
             handshake,
-            host,
             keep_session,
         },
     )
@@ -147,7 +148,6 @@ fn sslhandshake(state: &mut State) -> LuaResult {
 /// A handshake that waits.
 struct Shaking {
     handshake: Handshake,
-    host: Option<Box<[u8]>>,
     keep_session: bool,
 }
 
@@ -159,7 +159,7 @@ impl Shaking {
             }
             HandshakeError::HostMismatch => format!(
                 "lua ssl certificate does not match host \"{}\"",
-                String::from_utf8_lossy(self.host.as_deref().unwrap_or_default())
+                String::from_utf8_lossy(self.handshake.server_name().unwrap_or_default())
             ),
             HandshakeError::Timeout => "lua ssl handshake timed out".into(),
             // nginx has logged what OpenSSL said.

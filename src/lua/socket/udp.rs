@@ -34,26 +34,20 @@ pub fn push_metatable(state: &mut State) {
     state.raw_set_field(-2, "__index");
 }
 
-/// `ngx.socket.udp()`; upvalue: the metatable.
+/// `ngx.socket.udp()`; upvalues: the metatable, the register of objects.
 pub fn new(state: &mut State) -> LuaResult {
     let context = constructor_context(state)?;
     let default = conf::SocketConf::default();
     let conf = conf::current().map_or(&default, |conf| &conf.socket);
     let socket = UdpSocket::new(&buffers(), conf.read_timeout());
-    push_object(state, &context, socket, State::upvalue(1));
+    push_object(
+        state,
+        &context,
+        socket,
+        State::upvalue(1),
+        State::upvalue(2),
+    );
     Ok(Ret::Values(1))
-}
-
-/// Refuses calls with more or less than `expected` arguments.
-fn expect_arguments(state: &State, expected: c_int) -> Result<(), Throw> {
-    let n = state.top();
-    if n == expected {
-        return Ok(());
-    }
-    let s = if expected == 1 { "" } else { "s" };
-    Err(Throw::error(format!(
-        "expecting {expected} argument{s} (including the object), but got {n}"
-    )))
 }
 
 /// `sock:bind(address[, port])`
@@ -82,7 +76,7 @@ fn setpeername(state: &mut State) -> LuaResult {
     let n = state.top();
     if !(2..=3).contains(&n) {
         return Err(Throw::error(format!(
-            "ngx.socket setpeername: expecting 2 or 3 arguments (including the object), but seen {n}"
+            "ngx.socket.udp setpeername: expecting 2 or 3 arguments (including the object), but seen {n}"
         )));
     }
     let socket = own_socket::<UdpSocket>(state, 1)?;
@@ -131,7 +125,12 @@ impl Parked for Resolving {
 
 /// `sock:send(data)`
 fn send(state: &mut State) -> LuaResult {
-    expect_arguments(state, 2)?;
+    let n = state.top();
+    if n != 2 {
+        return Err(Throw::error(format!(
+            "expecting 2 arguments (including the object), but got {n}"
+        )));
+    }
     let socket = own_socket::<UdpSocket>(state, 1)?;
     let result = with_data(state, 2, |data| socket.send(data))?;
     Ok(Ret::Values(push_done(state, result)))
@@ -212,7 +211,12 @@ fn settimeout(state: &mut State) -> LuaResult {
 
 /// `sock:close()`
 fn close(state: &mut State) -> LuaResult {
-    expect_arguments(state, 1)?;
+    let n = state.top();
+    if n != 1 {
+        return Err(Throw::error(format!(
+            "expecting 1 argument (including the object) but seen {n}"
+        )));
+    }
     let socket = own_socket::<UdpSocket>(state, 1)?;
     let result = socket.close();
     Ok(Ret::Values(push_done(state, result)))

@@ -289,6 +289,7 @@ pub fn watch(request: Request) -> bool {
 }
 
 /// The handler whose socket it was is left behind by an internal redirect.
+#[inline]
 pub fn detach(request: Request) {
     let shared = OPEN.with_borrow_mut(|open| open.remove(request.raw()));
     if let Some(shared) = shared {

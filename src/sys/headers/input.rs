@@ -7,14 +7,16 @@
 
 #[cfg(not(nginx_1_23))]
 use std::mem::offset_of;
-use std::ptr::{self, NonNull};
+use std::ptr;
+#[cfg(not(nginx_1_23))]
+use std::ptr::NonNull;
+use std::slice;
 
 #[cfg(not(nginx_1_23))]
 use ngx::ffi::ngx_array_t;
 use ngx::ffi::{
-    NGX_OK, ngx_hash_find, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_header_t,
-    ngx_http_headers_in_t, ngx_list_init, ngx_list_push, ngx_list_t, ngx_pool_t, ngx_str_t,
-    ngx_table_elt_t, ngx_uint_t,
+    ngx_hash_find, ngx_http_header_t, ngx_http_headers_in_t, ngx_list_part_t, ngx_list_t,
+    ngx_palloc, ngx_pool_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
 };
 
 use super::name::safe_value;
@@ -22,7 +24,6 @@ use super::name::safe_value;
 use super::slot;
 use super::{HeaderError, HeaderName, Lines};
 use crate::sys::request::Request;
-use crate::sys::text::{ShortText, hash_key};
 
 /// How many lines a list has room for at least.
 const ROOM: usize = 8;
@@ -33,65 +34,68 @@ impl Request {
     ///
     /// # Errors
     /// Memory; a Content-Length that is none.
-    pub fn set_header(
-        self,
-        name: &HeaderName<'_>,
-        values: &[impl AsRef<[u8]>],
-    ) -> Result<(), HeaderError> {
-        let lowercase = ShortText::mapped(name, |b| b.to_ascii_lowercase());
-        let values = || {
-            let values = values.iter().map(AsRef::as_ref);
-            values.filter(|value: &&[u8]| !value.is_empty())
-        };
-        let length = match &*lowercase {
-            b"content-length" => values().last().map(length).transpose()?,
+    pub fn set_header(self, name: &HeaderName, values: &[&[u8]]) -> Result<(), HeaderError> {
+        let lowercase = name.lowercase();
+        let values = || values.iter().filter(|value| !value.is_empty());
+        let length = match lowercase {
+            b"content-length" => values()
+                .next_back()
+                .map(|value| length(value))
+                .transpose()?,
             _ => None,
         };
-        // SAFETY: the request is live; the new list is made of its memory.
+        // SAFETY: the request is live; the new list is made of its memory,
+        // which has room for all lines that are written to it.
         unsafe {
-            let mut list: ngx_list_t = std::mem::zeroed();
             let room = (self.header_count() + values().count()).max(ROOM);
             let size = size_of::<ngx_table_elt_t>();
-            if ngx_list_init(&mut list, self.pool(), room, size) != NGX_OK as isize {
+            let lines = ngx_palloc(self.pool(), room * size).cast::<ngx_table_elt_t>();
+            if lines.is_null() {
                 return Err(HeaderError::Memory);
             }
+            let mut kept = 0;
             for line in Lines::of(&raw const (*self.raw()).headers_in.headers) {
                 let line = line.as_ref();
-                if !line.key.as_bytes().eq_ignore_ascii_case(name) {
-                    push(&mut list)?.write(*line);
+                if !name.is(line.key.as_bytes()) {
+                    lines.add(kept).write(*line);
+                    kept += 1;
                 }
             }
-            let mut added = Vec::new();
+            let mut count = kept;
             for value in values() {
-                let line = push(&mut list)?;
-                line.write(self.new_line(name, &lowercase, &safe_value(value))?);
-                added.push(line);
+                let line = self.new_line(name, &safe_value(value))?;
+                lines.add(count).write(line);
+                count += 1;
             }
-            let headers = &raw mut (*self.raw()).headers_in;
-            // The list knows where it stands: its last part is in itself.
-            (*headers).headers = list;
-            if ptr::eq(list.last, &raw const list.part) {
-                (*headers).headers.last = &raw mut (*headers).headers.part;
-            }
-            self.tell_nginx(&lowercase, &added, length);
+            let list = &raw mut (*self.raw()).headers_in.headers;
+            list.write(ngx_list_t {
+                // The list knows where it stands: its last part is in itself.
+                last: &raw mut (*list).part,
+                part: ngx_list_part_t {
+                    elts: lines.cast(),
+                    nelts: count,
+                    next: ptr::null_mut(),
+                },
+                size,
+                nalloc: room,
+                pool: self.pool(),
+            });
+            let added = slice::from_raw_parts_mut(lines.add(kept), count - kept);
+            self.tell_nginx(name, added, length);
         }
         Ok(())
     }
 
     /// A line as nginx makes them: texts end with a zero, which some of its
     /// functions need.
-    fn new_line(
-        self,
-        name: &[u8],
-        lowercase: &[u8],
-        value: &[u8],
-    ) -> Result<ngx_table_elt_t, HeaderError> {
+    fn new_line(self, name: &HeaderName, value: &[u8]) -> Result<ngx_table_elt_t, HeaderError> {
+        let lowercase = name.lowercase();
         let parts: [&[u8]; 6] = [name, b"\0", lowercase, b"\0", value, b"\0"];
         let text = self.copy(&parts).ok_or(HeaderError::Memory)?;
         // SAFETY: zeros are an empty line; the offsets are within the copy.
         unsafe {
             let mut line: ngx_table_elt_t = std::mem::zeroed();
-            line.hash = hash_key(lowercase);
+            line.hash = name.hash();
             line.key = ngx_str_t {
                 data: text.data,
                 len: name.len(),
@@ -111,15 +115,19 @@ impl Request {
     /// The lines must be those of the header in the request's list.
     unsafe fn tell_nginx(
         self,
-        lowercase: &[u8],
-        lines: &[NonNull<ngx_table_elt_t>],
+        name: &HeaderName,
+        lines: &mut [ngx_table_elt_t],
         length: Option<i64>,
     ) {
+        let lowercase = name.lowercase();
         // SAFETY: the request is live; see each step.
         unsafe {
             let r = self.raw();
             let headers = &raw mut (*r).headers_in;
-            self.forget_variables(|name| depends_on(name, lowercase));
+            let others = dependents(lowercase);
+            self.forget_variables(|name| {
+                is_variable_of(name, lowercase) || others.is_some_and(|is| is(name, lowercase))
+            });
             match lowercase {
                 b"content-length" => (*headers).content_length_n = length.unwrap_or(-1),
                 b"connection" => (*headers).set_connection_type(0),
@@ -127,18 +135,18 @@ impl Request {
                 b"user-agent" => forget_browser(&mut *headers),
                 _ => {}
             }
-            let Some(known) = self.known_header(lowercase) else {
+            let Some(known) = self.known_header(name) else {
                 return;
             };
             let place = Place::of(headers, known.offset);
             place.clear();
-            let Some(&first) = lines.first() else {
+            let Some(first) = lines.first_mut() else {
                 return;
             };
             if lowercase == b"host" {
                 // nginx's handler would end the request for a bad name.
-                (*headers).host = first.as_ptr();
-                if let Some(server) = self.server_name(first.as_ref().value.as_bytes()) {
+                (*headers).host = first;
+                if let Some(server) = self.server_name(first.value.as_bytes()) {
                     (*headers).server = server;
                 }
                 return;
@@ -147,7 +155,7 @@ impl Request {
                 && let Some(handler) = known.handler
             {
                 // It looks for words in the value.
-                handler(r, first.as_ptr(), known.offset);
+                handler(r, first, known.offset);
                 return;
             }
             place.fill(lines, self.pool());
@@ -155,14 +163,13 @@ impl Request {
     }
 
     /// nginx's entry for a header that it knows.
-    fn known_header(&self, lowercase: &[u8]) -> Option<&ngx_http_header_t> {
+    fn known_header(&self, name: &HeaderName) -> Option<&ngx_http_header_t> {
+        let lowercase = name.lowercase();
         // SAFETY: the configuration's hash is live, and only read.
         unsafe {
-            let core = (*(*self.raw()).main_conf.add(ngx_http_core_module.ctx_index))
-                .cast::<ngx_http_core_main_conf_t>();
             ngx_hash_find(
-                &raw mut (*core).headers_in_hash,
-                hash_key(lowercase),
+                &raw mut (*self.core_main()).headers_in_hash,
+                name.hash(),
                 lowercase.as_ptr().cast_mut(),
                 lowercase.len(),
             )
@@ -186,14 +193,6 @@ impl Request {
     }
 }
 
-/// # Safety
-/// The list must be live.
-unsafe fn push(list: *mut ngx_list_t) -> Result<NonNull<ngx_table_elt_t>, HeaderError> {
-    // SAFETY: the caller's promise.
-    let line = unsafe { ngx_list_push(list) };
-    NonNull::new(line.cast()).ok_or(HeaderError::Memory)
-}
-
 fn length(value: &[u8]) -> Result<i64, HeaderError> {
     std::str::from_utf8(value)
         .ok()
@@ -202,20 +201,31 @@ fn length(value: &[u8]) -> Result<i64, HeaderError> {
         .ok_or(HeaderError::NotALength)
 }
 
-/// Whether the variable `name` is about the header.
-fn depends_on(name: &[u8], header: &[u8]) -> bool {
-    let same = |name: &[u8]| {
-        let header = header.iter().map(|&b| if b == b'-' { b'_' } else { b });
-        name.len() == header.len() && header.eq(name.iter().copied())
-    };
-    if let Some(name) = name.strip_prefix(b"http_") {
-        return same(name);
-    }
+/// Whether the variable is `http_` and the header's name.
+fn is_variable_of(variable: &[u8], header: &[u8]) -> bool {
+    // The length alone rules most of them out.
+    variable.len() == PREFIX.len() + header.len()
+        && variable.starts_with(PREFIX)
+        && is_named(&variable[PREFIX.len()..], header)
+}
+
+const PREFIX: &[u8] = b"http_";
+
+fn is_named(variable: &[u8], header: &[u8]) -> bool {
+    let header = header.iter().map(|&b| if b == b'-' { b'_' } else { b });
+    header.eq(variable.iter().copied())
+}
+
+/// Tells whether a variable is about a header.
+type Depends = fn(variable: &[u8], header: &[u8]) -> bool;
+
+/// What tells which other variables are about the header.
+fn dependents(header: &[u8]) -> Option<Depends> {
     match header {
-        b"cookie" => name.starts_with(b"cookie_"),
-        b"host" | b"content-length" | b"content-type" => same(name),
-        b"authorization" => name == b"remote_user",
-        _ => false,
+        b"cookie" => Some(|variable, _| variable.starts_with(b"cookie_")),
+        b"host" | b"content-length" | b"content-type" => Some(is_named),
+        b"authorization" => Some(|variable, _| variable == b"remote_user"),
+        _ => None,
     }
 }
 
@@ -270,25 +280,29 @@ impl Place {
 
     /// # Safety
     /// The request must be live, and `lines` its own.
-    unsafe fn fill(&self, lines: &[NonNull<ngx_table_elt_t>], pool: *mut ngx_pool_t) {
-        #[cfg(nginx_1_23)]
-        let _ = pool;
+    unsafe fn fill(&self, lines: &mut [ngx_table_elt_t], pool: *mut ngx_pool_t) {
         // SAFETY: the place is in the live request.
         unsafe {
             match *self {
+                #[cfg(not(nginx_1_23))]
                 Place::Pointer(place) => {
-                    if let Some(first) = lines.first() {
-                        *place = first.as_ptr();
+                    let _ = pool;
+                    if let Some(first) = lines.first_mut() {
+                        *place = first;
                     }
-                    #[cfg(nginx_1_23)]
-                    for pair in lines.windows(2) {
-                        (*pair[0].as_ptr()).next = pair[1].as_ptr();
+                }
+                #[cfg(nginx_1_23)]
+                Place::Pointer(mut place) => {
+                    let _ = pool;
+                    for line in lines {
+                        *place = line;
+                        place = &raw mut line.next;
                     }
                 }
                 #[cfg(not(nginx_1_23))]
                 Place::Array(array) => {
                     for line in lines {
-                        slot::push(array, *line, pool);
+                        slot::push(array, NonNull::from(line), pool);
                     }
                 }
             }

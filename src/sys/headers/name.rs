@@ -1,71 +1,101 @@
 //! Names and values of headers as they may go onto the wire.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::Deref;
+use std::rc::Rc;
 
-use crate::sys::text::ShortText;
+use crate::rt::{Recent, worker_local};
+use crate::sys::text::hash_key;
 
-/// The name of a header, fit to be sent.
-pub struct HeaderName<'a>(Name<'a>);
-
-enum Name<'a> {
-    /// As Lua gave it, which is the usual case.
-    Given(&'a [u8]),
-    Dashed(ShortText<'a>),
+worker_local! {
+    /// Names as Lua gave them; those whose underscores are hyphens apart.
+    static RECENT: [RefCell<Recent<Rc<HeaderName>>>; 2] =
+        [const { RefCell::new(Recent::EMPTY) }; 2];
 }
 
-impl<'a> HeaderName<'a> {
+/// The name of a header, fit to be sent, and what is to be known about it.
+pub struct HeaderName {
+    name: Box<[u8]>,
+    lowercase: Box<[u8]>,
+    hash: usize,
+    known: Option<Known>,
+}
+
+impl HeaderName {
     /// Takes a name as Lua code writes it. Underscores become hyphens where
-    /// `dashed` says so; it is asked only if there is one. What no header
-    /// name may hold is percent-encoded, a line break first of all.
-    pub fn new(name: &'a [u8], dashed: impl FnOnce() -> bool) -> HeaderName<'a> {
-        let found = name
-            .iter()
-            .fold(0, |found, &b| found | KINDS[usize::from(b)]);
-        if found == 0 {
-            return HeaderName(Name::Given(name));
-        }
-        let underscore = found & UNDERSCORE != 0 && dashed();
-        HeaderName(if found & FORBIDDEN != 0 {
-            let escaped = escape(name, is_token);
-            Name::Dashed(ShortText::mapped(&escaped, |b| {
-                if underscore { dash(b) } else { b }
-            }))
-        } else if underscore {
-            Name::Dashed(ShortText::mapped(name, dash))
-        } else {
-            Name::Given(name)
+    /// `dashed` says so. What no header name may hold is percent-encoded, a
+    /// line break first of all.
+    #[inline]
+    pub fn new(given: &[u8], dashed: bool) -> Rc<HeaderName> {
+        RECENT.with(|recent| {
+            let recent = &recent[usize::from(dashed)];
+            let known = recent.borrow().get(given).cloned();
+            known.unwrap_or_else(|| HeaderName::learn(given, dashed, recent))
         })
+    }
+
+    #[cold]
+    fn learn(
+        given: &[u8],
+        dashed: bool,
+        recent: &RefCell<Recent<Rc<HeaderName>>>,
+    ) -> Rc<HeaderName> {
+        let name = Rc::new(HeaderName::make(given, dashed));
+        recent.borrow_mut().put(given, name.clone());
+        name
+    }
+
+    fn make(given: &[u8], dashed: bool) -> HeaderName {
+        let mut name = match given.iter().copied().all(is_token) {
+            true => given.to_vec(),
+            false => escape(given, is_token),
+        };
+        if dashed {
+            name.iter_mut().for_each(|b| *b = dash(*b));
+        }
+        let lowercase = name.to_ascii_lowercase();
+        let known = KNOWN
+            .iter()
+            .find(|(known, _)| known.as_bytes() == lowercase);
+        HeaderName {
+            hash: hash_key(&lowercase),
+            known: known.map(|&(_, known)| known),
+            name: name.into(),
+            lowercase: lowercase.into(),
+        }
+    }
+
+    /// The name in lower case.
+    pub(super) fn lowercase(&self) -> &[u8] {
+        &self.lowercase
+    }
+
+    /// nginx's hash of the name in lower case.
+    pub(super) fn hash(&self) -> usize {
+        self.hash
+    }
+
+    /// Whether it is the header with this name, in any case.
+    #[inline]
+    pub(super) fn is(&self, name: &[u8]) -> bool {
+        // Mostly of another length, or the same to the letter.
+        name.len() == self.name.len()
+            && (*name == *self.name || name.eq_ignore_ascii_case(&self.name))
     }
 
     /// The header that nginx treats in its own way, if it is one.
     pub fn known(&self) -> Option<Known> {
-        let length = u32::try_from(self.len()).ok()?;
-        if KNOWN_LENGTHS & 1_u32.checked_shl(length)? == 0 {
-            return None;
-        }
-        KNOWN
-            .iter()
-            .find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(self))
-            .map(|&(_, known)| known)
+        self.known
     }
 }
 
-impl Deref for HeaderName<'_> {
+impl Deref for HeaderName {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.0 {
-            Name::Given(name) => name,
-            Name::Dashed(name) => name,
-        }
+        &self.name
     }
-}
-
-/// The key under which Lua finds a request header: lower case, and hyphens
-/// for underscores.
-pub fn lookup_key(name: &[u8]) -> ShortText<'_> {
-    ShortText::mapped(name, |b| dash(b.to_ascii_lowercase()))
 }
 
 /// A value without control characters: they are percent-encoded, so that no
@@ -130,45 +160,13 @@ const KNOWN: [(&str, Known); 16] = [
     ("www-authenticate", Known::WwwAuthenticate),
 ];
 
-/// A bit for each length that there is among them: most names are none.
-const KNOWN_LENGTHS: u32 = {
-    let (mut lengths, mut i) = (0, 0);
-    while i < KNOWN.len() {
-        lengths |= 1 << KNOWN[i].0.len();
-        i += 1;
-    }
-    lengths
-};
-
 fn dash(b: u8) -> u8 {
     if b == b'_' { b'-' } else { b }
 }
 
-/// What RFC 9110 does not allow in a header's name.
-const FORBIDDEN: u8 = 1;
-const UNDERSCORE: u8 = 2;
-
-/// What is to be known of each byte of a name.
-const KINDS: [u8; 256] = {
-    let mut kinds = [FORBIDDEN; 256];
-    let (allowed, mut i) = (b"!#$%&'*+-.^_`|~", 0);
-    while i < allowed.len() {
-        kinds[allowed[i] as usize] = 0;
-        i += 1;
-    }
-    let mut b = 0;
-    while b < 128 {
-        if (b as u8).is_ascii_alphanumeric() {
-            kinds[b] = 0;
-        }
-        b += 1;
-    }
-    kinds[b'_' as usize] = UNDERSCORE;
-    kinds
-};
-
+/// What RFC 9110 allows in a header's name.
 fn is_token(b: u8) -> bool {
-    KINDS[usize::from(b)] & FORBIDDEN == 0
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
 /// What may stand in a value: no control character except the tab.
@@ -194,15 +192,15 @@ mod tests {
     use super::*;
 
     fn name(given: &str) -> Vec<u8> {
-        HeaderName::new(given.as_bytes(), || true).to_vec()
+        HeaderName::new(given.as_bytes(), true).to_vec()
     }
 
     #[test]
     fn underscores_become_hyphens_where_wanted() {
         assert_eq!(name("x_foo_bar"), b"x-foo-bar");
         assert_eq!(name("X-Foo"), b"X-Foo");
-        assert_eq!(*HeaderName::new(b"x_foo", || false), *b"x_foo");
-        assert_eq!(*HeaderName::new(b"x_foo\n", || false), *b"x_foo%0A");
+        assert_eq!(HeaderName::new(b"x_foo", false)[..], *b"x_foo");
+        assert_eq!(HeaderName::new(b"x_foo\n", false)[..], *b"x_foo%0A");
     }
 
     #[test]
@@ -219,14 +217,9 @@ mod tests {
 
     #[test]
     fn known_headers_are_found_in_any_case() {
-        let known = |name: &str| HeaderName::new(name.as_bytes(), || true).known();
+        let known = |name: &str| HeaderName::new(name.as_bytes(), true).known();
         assert_eq!(known("CONTENT_TYPE"), Some(Known::ContentType));
         assert_eq!(known("eTag"), Some(Known::Etag));
         assert_eq!(known("content"), None);
-    }
-
-    #[test]
-    fn lookup_is_lower_case_with_hyphens() {
-        assert_eq!(*lookup_key(b"X_Foo-Bar"), *b"x-foo-bar");
     }
 }

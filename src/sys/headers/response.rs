@@ -37,7 +37,7 @@ impl Request {
 
 impl ResponseHeaders {
     /// Hands each value of the header `name` to `take`.
-    pub fn get(&self, name: &HeaderName<'_>, mut take: impl FnMut(&[u8])) {
+    pub fn get(&self, name: &HeaderName, mut take: impl FnMut(&[u8])) {
         let known = name.known();
         // SAFETY: the request is live, its strings are in its memory.
         let (r, out) = unsafe { (&*self.0.raw(), &*self.out()) };
@@ -83,7 +83,7 @@ impl ResponseHeaders {
 
     /// Sets the header to one value, in place of all it had. An empty value
     /// removes it.
-    pub fn set(&self, name: &HeaderName<'_>, value: &[u8]) -> Result<(), HeaderError> {
+    pub fn set(&self, name: &HeaderName, value: &[u8]) -> Result<(), HeaderError> {
         if value.is_empty() {
             return self.remove(name);
         }
@@ -117,7 +117,7 @@ impl ResponseHeaders {
 
     /// Adds one more line of a header that may have several; for others it
     /// is [`ResponseHeaders::set`].
-    pub fn add(&self, name: &HeaderName<'_>, value: &[u8]) -> Result<(), HeaderError> {
+    pub fn add(&self, name: &HeaderName, value: &[u8]) -> Result<(), HeaderError> {
         match name.known() {
             Some(known) if !known.is_multi() => self.set(name, value),
             _ if value.is_empty() => Ok(()),
@@ -134,7 +134,7 @@ impl ResponseHeaders {
     }
 
     /// Removes the header.
-    pub fn remove(&self, name: &HeaderName<'_>) -> Result<(), HeaderError> {
+    pub fn remove(&self, name: &HeaderName) -> Result<(), HeaderError> {
         let Some(known) = name.known() else {
             self.remove_lines(name);
             return Ok(());
@@ -174,7 +174,7 @@ impl ResponseHeaders {
     /// The lines of the header that are to be sent.
     fn lines_of<'r>(
         &'r self,
-        name: &'r HeaderName<'_>,
+        name: &'r HeaderName,
     ) -> impl Iterator<Item = NonNull<ngx_table_elt_t>> + 'r {
         // SAFETY: the list is as live as the request; users of the iterator
         // do not add to it.
@@ -182,18 +182,18 @@ impl ResponseHeaders {
         lines.filter(|line| {
             // SAFETY: a line of the live list.
             let line = unsafe { line.as_ref() };
-            line.hash != 0 && line.key.as_bytes().eq_ignore_ascii_case(name)
+            line.hash != 0 && name.is(line.key.as_bytes())
         })
     }
 
-    fn remove_lines(&self, name: &HeaderName<'_>) {
+    fn remove_lines(&self, name: &HeaderName) {
         for line in self.lines_of(name) {
             // SAFETY: the line is live; a header without hash is not sent.
             unsafe { (*line.as_ptr()).hash = 0 }
         }
     }
 
-    fn clear(&self, name: &HeaderName<'_>, known: Known) {
+    fn clear(&self, name: &HeaderName, known: Known) {
         self.remove_lines(name);
         self.slot(known).clear();
     }
@@ -202,7 +202,7 @@ impl ResponseHeaders {
     /// a line where there is none.
     fn replace(
         &self,
-        name: &HeaderName<'_>,
+        name: &HeaderName,
         value: &[u8],
     ) -> Result<NonNull<ngx_table_elt_t>, HeaderError> {
         let mut lines = self.lines_of(name);
@@ -224,7 +224,7 @@ impl ResponseHeaders {
 
     fn push(
         &self,
-        name: &HeaderName<'_>,
+        name: &HeaderName,
         value: &[u8],
     ) -> Result<NonNull<ngx_table_elt_t>, HeaderError> {
         let text = self.copy(&[name, value])?;
@@ -269,7 +269,7 @@ impl ResponseHeaders {
     }
 
     /// nginx writes the line itself, from the number.
-    fn set_content_length(&self, name: &HeaderName<'_>, value: &[u8]) -> Result<(), HeaderError> {
+    fn set_content_length(&self, name: &HeaderName, value: &[u8]) -> Result<(), HeaderError> {
         let length = std::str::from_utf8(value)
             .ok()
             .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
@@ -283,7 +283,7 @@ impl ResponseHeaders {
 
     /// nginx writes a line about keeping the connection itself; others are
     /// sent as they are, though not in HTTP/2, which forbids them.
-    fn set_connection(&self, name: &HeaderName<'_>, value: &[u8]) -> Result<(), HeaderError> {
+    fn set_connection(&self, name: &HeaderName, value: &[u8]) -> Result<(), HeaderError> {
         self.remove_lines(name);
         // SAFETY: the request is live.
         let r = unsafe { &mut *self.0.raw() };

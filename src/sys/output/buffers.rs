@@ -14,6 +14,12 @@ const FIRST_BUFFER: usize = 512;
 /// Size of the buffers after the first one; more for larger writes.
 const BUFFER: usize = 3900;
 const LARGEST_BUFFER: usize = 64 * 1024;
+/// Room in front of the bytes of a buffer that was never sent, for the head of
+/// a chunk; see [`super::frame`].
+pub(super) const HEAD_ROOM: usize = 8;
+/// What is asked for behind the bytes, for the end of the body. Bytes may use it
+/// as well, such as the line break of `ngx.say`.
+pub(super) const TAIL_ROOM: usize = 8;
 
 /// What the end of the bytes written so far is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +61,27 @@ fn tag() -> ngx_buf_tag_t {
     Buffers::new as *const () as ngx_buf_tag_t
 }
 
+/// A link with its buffer, which the bytes follow.
+#[repr(C)]
+struct Head {
+    link: ngx_chain_t,
+    buf: ngx_buf_t,
+}
+
+/// Whether `b` is a buffer that was made here, and has its room in front still
+/// unused. Copies that filters make of it are told from it by their place.
+///
+/// # Safety
+/// `b` must be live.
+pub(super) unsafe fn is_intact(b: *mut ngx_buf_t) -> bool {
+    // SAFETY: by the caller's promise; addresses are only compared.
+    unsafe {
+        (*b).tag == tag()
+            && (*b).start == b.wrapping_add(1).cast()
+            && (*b).pos == (*b).start.wrapping_add(HEAD_ROOM)
+    }
+}
+
 impl Buffers {
     /// Buffers for all of a response.
     pub(in crate::sys) const fn new() -> Buffers {
@@ -83,20 +110,27 @@ impl Buffers {
     }
 
     /// Appends. False where memory is short.
+    #[inline]
     pub(in crate::sys) fn write(&self, r: Request, data: &[u8]) -> bool {
-        let mut rest = data;
+        self.size.set(self.size.get() + data.len());
+        let n = self.fill(data);
+        n == data.len() || self.write_rest(r, &data[n..])
+    }
+
+    /// Appends what the last buffer has no room for.
+    #[inline(never)]
+    fn write_rest(&self, r: Request, mut rest: &[u8]) -> bool {
         while !rest.is_empty() {
-            let n = self.fill(rest);
-            rest = &rest[n..];
-            if !rest.is_empty() && !self.add_buffer(r, rest.len()) {
+            if !self.add_buffer(r, rest.len()) {
                 return false;
             }
+            rest = &rest[self.fill(rest)..];
         }
-        self.size.set(self.size.get() + data.len());
         true
     }
 
     /// Marks the end of what was written. False where memory is short.
+    #[inline(always)]
     pub(in crate::sys) fn mark(&self, r: Request, mark: Mark) -> bool {
         if mark == Mark::None {
             return true;
@@ -172,6 +206,7 @@ impl Buffers {
     }
 
     /// Copies what fits into the last pending buffer.
+    #[inline]
     fn fill(&self, data: &[u8]) -> usize {
         let Chain { last, .. } = self.pending.get();
         if last.is_null() {
@@ -249,17 +284,13 @@ impl Buffers {
 
     /// A link with a new buffer, in one piece; null where memory is short.
     fn new_buffer(&self, r: Request, wanted: usize) -> *mut ngx_chain_t {
-        #[repr(C)]
-        struct Head {
-            link: ngx_chain_t,
-            buf: ngx_buf_t,
-        }
         let first = self.busy.get().is_null() && self.pending.get().first.is_null();
         let size = wanted.clamp(if first { FIRST_BUFFER } else { BUFFER }, LARGEST_BUFFER);
         // SAFETY: the pool is live, and what it returns is checked for null;
         // zeros are an empty buffer. The bytes follow the head.
         unsafe {
-            let head = ngx_palloc(r.pool(), size_of::<Head>() + size).cast::<Head>();
+            let room = HEAD_ROOM + size + TAIL_ROOM;
+            let head = ngx_palloc(r.pool(), size_of::<Head>() + room).cast::<Head>();
             if head.is_null() {
                 return ptr::null_mut();
             }
@@ -267,9 +298,9 @@ impl Buffers {
             let buf = &raw mut (*head).buf;
             buf.write(std::mem::zeroed());
             (*buf).start = start;
-            (*buf).pos = start;
-            (*buf).last = start;
-            (*buf).end = start.add(size);
+            (*buf).pos = start.add(HEAD_ROOM);
+            (*buf).last = (*buf).pos;
+            (*buf).end = start.add(room);
             (*buf).set_temporary(1);
             (*buf).tag = tag();
             (*head).link.buf = buf;

@@ -7,8 +7,9 @@
 //! hours without using more memory.
 
 mod buffers;
+pub mod frame;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ptr;
 use std::task::{Context, Poll, Waker};
 
@@ -78,8 +79,9 @@ pub struct Output {
     /// The status that a filter wants the client to get in place of the
     /// response.
     refusal: Cell<Option<isize>>,
-    /// Of those who wait in [`poll_flushed`](Self::poll_flushed), each once.
-    flush_wakers: RefCell<Vec<Waker>>,
+    /// Of those who wait in [`poll_flushed`](Self::poll_flushed), each once;
+    /// made with the first one.
+    flush_wakers: OnceCell<Box<RefCell<Vec<Waker>>>>,
 }
 
 impl Output {
@@ -90,7 +92,7 @@ impl Output {
             eof: Cell::new(false),
             handed_over: Cell::new(false),
             refusal: Cell::new(None),
-            flush_wakers: RefCell::default(),
+            flush_wakers: OnceCell::new(),
         }
     }
 
@@ -228,7 +230,7 @@ impl Output {
             } else if awaits_client(c) || !(*r.raw()).postponed.is_null() || r.is_held() {
                 // Filters that keep a few bytes back until more come, gzip
                 // among them, do not count: a filter may have dropped the flush.
-                let mut wakers = self.flush_wakers.borrow_mut();
+                let mut wakers = self.flush_wakers.get_or_init(Box::default).borrow_mut();
                 if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
                     wakers.push(cx.waker().clone());
                 }
@@ -361,7 +363,8 @@ unsafe fn await_client(r: Request) {
 /// nginx holds back, and wakes the flushes that wait for it. The request may be
 /// gone afterwards.
 pub fn on_writable(r: Request, output: &Output) {
-    let wakers = output.flush_wakers.take();
+    let wakers = output.flush_wakers.get().map(|wakers| wakers.take());
+    let wakers = wakers.unwrap_or_default();
     // SAFETY: the request and its connection are live.
     unsafe {
         let c = (*r.raw()).connection;

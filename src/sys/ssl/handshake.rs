@@ -112,6 +112,11 @@ impl Handshake {
         }
     }
 
+    /// The name that the peer should have.
+    pub fn server_name(&self) -> Option<&[u8]> {
+        self.options.server_name.as_deref()
+    }
+
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<Result<SslSession, HandshakeError>> {
         let timeout = self.socket.timeouts().connect;
         let unread = self.socket.has_unread();
@@ -204,11 +209,11 @@ unsafe fn begin(
         }
         let ssl = (*(*c).ssl).connection;
         (*(*c).ssl).save_session = Some(on_session);
-        shared(c).tls.replace(Some(Origin::new(
+        shared(c).tls.replace(Some(Box::new(Origin::new(
             &options.context,
             options.session.as_ref(),
             options.trusted_store.is_none(),
-        )));
+        ))));
         allow_partial_writes(ssl);
         let check = |accepted: bool, call| if accepted { Ok(()) } else { Err(call) };
         let offer = || {
@@ -336,7 +341,7 @@ unsafe fn keep_session(c: *mut ngx_connection_t) {
     // SAFETY: by the caller's promise; the call gives us a reference.
     unsafe {
         if let Some(origin) = &*shared(c).tls.borrow() {
-            let judge = origin.judge(is_resumed(c));
+            let judge = origin.judge(is_resumed(c)).cloned();
             origin.session.replace(ngx_ssl_get_session(c), judge);
         }
     }
@@ -358,17 +363,18 @@ unsafe fn verified(
         if options.verify {
             let (context, store) = (&options.context, options.trusted_store.as_ref());
             let origin = shared(c).tls.borrow();
-            let judge = origin
-                .as_ref()
-                .and_then(|origin| origin.judge(is_resumed(c)));
-            let same = judge.is_some_and(|judge| Rc::ptr_eq(&judge, context));
+            let Some(origin) = origin.as_ref() else {
+                return Err(HandshakeError::Failed);
+            };
+            let judge = origin.judge(is_resumed(c));
+            let same = judge.is_some_and(|judge| Rc::ptr_eq(judge, context));
             let judge = if fresh || store.is_none() && same {
                 Judge::Handshake
             } else {
                 Judge::Again(context, store)
             };
             let name = options.server_name.as_deref();
-            verify((*(*c).ssl).connection, judge, name)?;
+            verify((*(*c).ssl).connection, judge, name, &origin.name)?;
         }
         let session = session_of(shared(c));
         if session.is_empty() {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use ngx::ffi::{SSL_SESSION, SSL_SESSION_free, SSL_SESSION_is_resumable};
 
 use super::context::SslContext;
+use super::verify::NameCheck;
 
 /// A place for a session: the latest one of the connections it was made by or
 /// offered on. With TLS 1.3 tickets arrive after the handshake, and each is good
@@ -73,6 +74,8 @@ pub struct Origin {
     pub(super) resumed: Option<Rc<SslContext>>,
     /// Who did if it is not.
     pub(super) fresh: Option<Rc<SslContext>>,
+    /// The name that the peer's certificate was found to be for.
+    pub(super) name: NameCheck,
 }
 
 impl Origin {
@@ -88,12 +91,13 @@ impl Origin {
             session: session.cloned().unwrap_or_default(),
             resumed: session.and_then(SslSession::judge),
             fresh: own_trust.then(|| context.clone()),
+            name: NameCheck::default(),
         }
     }
 
     /// Who verified the peer.
-    pub(super) fn judge(&self, resumed: bool) -> Option<Rc<SslContext>> {
+    pub(super) fn judge(&self, resumed: bool) -> Option<&Rc<SslContext>> {
         let judge = if resumed { &self.resumed } else { &self.fresh };
-        judge.clone()
+        judge.as_ref()
     }
 }

@@ -1,5 +1,6 @@
 //! Whether the peer is who it should be.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 use std::net::IpAddr;
 use std::ptr;
@@ -14,7 +15,7 @@ use ngx::ffi::{
 
 use super::context::SslContext;
 use super::handshake::HandshakeError;
-use super::x509::TrustedStore;
+use super::x509::{OwnedX509, TrustedStore};
 
 const X509_CHECK_FLAG_NO_WILDCARDS: u32 = 0x2;
 
@@ -28,6 +29,36 @@ pub enum Judge<'a> {
     Again(&'a SslContext, Option<&'a TrustedStore>),
 }
 
+/// For which name a certificate was found to be: to read the names in it costs
+/// more than a small request.
+#[derive(Default)]
+pub(super) struct NameCheck(RefCell<Option<(OwnedX509, Box<[u8]>)>>);
+
+impl NameCheck {
+    /// Whether `peer` is for `name`.
+    ///
+    /// # Safety
+    /// `peer` must be live.
+    unsafe fn passes(&self, peer: *mut X509, name: &[u8]) -> bool {
+        let known =
+            self.0.borrow().as_ref().is_some_and(|(good, for_name)| {
+                good.address() == peer.addr() && **for_name == *name
+            });
+        if known {
+            return true;
+        }
+        // SAFETY: by the caller's promise.
+        let good = unsafe {
+            if !is_for(peer, name) {
+                return false;
+            }
+            OwnedX509::reference(peer)
+        };
+        self.0.replace(good.map(|good| (good, name.into())));
+        true
+    }
+}
+
 /// The address that `name` is, as text without brackets.
 pub fn address(name: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(name).ok()?;
@@ -38,14 +69,16 @@ pub fn address(name: &[u8]) -> Option<&str> {
     text.parse::<IpAddr>().is_ok().then_some(text)
 }
 
-/// Checks the certificates of the peer, and that they are for `name`.
+/// Checks the certificates of the peer, and that they are for `name`, which
+/// `check` remembers.
 ///
 /// # Safety
 /// `ssl` must be live and its handshake done.
-pub unsafe fn verify(
+pub(super) unsafe fn verify(
     ssl: *mut SSL,
     judge: Judge<'_>,
     name: Option<&[u8]>,
+    check: &NameCheck,
 ) -> Result<(), HandshakeError> {
     // SAFETY: by the caller's promise; the certificate lives in the session;
     // OpenSSL's text is a static C string.
@@ -72,7 +105,7 @@ pub unsafe fn verify(
             });
         }
         match name.filter(|name| !name.is_empty()) {
-            Some(name) if !is_for(peer, name) => Err(HandshakeError::HostMismatch),
+            Some(name) if !check.passes(peer, name) => Err(HandshakeError::HostMismatch),
             _ => Ok(()),
         }
     }

@@ -1,14 +1,16 @@
 //! Certificates and keys from PEM and DER.
 
+use std::cell::RefCell;
 use std::os::raw::{c_char, c_int, c_long, c_void};
 use std::ptr;
 use std::rc::Rc;
 
 use ngx::ffi::{
     BIO, BIO_free, BIO_new_mem_buf, CRYPTO_free, ERR_clear_error, ERR_peek_last_error, EVP_PKEY,
-    EVP_PKEY_free, PEM_R_NO_START_LINE, PEM_read_bio_PrivateKey, PEM_read_bio_X509,
-    PEM_read_bio_X509_AUX, SSL, SSL_ctrl, SSL_use_PrivateKey, SSL_use_certificate, X509,
-    X509_STORE, X509_STORE_add_cert, X509_STORE_free, X509_STORE_new, X509_STORE_up_ref,
+    EVP_PKEY_free, OPENSSL_sk_free, OPENSSL_sk_new_null, OPENSSL_sk_push, PEM_R_NO_START_LINE,
+    PEM_read_bio_PrivateKey, PEM_read_bio_X509, PEM_read_bio_X509_AUX, SSL, SSL_ctrl,
+    SSL_use_PrivateKey, SSL_use_cert_and_key, SSL_use_certificate, X509, X509_STORE,
+    X509_STORE_add_cert, X509_STORE_free, X509_STORE_new, X509_STORE_up_ref,
     X509_check_private_key, X509_free, X509_up_ref, d2i_AutoPrivateKey, d2i_X509, i2d_PrivateKey,
     i2d_X509,
 };
@@ -55,12 +57,16 @@ pub struct Certificates(Rc<Vec<OwnedX509>>);
 #[derive(Clone)]
 pub struct PrivateKey(Rc<OwnedKey>);
 
-struct OwnedKey(*mut EVP_PKEY);
+struct OwnedKey {
+    key: *mut EVP_PKEY,
+    /// The certificate that it was last found to be the key of.
+    owner: RefCell<Option<OwnedX509>>,
+}
 
 impl Drop for OwnedKey {
     fn drop(&mut self) {
         // SAFETY: owns one reference.
-        unsafe { EVP_PKEY_free(self.0) }
+        unsafe { EVP_PKEY_free(self.key) }
     }
 }
 
@@ -173,10 +179,16 @@ impl Certificates {
         /// X509_R_KEY_TYPE_MISMATCH
         const OTHER_KIND: u64 = 115;
         let leaf = self.0.first()?;
+        let owner = &key.0.owner;
+        let known = owner.borrow().as_ref().map(OwnedX509::address);
+        if known == Some(leaf.address()) {
+            return Some(true);
+        }
         // SAFETY: both are live. The queue of errors, where the reason is, must
         // be empty for nginx.
         unsafe {
-            if X509_check_private_key(leaf.0, key.0.0) == 1 {
+            if X509_check_private_key(leaf.0, key.0.key) == 1 {
+                owner.replace(OwnedX509::reference(leaf.0));
                 return Some(true);
             }
             let reason = ERR_peek_last_error() as u64 & REASON_MASK;
@@ -204,9 +216,41 @@ impl Certificates {
                 .all(|x509| SSL_ctrl(ssl, SSL_CTRL_CHAIN_CERT, 1, x509.0.cast()) != 0)
         }
     }
+
+    /// Has `ssl` present these certificates with their key, which costs less
+    /// than one after the other.
+    ///
+    /// # Safety
+    /// `ssl` must be live.
+    pub(super) unsafe fn apply_with(&self, key: &PrivateKey, ssl: *mut SSL) -> bool {
+        let Some((leaf, chain)) = self.0.split_first() else {
+            return false;
+        };
+        // SAFETY: all are live; OpenSSL takes references of its own, and takes
+        // a null for an empty stack.
+        unsafe {
+            let mut stack = ptr::null_mut();
+            if !chain.is_empty() {
+                stack = OPENSSL_sk_new_null();
+            }
+            let complete = chain
+                .iter()
+                .all(|x509| OPENSSL_sk_push(stack, x509.0.cast()) > 0);
+            let set =
+                complete && SSL_use_cert_and_key(ssl, leaf.0, key.0.key, stack.cast(), 1) == 1;
+            OPENSSL_sk_free(stack);
+            set
+        }
+    }
 }
 
 impl PrivateKey {
+    /// Takes a reference over.
+    fn owning(key: *mut EVP_PKEY) -> PrivateKey {
+        let owner = RefCell::default();
+        PrivateKey(Rc::new(OwnedKey { key, owner }))
+    }
+
     /// Identifies the value while it lives.
     pub fn address(&self) -> usize {
         Rc::as_ptr(&self.0).addr()
@@ -233,7 +277,7 @@ impl PrivateKey {
         if key.is_null() {
             return Err("PEM_read_bio_PrivateKey() failed");
         }
-        Ok(PrivateKey(Rc::new(OwnedKey(key))))
+        Ok(PrivateKey::owning(key))
     }
 
     /// Reads a key in DER.
@@ -249,7 +293,7 @@ impl PrivateKey {
             unsafe { ERR_clear_error() };
             return Err("d2i_PrivateKey_bio() failed");
         }
-        Ok(PrivateKey(Rc::new(OwnedKey(key))))
+        Ok(PrivateKey::owning(key))
     }
 
     /// Has `ssl` use this key.
@@ -258,7 +302,7 @@ impl PrivateKey {
     /// `ssl` must be live.
     pub(super) unsafe fn apply(&self, ssl: *mut SSL) -> bool {
         // SAFETY: both are live; OpenSSL takes a reference of its own.
-        unsafe { SSL_use_PrivateKey(ssl, self.0.0) != 0 }
+        unsafe { SSL_use_PrivateKey(ssl, self.0.key) != 0 }
     }
 }
 
@@ -297,7 +341,7 @@ pub fn cert_pem_to_der(pem: &[u8]) -> Result<Vec<u8>, &'static str> {
 pub fn key_pem_to_der(pem: &[u8], password: &[u8]) -> Result<Vec<u8>, &'static str> {
     let key = PrivateKey::from_pem(pem, password)?;
     // SAFETY: the key is live.
-    encode(|out| unsafe { i2d_PrivateKey(key.0.0, out) }).ok_or("i2d_PrivateKey() failed")
+    encode(|out| unsafe { i2d_PrivateKey(key.0.key, out) }).ok_or("i2d_PrivateKey() failed")
 }
 
 /// Collects what an `i2d` function writes.

@@ -193,8 +193,7 @@ fn spawn_as(state: &mut State, background: bool) -> LuaResult {
         place: Cell::new(0),
     };
     let base = Coroutine { l, anchor };
-    let (vm, host) = (&parent.vm, parent.host.clone());
-    let thread = SCHED.with(|s| s.insert(vm, host, base, Some(member)));
+    let thread = Thread::new(&parent.vm, parent.host.clone(), base, Some(member));
     let nargs = n - 1;
     if !background && !parent.fresh.get() {
         return Ok(run_inside(state, &parent, &thread, nargs));
@@ -330,7 +329,7 @@ pub fn wait(state: &mut State) -> LuaResult {
         match found {
             Found::Running(awaited) => {
                 if let Some(member) = &awaited.light {
-                    let thread = thread.id;
+                    let thread = thread.id();
                     member.waiter.set(Some(WaitId { thread, number }));
                 }
             }

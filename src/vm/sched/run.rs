@@ -4,7 +4,7 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::light::{Member, WaitId, settle, take_results};
+use super::light::{Family, Member, WaitId, settle, take_results};
 use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Thread, Turn};
 use super::{make_ready, request_exit, request_spawn, waker};
 use crate::rt::panic_message;
@@ -76,6 +76,7 @@ pub(super) fn drive(thread: &Rc<Thread>, step: Step) -> Option<Outcome> {
     outcome
 }
 
+#[inline]
 fn go_on(thread: &Rc<Thread>, step: Step) -> Stop {
     match step {
         Step::Resume(nargs) => run(thread, nargs),
@@ -225,10 +226,11 @@ fn waiting_thread(wait: WaitId) -> Option<Rc<Thread>> {
 
 /// Polls what the thread waits for; when that is complete runs the thread
 /// until it stops again.
+#[inline(never)]
 fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Stop {
     // SAFETY: the coroutine is anchored and its VM alive.
     let mut state = unsafe { State::from_raw(thread.top()) };
-    let waker = waker(thread.id);
+    let waker = waker(thread.id());
     let mut context = Context::from_waker(&waker);
     let polled = if op.may_raise() {
         thread.vm.protect(|_| op.poll(&mut context, &mut state))
@@ -275,9 +277,12 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
         // and arguments, or results of the yield, stand on its stack.
         let status = unsafe { ffi::lua_resume_(l, nargs) };
         thread.running.set(false);
-        let request = SCHED.with(|s| s.request.replace(Request::None));
+        let request = SCHED.with(|s| s.request.take());
         if thread.life.get() != Life::Alive {
             discard(thread, request);
+            // It may have been given one since it ended.
+            let known = thread.id.get().and_then(|id| SCHED.with(|s| s.remove(id)));
+            drop(known);
             let last = thread.chain.borrow_mut().pop();
             give_up(thread, last.unwrap_or(thread.base), End::Cancelled);
             return Stop::Waits;
@@ -291,7 +296,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
             }
             (ffi::LUA_YIELD, Request::Resume(child, n)) => {
                 thread.chain.borrow_mut().push(child);
-                SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id));
+                SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id()));
                 l = child.l;
                 nargs = n;
             }
@@ -302,7 +307,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
                     // SAFETY: as above.
                     unsafe { ffi::lua_settop(l, 0) };
                     *thread.parked.borrow_mut() = Some(Box::new(Yielded));
-                    make_ready(thread.id, Turn::AfterEvents);
+                    make_ready(thread.id(), Turn::AfterEvents);
                     return Stop::Waits;
                 }
             },
@@ -373,10 +378,17 @@ fn discard(thread: &Thread, request: Request) {
     }
 }
 
-/// Ends the last coroutine's turn: moves what it yielded, returned or raised
-/// to the one that resumed it, as the results of `coroutine.resume`.
+/// Ends the last coroutine's turn, if another one resumed it: that goes on.
+#[inline]
 fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c_int)> {
     let child = thread.chain.borrow_mut().pop()?;
+    Some(hand_over(thread, child, ok))
+}
+
+/// Moves what `child` yielded, returned or raised to the coroutine that resumed
+/// it, as the results of `coroutine.resume`.
+#[inline(never)]
+fn hand_over(thread: &Thread, child: Coroutine, ok: bool) -> (*mut ffi::lua_State, c_int) {
     SCHED.with(|s| s.active.borrow_mut().remove(child.l));
     let parent = thread.top();
     // SAFETY: both are live coroutines of one VM: the child is anchored until
@@ -394,7 +406,7 @@ fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c
         }
     };
     thread.vm.release_coroutine(child);
-    Some((parent, n))
+    (parent, n)
 }
 
 /// What `coroutine.yield` in a handler's own coroutine waits for: its turn.
@@ -411,28 +423,48 @@ impl Parked for Yielded {
 }
 
 /// Ends a handler with all of its threads.
+#[inline]
 pub(super) fn end_all(entry: &Rc<Thread>, clean: bool) {
     // Taken out first: to end them is to look here.
     let family = entry.family.borrow_mut().take();
     if let Some(family) = family {
-        for light in family.into_threads() {
-            finish(&light, End::Cancelled);
-        }
+        end_family(*family);
     }
     let end = if clean { End::Returned } else { End::Cancelled };
     finish(entry, end);
 }
 
+#[inline(never)]
+fn end_family(family: Family) {
+    for light in family.into_threads() {
+        finish(&light, End::Cancelled);
+    }
+}
+
 /// Takes the thread out of the scheduler.
 pub(super) fn finish(thread: &Rc<Thread>, end: End) {
-    let known = SCHED.with(|s| s.remove(thread.id));
-    if known.is_none() {
+    if thread.life.get() != Life::Alive {
         return;
     }
     thread.life.set(Life::Ended);
+    let known = thread.id.get().and_then(|id| SCHED.with(|s| s.remove(id)));
+    drop(known);
     // Taken out of the cell first: dropping an operation may wake others.
     let parked = thread.parked.borrow_mut().take();
     drop(parked);
+    // Its own threads have nobody any more who may wait for them.
+    thread.number.set(0);
+    let is_simple = thread.light.is_none() && !thread.escaped.get();
+    if is_simple && !thread.running.get() && thread.chain.borrow().is_empty() {
+        return thread.vm.give_coroutine(thread.base, end == End::Returned);
+    }
+    abandon(thread, end);
+}
+
+/// Gives up the coroutines of a thread that has ended. One that runs is given
+/// up when it stops: Lua must not collect it before.
+#[inline(never)]
+fn abandon(thread: &Rc<Thread>, end: End) {
     let mut chain = std::mem::take(&mut *thread.chain.borrow_mut());
     let running = thread.running.get();
     let base_runs = running && chain.is_empty();
@@ -444,8 +476,6 @@ pub(super) fn finish(thread: &Rc<Thread>, end: End) {
         thread.forget(co);
         give_up(thread, co, end);
     }
-    // Its own threads have nobody any more who may wait for them.
-    thread.number.set(0);
     if thread.escaped.get() {
         SCHED.with(|s| s.active.borrow_mut().remove(thread.base.l));
     }
@@ -460,7 +490,6 @@ pub(super) fn finish(thread: &Rc<Thread>, end: End) {
 }
 
 /// Lets Lua collect a coroutine of a thread that has ended, or uses it again.
-/// One that runs must not be given up before it stops.
 fn give_up(thread: &Thread, co: Coroutine, end: End) {
     if co.l != thread.base.l {
         seal(thread, co.l, end);

@@ -16,19 +16,17 @@ use ngx::ffi::{
     ngx_event_t, ngx_http_connection_t, ngx_post_event, ngx_posted_events, ngx_ssl_connection_t,
 };
 
-use super::bio::{self, Source};
+use super::bio::{self, Room, Source};
 use super::credentials::Credentials;
-use super::hello::{Assembler, ClientHello, Progress};
+use super::drive::{self, Held};
+use super::hello::{ClientHello, Progress};
 use super::hooks;
+use super::intake::{Answer, Intake};
+use super::kept::Info;
 use super::names::Server;
-use super::rehearsal;
 use super::session::Prefetched;
 use crate::sys::entry::{cycle_log, guard};
 
-/// Bytes that are read at once while the ClientHello is awaited.
-const PIECE: usize = 4096;
-/// As many bytes are taken in while OpenSSL waits, the ClientHello among them.
-const MOST_WAITING: usize = 65536;
 /// A plain record with a fatal alert, internal_error (RFC 8446, section 6).
 const ALERT: [u8; 7] = [21, 3, 1, 0, 2, 2, 80];
 
@@ -54,41 +52,37 @@ enum Stage {
     Collecting,
     /// It is; OpenSSL has to wait.
     Waiting,
+    /// OpenSSL gets the ClientHello, and nothing else so far.
+    Handing,
+    /// It has asked for a certificate, and has to wait.
+    Asking,
     /// OpenSSL gets what was collected, and what follows.
     Passing,
     /// The handshake is not wanted.
     Refused,
+    /// OpenSSL does not want it.
+    Failed,
     /// The client has gone, or nginx wants to.
     Over,
-}
-
-/// What OpenSSL is told when it wants to read.
-pub(super) enum Answer {
-    Bytes(usize),
-    TryAgain,
-    End,
-    Failed,
 }
 
 /// The start of a client's handshake.
 pub struct Arrival {
     /// Null once the connection's TLS has been freed.
     connection: Cell<*mut ngx_connection_t>,
+    /// nginx's callback, which ours has replaced.
+    pub(super) info: Option<Info>,
     stage: Cell<Stage>,
-    source: RefCell<Option<Source>>,
-    received: RefCell<Vec<u8>>,
-    /// How many of the received bytes OpenSSL has.
-    handed_on: Cell<usize>,
-    assembler: RefCell<Assembler>,
+    intake: Intake,
     hello: OnceCell<ClientHello>,
     server: Cell<Server>,
     /// Posted when the ClientHello is there.
     event: UnsafeCell<ngx_event_t>,
     on_end: RefCell<Option<Box<dyn FnOnce()>>>,
+    /// While OpenSSL waits for a certificate.
+    held: Held,
     /// The code that chooses certificates has run.
     certified: Cell<bool>,
-    /// A rehearsal came to where a certificate is needed.
-    pub(super) asked: Cell<bool>,
     /// The session that Lua found.
     pub(super) session: RefCell<Option<Prefetched>>,
     /// What Lua chose to present.
@@ -101,23 +95,25 @@ impl Arrival {
     /// # Safety
     /// `c` must be a client's connection of nginx's HTTP server whose handshake
     /// is about to begin, with `ssl` as its TLS.
-    pub(super) unsafe fn begin(ssl: *mut SSL, c: *mut ngx_connection_t) -> Option<Rc<Arrival>> {
+    pub(super) unsafe fn begin(
+        ssl: *mut SSL,
+        c: *mut ngx_connection_t,
+        info: Option<Info>,
+    ) -> Option<Rc<Arrival>> {
         // SAFETY: by the caller's promise.
         let (server, source) = unsafe { (Server::current(c), Source::of(ssl)?) };
         let arrival = Rc::new(Arrival {
             connection: Cell::new(c),
+            info,
             stage: Cell::new(Stage::Collecting),
-            source: RefCell::new(Some(source)),
-            received: RefCell::default(),
-            handed_on: Cell::new(0),
-            assembler: RefCell::default(),
+            intake: Intake::of(source),
             hello: OnceCell::new(),
             server: Cell::new(server),
             // SAFETY: an ngx_event_t of zeros is nginx's initial state.
             event: UnsafeCell::new(unsafe { mem::zeroed() }),
             on_end: RefCell::default(),
+            held: Held::default(),
             certified: Cell::new(false),
-            asked: Cell::new(false),
             session: RefCell::default(),
             credentials: RefCell::default(),
         });
@@ -165,11 +161,6 @@ impl Arrival {
         }
     }
 
-    /// Bytes that the client has sent.
-    pub(super) fn received(&self) -> Vec<u8> {
-        self.received.borrow().clone()
-    }
-
     /// Has `f` called if the connection goes before the handshake may go on.
     pub fn on_end(&self, f: impl FnOnce() + 'static) {
         *self.on_end.borrow_mut() = Some(Box::new(f));
@@ -201,21 +192,42 @@ impl Arrival {
 
     fn end_wait(&self, stage: Stage) {
         drop(self.on_end.take());
-        if self.stage.get() != Stage::Waiting {
-            return;
+        if let Stage::Waiting | Stage::Handing | Stage::Asking = self.stage.get() {
+            self.stage.set(stage);
+            if let Some(c) = self.connection() {
+                // SAFETY: the connection is live; nginx goes on with the
+                // handshake from its read event.
+                unsafe {
+                    self.held.release(c);
+                    ngx_post_event((*c).read, &raw mut ngx_posted_events);
+                }
+            }
         }
-        self.stage.set(stage);
-        if let Some(c) = self.connection() {
-            // SAFETY: the connection is live; nginx goes on with the handshake
-            // from its read event.
-            unsafe { ngx_post_event((*c).read, &raw mut ngx_posted_events) };
+    }
+
+    /// Ends what waits for the connection.
+    pub(super) fn give_up(&self) {
+        if self.stage.get() != Stage::Failed {
+            self.stage.set(Stage::Over);
         }
+        let on_end = self.on_end.take();
+        if let Some(on_end) = on_end {
+            on_end();
+        }
+    }
+
+    /// Whether OpenSSL waits, for a client that is there.
+    pub(super) fn still_waits(&self) -> bool {
+        self.stage.get() == Stage::Asking && !self.is_gone()
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.stage.get() == Stage::Failed
     }
 
     /// The connection is going.
     pub(super) fn abandon(&self) {
         self.connection.set(ptr::null_mut());
-        self.stage.set(Stage::Over);
         let event = self.event.get();
         // SAFETY: the event is initialised.
         unsafe {
@@ -223,10 +235,7 @@ impl Arrival {
                 ngx_delete_posted_event(event);
             }
         }
-        let on_end = self.on_end.take();
-        if let Some(on_end) = on_end {
-            on_end();
-        }
+        self.give_up();
     }
 
     /// The version of TLS that will be used, as far as it depends on what both
@@ -273,17 +282,53 @@ impl Arrival {
         (!has_ticket && !id.is_empty()).then_some(id)
     }
 
-    /// Whether the handshake will be a full one, for which a certificate is
-    /// needed.
-    pub fn needs_certificate(&self) -> bool {
-        rehearsal::needs_certificate(self)
+    /// Gives OpenSSL the ClientHello. True if it asks for a certificate then,
+    /// which is not so where a session is resumed.
+    pub fn asks_for_certificate(&self) -> bool {
+        let (Some(c), Some(tls)) = (self.connection(), self.tls()) else {
+            return false;
+        };
+        if self.stage.get() != Stage::Waiting {
+            return false;
+        }
+        self.stage.set(Stage::Handing);
+        // SAFETY: the connection is live, and OpenSSL gets the ClientHello only.
+        let failed = unsafe { !drive::advance(c, tls) };
+        let asks = self.stage.get() == Stage::Asking;
+        if failed {
+            self.stage.set(Stage::Failed);
+        }
+        if failed || asks {
+            // SAFETY: the connection is live, and this is its arrival. The
+            // posted event ends a handshake that has failed.
+            unsafe {
+                self.held.hold(c);
+                if failed {
+                    ngx_post_event((*c).read, &raw mut ngx_posted_events);
+                }
+            }
+        }
+        asks
     }
 
-    /// Whether the client wants to resume a session in whatever way.
-    pub(super) fn may_resume(&self) -> bool {
-        self.hello().is_some_and(|hello| {
-            hello.identities().next().is_some() || hello.has_ticket() || self.session_id().is_some()
-        })
+    /// OpenSSL asks for a certificate. True if it has to wait for it.
+    pub(super) fn has_to_wait(&self) -> bool {
+        let has_to = self.stage.get() == Stage::Handing;
+        if has_to {
+            self.stage.set(Stage::Asking);
+        }
+        has_to
+    }
+
+    /// Whether the handshake was refused when OpenSSL had asked for a
+    /// certificate: nginx is told.
+    pub(super) fn is_refused(&self) -> bool {
+        let refused = self.stage.get() == Stage::Refused;
+        if refused && let Some(tls) = self.tls() {
+            // SAFETY: the TLS is live.
+            unsafe { (*tls).set_handshake_rejected(1) };
+        }
+        refused
     }
 
     /// Whether code should have run that has not: OpenSSL has read, and took
@@ -303,45 +348,30 @@ impl Arrival {
     }
 
     /// OpenSSL wants to read.
-    pub(super) fn read(&self, out: &mut [u8]) -> Answer {
+    pub(super) fn read(&self, room: &mut Room) -> Answer {
         match self.stage.get() {
             Stage::Collecting => self.collect(),
-            Stage::Waiting if self.is_gone() => {
-                self.stage.set(Stage::Over);
-                let on_end = self.on_end.take();
-                if let Some(on_end) = on_end {
-                    on_end();
-                }
-            }
+            Stage::Waiting if self.is_gone() => self.give_up(),
             _ => {}
         }
         match self.stage.get() {
-            Stage::Collecting | Stage::Waiting => Answer::TryAgain,
-            Stage::Passing => self.hand_on(out),
+            Stage::Collecting | Stage::Waiting | Stage::Asking => Answer::TryAgain,
+            Stage::Handing => self.intake.hand_on_hello(room),
+            Stage::Passing => self.intake.pass_on(room, self.is_quiet()),
             Stage::Refused => {
                 self.send_alert();
                 Answer::Failed
             }
-            Stage::Over => Answer::End,
+            Stage::Failed | Stage::Over => Answer::End,
         }
     }
 
     /// Reads on until the ClientHello is complete.
     fn collect(&self) {
-        let mut received = self.received.borrow_mut();
-        loop {
-            match self.take_in(&mut received) {
-                Answer::Bytes(_) => {}
-                Answer::TryAgain => return,
-                // OpenSSL sees the end for itself.
-                Answer::End | Answer::Failed => return self.stage.set(Stage::Passing),
-            }
-            match self.assembler.borrow_mut().look(&received) {
-                Progress::Incomplete => continue,
-                Progress::Unintelligible => self.stage.set(Stage::Passing),
-                Progress::Complete(hello) => self.receive(hello),
-            }
-            return;
+        match self.intake.collect() {
+            Progress::Incomplete => {}
+            Progress::Unintelligible => self.stage.set(Stage::Passing),
+            Progress::Complete(hello) => self.receive(hello),
         }
     }
 
@@ -374,67 +404,28 @@ impl Arrival {
             let ended = (*c).close() != 0 || (*c).error() != 0 || (*read).pending_eof() != 0;
             (ended, (*read).ready() != 0)
         };
-        let mut received = self.received.borrow_mut();
-        while !ended && ready && received.len() < MOST_WAITING {
-            match self.take_in(&mut received) {
-                Answer::Bytes(_) => {}
-                Answer::TryAgain => return false,
-                Answer::End | Answer::Failed => return true,
-            }
-        }
-        ended
+        ended || ready && !self.intake.go_on()
     }
 
-    /// Reads a piece, and keeps it.
-    fn take_in(&self, received: &mut Vec<u8>) -> Answer {
-        let source = self.source.borrow();
-        let Some(source) = source.as_ref() else {
-            return Answer::End;
-        };
-        let start = received.len();
-        received.resize(start + PIECE, 0);
-        let answer = source.read(&mut received[start..]);
-        let count = if let Answer::Bytes(count) = answer {
-            count
-        } else {
-            0
-        };
-        received.truncate(start + count);
-        answer
+    /// Whether nginx has told of nothing since OpenSSL wanted to read last.
+    fn is_quiet(&self) -> bool {
+        self.connection().is_some_and(|c| {
+            // SAFETY: the connection is live.
+            unsafe { (*(*c).read).ready() == 0 }
+        })
     }
 
-    fn hand_on(&self, out: &mut [u8]) -> Answer {
-        let mut received = self.received.borrow_mut();
-        let at = self.handed_on.get();
-        if at < received.len() {
-            let count = out.len().min(received.len() - at);
-            out[..count].copy_from_slice(&received[at..at + count]);
-            self.handed_on.set(at + count);
-            return Answer::Bytes(count);
-        }
-        *received = Vec::new();
-        self.handed_on.set(0);
-        match self.source.borrow().as_ref() {
-            Some(source) => source.read(out),
-            None => Answer::End,
-        }
-    }
-
-    /// What OpenSSL read from before, once all that was collected has been
-    /// handed on.
+    /// What OpenSSL read from before, once it needs nothing from here.
     pub(super) fn take_drained_source(&self) -> Option<Source> {
-        let drained = self.stage.get() == Stage::Passing
-            && self.handed_on.get() == self.received.borrow().len();
-        drained.then(|| self.source.take()).flatten()
+        let passing = self.stage.get() == Stage::Passing;
+        passing.then(|| self.intake.take_source()).flatten()
     }
 
     fn send_alert(&self) {
         let (Some(tls), Some(ssl)) = (self.tls(), self.ssl()) else {
             return;
         };
-        if let Some(source) = self.source.borrow().as_ref() {
-            source.write(&ALERT);
-        }
+        self.intake.write(&ALERT);
         // SAFETY: the TLS is live. nginx takes an empty queue of errors for a
         // client that has gone; the second call leaves one, about its null.
         unsafe {

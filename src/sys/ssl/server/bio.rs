@@ -1,9 +1,9 @@
 //! The BIO that an [`Arrival`] reads through, and the one it replaces.
 
+use std::marker::PhantomData;
 use std::os::raw::{c_char, c_int, c_long, c_void};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
-use std::slice;
 
 use ngx::ffi::{
     BIO, BIO_FLAGS_READ, BIO_FLAGS_RWS, BIO_FLAGS_SHOULD_RETRY, BIO_METHOD, BIO_TYPE_SOURCE_SINK,
@@ -12,8 +12,34 @@ use ngx::ffi::{
     BIO_set_init, BIO_test_flags, BIO_up_ref, BIO_write, SSL, SSL_get_rbio, SSL_set0_rbio,
 };
 
-use super::arrival::{Answer, Arrival};
+use super::arrival::Arrival;
+use super::intake::Answer;
 use crate::sys::entry::guard;
+
+/// Where to put what is read; there may be nothing in it yet.
+pub(super) struct Room<'a> {
+    start: *mut u8,
+    len: c_int,
+    lent: PhantomData<&'a mut [u8]>,
+}
+
+impl Room<'_> {
+    pub(super) fn of(bytes: &mut [u8]) -> Room<'_> {
+        Room {
+            start: bytes.as_mut_ptr(),
+            len: c_int::try_from(bytes.len()).unwrap_or(c_int::MAX),
+            lent: PhantomData,
+        }
+    }
+
+    /// Puts in as many of the bytes as fit. How many that are.
+    pub(super) fn put(&mut self, bytes: &[u8]) -> usize {
+        let count = bytes.len().min(usize::try_from(self.len).unwrap_or(0));
+        // SAFETY: there is so much room, which nobody else refers to.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.start, count) };
+        count
+    }
+}
 
 /// What OpenSSL read from: the connection's socket.
 pub(super) struct Source(NonNull<BIO>);
@@ -29,11 +55,10 @@ impl Source {
         }
     }
 
-    pub(super) fn read(&self, out: &mut [u8]) -> Answer {
-        let room = c_int::try_from(out.len()).unwrap_or(c_int::MAX);
+    pub(super) fn read(&self, room: &mut Room<'_>) -> Answer {
         // SAFETY: the BIO is live, and there is so much room.
         unsafe {
-            match BIO_read(self.0.as_ptr(), out.as_mut_ptr().cast(), room) {
+            match BIO_read(self.0.as_ptr(), room.start.cast(), room.len) {
                 count if count > 0 => Answer::Bytes(count as usize),
                 _ if BIO_test_flags(self.0.as_ptr(), BIO_FLAGS_SHOULD_RETRY as c_int) != 0 => {
                     Answer::TryAgain
@@ -112,21 +137,23 @@ fn make_method() -> Option<NonNull<BIO_METHOD>> {
 
 unsafe extern "C" fn read(bio: *mut BIO, out: *mut c_char, len: c_int) -> c_int {
     guard(-1, || {
-        let Some(len) = usize::try_from(len).ok().filter(|_| !out.is_null()) else {
+        if out.is_null() || len < 0 {
             return -1;
-        };
-        // SAFETY: the data is what `insert` put there; OpenSSL passes a buffer
-        // with so much room. Our reference keeps the arrival if Lua's end
-        // closes the connection.
-        let (arrival, out) = unsafe {
+        }
+        // SAFETY: the data is what `insert` put there. Our reference keeps the
+        // arrival if Lua's end closes the connection.
+        let arrival = unsafe {
             BIO_clear_flags(bio, (BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY) as c_int);
             let arrival = BIO_get_data(bio).cast::<Arrival>().cast_const();
             Rc::increment_strong_count(arrival);
-            ptr::write_bytes(out, 0, len);
-            let out = slice::from_raw_parts_mut(out.cast::<u8>(), len);
-            (Rc::from_raw(arrival), out)
+            Rc::from_raw(arrival)
         };
-        match arrival.read(out) {
+        let mut room = Room {
+            start: out.cast(),
+            len,
+            lent: PhantomData,
+        };
+        match arrival.read(&mut room) {
             Answer::Bytes(count) => count as c_int,
             Answer::TryAgain => {
                 // SAFETY: the BIO is live.

@@ -18,7 +18,7 @@ const SSL_CTRL_SET_TLSEXT_STATUS_REQ_OCSP_RESP: i32 = 71;
 /// One change to what is presented.
 enum Change {
     Clear,
-    Certificates(Certificates),
+    Certificates(Certificates, Option<PrivateKey>),
     Key(PrivateKey),
 }
 
@@ -48,7 +48,7 @@ impl Credentials {
 
     /// Presents a certificate with its chain.
     pub fn add_certificates(&mut self, certificates: Certificates) {
-        self.changes.push(Change::Certificates(certificates));
+        self.changes.push(Change::Certificates(certificates, None));
     }
 
     /// Uses a private key.
@@ -56,14 +56,21 @@ impl Credentials {
     /// # Errors
     /// It is not that of the certificate of its kind.
     pub fn add_key(&mut self, key: PrivateKey) -> Result<(), &'static str> {
-        let latest = self.changes.iter().rev().find_map(|change| match change {
-            Change::Certificates(certificates) => certificates.matches(&key),
-            _ => None,
-        });
-        if latest == Some(false) {
-            return Err("SSL_use_PrivateKey() failed");
+        let latest = self
+            .changes
+            .iter_mut()
+            .rev()
+            .find_map(|change| match change {
+                Change::Certificates(certificates, own) => {
+                    certificates.matches(&key).map(|fits| (fits, own))
+                }
+                _ => None,
+            });
+        match latest {
+            Some((true, own)) => *own = Some(key),
+            Some((false, _)) => return Err("SSL_use_PrivateKey() failed"),
+            None => self.changes.push(Change::Key(key)),
         }
-        self.changes.push(Change::Key(key));
         Ok(())
     }
 
@@ -111,11 +118,13 @@ impl Credentials {
             for change in &self.changes {
                 match change {
                     Change::Clear => SSL_certs_clear(ssl),
-                    Change::Certificates(certificates) => {
-                        certificates
-                            .apply(ssl)
-                            .then_some(())
-                            .ok_or("SSL_use_certificate() failed")?;
+                    Change::Certificates(certificates, key) => {
+                        match key {
+                            Some(key) => certificates.apply_with(key, ssl),
+                            None => certificates.apply(ssl),
+                        }
+                        .then_some(())
+                        .ok_or("SSL_use_certificate() failed")?;
                     }
                     Change::Key(key) => {
                         key.apply(ssl)

@@ -20,6 +20,8 @@ const HANDSHAKE: u8 = 22;
 /// Handshake message type, the same in SSLv2.
 const CLIENT_HELLO: u8 = 1;
 
+/// A place is kept for so many extensions.
+const MANY_EXTENSIONS: usize = 16;
 /// Extension types.
 const SERVER_NAME: u16 = 0;
 const SESSION_TICKET: u16 = 35;
@@ -53,11 +55,17 @@ pub struct Assembler {
 }
 
 impl Assembler {
+    /// Of how many bytes there is nothing left to look at. Once the message is
+    /// complete they are all of it, and nothing else.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// Looks at all bytes `received` so far; those of former calls are the
     /// same.
     pub fn look(&mut self, received: &[u8]) -> Progress {
         if self.taken == 0 && received.first().is_some_and(|first| first & 0x80 != 0) {
-            return read_v2(received);
+            return self.look_v2(received);
         }
         while let Some(header) = received.get(self.taken..self.taken + RECORD_HEADER) {
             let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
@@ -98,6 +106,26 @@ impl Assembler {
         }
         Progress::Incomplete
     }
+
+    /// The same for the format of SSLv2, in which OpenSSL takes a hello for later
+    /// versions.
+    fn look_v2(&mut self, received: &[u8]) -> Progress {
+        let Some(&[high, low]) = received.first_chunk::<2>() else {
+            return Progress::Incomplete;
+        };
+        let end = 2 + usize::from(u16::from_be_bytes([high & 0x7f, low]));
+        if received.get(2).is_some_and(|&kind| kind != CLIENT_HELLO) {
+            return Progress::Unintelligible;
+        }
+        let Some(body) = received.get(2..end) else {
+            return Progress::Incomplete;
+        };
+        self.taken = end;
+        match read_v2_body(body) {
+            Some(hello) => Progress::Complete(hello),
+            None => Progress::Unintelligible,
+        }
+    }
 }
 
 /// A ClientHello. Whatever is in it fits its lengths.
@@ -131,7 +159,7 @@ impl ClientHello {
             random,
             session_id,
             ciphers,
-            extensions: Vec::new(),
+            extensions: Vec::with_capacity(MANY_EXTENSIONS),
             body: body.to_vec(),
             versions: None,
             server_name: None,
@@ -250,24 +278,6 @@ fn identities(mut data: Input<'_>) -> Option<Vec<Range<usize>>> {
     Some(found)
 }
 
-/// A ClientHello in the format of SSLv2, by which old clients ask for TLS.
-fn read_v2(received: &[u8]) -> Progress {
-    let Some(&[high, low]) = received.first_chunk::<2>() else {
-        return Progress::Incomplete;
-    };
-    let length = usize::from(u16::from_be_bytes([high & 0x7f, low]));
-    if received.get(2).is_some_and(|&kind| kind != CLIENT_HELLO) {
-        return Progress::Unintelligible;
-    }
-    let Some(body) = received.get(2..2 + length) else {
-        return Progress::Incomplete;
-    };
-    match read_v2_body(body) {
-        Some(hello) => Progress::Complete(hello),
-        None => Progress::Unintelligible,
-    }
-}
-
 fn read_v2_body(body: &[u8]) -> Option<ClientHello> {
     let mut input = Input::new(body);
     input.u8()?;
@@ -360,12 +370,10 @@ impl<'a> Input<'a> {
         })
     }
 
-    fn u16_list(mut self) -> Option<Vec<u16>> {
-        let mut list = Vec::new();
-        while !self.is_empty() {
-            list.push(self.u16()?);
-        }
-        Some(list)
+    fn u16_list(self) -> Option<Vec<u16>> {
+        let (pairs, rest) = self.rest().as_chunks();
+        rest.is_empty()
+            .then(|| pairs.iter().map(|&pair| u16::from_be_bytes(pair)).collect())
     }
 }
 

@@ -15,9 +15,11 @@ use ngx::ffi::{
 
 use super::arrival::Arrival;
 use super::client::Client;
-use super::kept::{arrival_of, connection, forget_arrival, keep_arrival, replaced, replaced_of};
+use super::kept::{
+    Info, arrival_kept_by, arrival_of, connection, forget_arrival, keep_arrival, replaced,
+    replaced_of,
+};
 use super::names::Server;
-use super::rehearsal;
 use crate::rt::worker_local;
 use crate::sys::entry::guard;
 use crate::sys::log::{self, Level};
@@ -62,36 +64,44 @@ pub(super) unsafe extern "C" fn on_info(ssl: *const SSL, kind: c_int, value: c_i
     guard((), || {
         // SAFETY: OpenSSL passes its live TLS, which nginx has made.
         unsafe {
+            if let Some(arrival) = arrival_kept_by(ssl) {
+                if let Some(info) = arrival.info {
+                    info(ssl, kind, value);
+                }
+                match kind as u32 {
+                    SSL_CB_ACCEPT_LOOP => go_on(ssl.cast_mut(), &arrival),
+                    SSL_CB_HANDSHAKE_DONE => finish(ssl.cast_mut(), &arrival),
+                    _ => {}
+                }
+                return;
+            }
             let c = connection(ssl);
             if c.is_null() || (*c).ssl.is_null() {
                 return;
             }
-            if let Some(info) = replaced(c).and_then(|replaced| replaced.info) {
+            let info = replaced(c).and_then(|replaced| replaced.info);
+            if let Some(info) = info {
                 info(ssl, kind, value);
             }
-            match kind as u32 {
-                SSL_CB_HANDSHAKE_START => begin(ssl.cast_mut(), c),
-                SSL_CB_ACCEPT_LOOP => go_on(ssl.cast_mut(), c),
-                SSL_CB_HANDSHAKE_DONE => finish(ssl.cast_mut(), c),
-                _ => {}
+            if kind as u32 == SSL_CB_HANDSHAKE_START {
+                begin(ssl.cast_mut(), c, info);
             }
         }
     });
 }
 
 /// # Safety
-/// `ssl` must be the live TLS of the live connection `c`.
-unsafe fn begin(ssl: *mut SSL, c: *mut ngx_connection_t) {
+/// `ssl` must be the live TLS of the live connection `c`, and keep no arrival.
+unsafe fn begin(ssl: *mut SSL, c: *mut ngx_connection_t, info: Option<Info>) {
     // SAFETY: by the caller's promise. A renegotiation is none of ours, nor what
     // is left of a handshake after early data, and QUIC's TLS does not read.
     unsafe {
         let again = (*(*c).ssl).handshaked() != 0
-            || SSL_get_state(ssl) != OSSL_HANDSHAKE_STATE_TLS_ST_BEFORE
-            || arrival_of(c).is_some();
+            || SSL_get_state(ssl) != OSSL_HANDSHAKE_STATE_TLS_ST_BEFORE;
         if again || !(*c).udp.is_null() {
             return;
         }
-        if let Some(arrival) = Arrival::begin(ssl, c) {
+        if let Some(arrival) = Arrival::begin(ssl, c, info) {
             keep_arrival(ssl, arrival);
             // nginx may change to another SSL_CTX, one without hooks.
             SSL_set_info_callback(ssl, Some(on_info));
@@ -100,20 +110,20 @@ unsafe fn begin(ssl: *mut SSL, c: *mut ngx_connection_t) {
 }
 
 /// # Safety
-/// As [`begin`].
-unsafe fn go_on(ssl: *mut SSL, c: *mut ngx_connection_t) {
+/// `ssl` must be live, and keep `arrival`.
+unsafe fn go_on(ssl: *mut SSL, arrival: &Arrival) {
     // SAFETY: by the caller's promise; OpenSSL does not read while it tells.
     unsafe {
-        let Some(arrival) = arrival_of(c) else {
-            return;
-        };
         if let Some(source) = arrival.take_drained_source() {
             source.put_back(ssl);
         }
         let state = SSL_get_state(ssl);
         let reads_hello = state == OSSL_HANDSHAKE_STATE_TLS_ST_BEFORE
             || state == OSSL_HANDSHAKE_STATE_TLS_ST_SR_CLNT_HELLO;
-        if !reads_hello && arrival.was_passed_by() {
+        if !reads_hello
+            && arrival.was_passed_by()
+            && let Some(c) = arrival.connection()
+        {
             let text = b"TLS handshake refused: its ClientHello cannot be understood";
             log::write((*c).log, Level::Error, 0, text);
             // There is no other way to have OpenSSL stop here.
@@ -123,15 +133,13 @@ unsafe fn go_on(ssl: *mut SSL, c: *mut ngx_connection_t) {
 }
 
 /// # Safety
-/// As [`begin`].
-unsafe fn finish(ssl: *mut SSL, c: *mut ngx_connection_t) {
-    // SAFETY: by the caller's promise; the reference of the index is ours again.
+/// As [`go_on`].
+unsafe fn finish(ssl: *mut SSL, arrival: &Arrival) {
+    // SAFETY: by the caller's promise.
     unsafe {
-        go_on(ssl, c);
-        if arrival_of(c).is_some() {
-            SSL_set_info_callback(ssl, None);
-            forget_arrival(ssl);
-        }
+        go_on(ssl, arrival);
+        SSL_set_info_callback(ssl, None);
+        forget_arrival(ssl);
     }
 }
 
@@ -146,11 +154,13 @@ pub(super) unsafe extern "C" fn on_certificate(ssl: *mut SSL, settings: *mut c_v
                 return 0;
             }
             let arrival = arrival_of(c);
-            if let Some(arrival) = &arrival
-                && rehearsal::is_rehearsal(arrival, ssl)
-            {
-                arrival.asked.set(true);
-                return -1;
+            if let Some(arrival) = &arrival {
+                if arrival.has_to_wait() {
+                    return -1;
+                }
+                if arrival.is_refused() {
+                    return 0;
+                }
             }
             let configured = settings.cast::<ngx_http_ssl_srv_conf_t>();
             if !(*configured).certificate_values.is_null() {

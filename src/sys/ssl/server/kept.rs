@@ -96,9 +96,18 @@ pub(super) unsafe fn connection(ssl: *const SSL) -> *mut ngx_connection_t {
 /// # Safety
 /// `c` must be live and have TLS.
 pub(super) unsafe fn arrival_of(c: *mut ngx_connection_t) -> Option<Rc<Arrival>> {
+    // SAFETY: by the caller's promise.
+    unsafe { arrival_kept_by((*(*c).ssl).connection) }
+}
+
+/// The arrival that `ssl` keeps, if any.
+///
+/// # Safety
+/// `ssl` must be live.
+pub(super) unsafe fn arrival_kept_by(ssl: *const SSL) -> Option<Rc<Arrival>> {
     // SAFETY: by the caller's promise; what the index holds is a reference.
     unsafe {
-        let arrival = SSL_get_ex_data((*(*c).ssl).connection, arrival_index());
+        let arrival = SSL_get_ex_data(ssl, arrival_index());
         let arrival = arrival.cast::<Arrival>().cast_const();
         if arrival.is_null() {
             return None;

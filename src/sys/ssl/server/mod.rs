@@ -5,12 +5,13 @@ mod arrival;
 mod bio;
 mod client;
 mod credentials;
+mod drive;
 mod hello;
 mod hooks;
 mod install;
+mod intake;
 mod kept;
 mod names;
-mod rehearsal;
 mod session;
 
 pub use arrival::Arrival;

@@ -174,7 +174,26 @@ fn a_hello_in_the_format_of_sslv2_is_read() {
         assert_eq!(look(&bytes[..cut]), Progress::Incomplete);
     }
     assert_eq!(look(&[0x80, 20, 4]), Progress::Unintelligible);
+    assert_eq!(taken_of(&bytes), bytes.len());
     assert_eq!(look(&[0x80, 1, 1]), Progress::Unintelligible);
+}
+
+/// Of how many bytes nothing is left when a hello and more have come.
+fn taken_of(hello: &[u8]) -> usize {
+    let mut assembler = Assembler::default();
+    let bytes = [hello, b"what follows"].concat();
+    assert!(matches!(assembler.look(&bytes), Progress::Complete(_)));
+    assembler.taken()
+}
+
+#[test]
+fn what_follows_the_message_is_not_taken() {
+    let whole = record(&full());
+    assert_eq!(taken_of(&whole), whole.len());
+    let message = full();
+    let (first, second) = message.split_at(20);
+    let cut = [record(first), record(second)].concat();
+    assert_eq!(taken_of(&cut), cut.len());
 }
 
 /// Feeds `bytes` in pieces that end where `cuts` say.

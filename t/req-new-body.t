@@ -1,0 +1,277 @@
+# ngx.req.set_body_data, set_body_file, discard_body, get_body_file, get_post_args, set_method,
+# raw_header, is_internal.
+use Test::Nginx::Socket::Lua 'no_plan';
+use Test::Nginx::Puppet;
+
+add_block_preprocessor( sub {
+    my ($block) = @_;
+    if ( defined $block->script ) {
+        $block->set_value( http_config => $block->http_config . 'chunked_transfer_encoding off;' );
+        $block->set_value( config => ( $block->config // '' ) . "
+            location = /echo {
+                content_by_lua_block {
+                    ngx.req.read_body()
+                    ngx.say(ngx.req.get_method(), ' ', ngx.var.http_content_length, ' ',
+                        ngx.var.http_transfer_encoding, ' ', ngx.req.get_body_data())
+                }
+            }
+            location = /t {
+                content_by_lua_block {
+                    local function fails(f, ...) ngx.say((select(2, pcall(f, ...)))) end
+                    local function talk(request, late)
+                        local sock = ngx.socket.tcp()
+                        sock:settimeout(3000)
+                        assert(sock:connect('127.0.0.1', ngx.var.server_port))
+                        assert(sock:send(request))
+                        if late then
+                            ngx.sleep(0.05)
+                            sock:send(late)
+                        end
+                        local data = assert(sock:receive('*a'))
+                        sock:close()
+                        ngx.print((data:gsub('HTTP/1.1 (%d+) [^\\r]*\\r\\n.-\\r\\n\\r\\n', '%1 ')))
+                    end
+                    local function post(uri, body, more)
+                        return 'POST ' .. uri .. ' HTTP/1.1\\r\\nHost: localhost\\r\\n' .. (more or '')
+                            .. 'Content-Length: ' .. #body .. '\\r\\n\\r\\n' .. body
+                    end
+                    local close = 'Connection: close\\r\\n'
+                    @{[ $block->script ]}
+                }
+            }" );
+    }
+    $block->set_value( request => 'GET /t' ) if !defined $block->request;
+    $block->set_value( no_error_log => "[error]\n[alert]" ) if !defined $block->error_log;
+} );
+no_long_string();
+run_tests();
+
+__DATA__
+
+=== TEST 1: another body, as Lua and a server behind see it
+--- config
+    location = /data {
+        rewrite_by_lua_block {
+            ngx.req.read_body()
+            ngx.req.set_method(ngx.HTTP_PUT)
+            ngx.req.set_body_data("changed")
+        }
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/echo;
+    }
+    location = /empty {
+        rewrite_by_lua_block { ngx.req.read_body() ngx.req.set_body_data("") }
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/echo;
+    }
+    location = /file {
+        rewrite_by_lua_block { ngx.req.read_body() ngx.req.set_body_file("$TEST_NGINX_HTML_DIR/body.txt") }
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/echo;
+    }
+    location = /discard {
+        rewrite_by_lua_block { ngx.req.discard_body() }
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/echo;
+    }
+--- user_files
+>>> body.txt
+a=file&b
+--- script
+local chunks = "Host: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+for _, uri in ipairs { "/data", "/empty", "/file", "/discard" } do
+    talk(post(uri, "hello") .. post(uri, "again", close))
+    talk("POST " .. uri .. " HTTP/1.1\r\n" .. chunks)
+end
+--- response_body
+200 PUT 7 nil changed
+200 PUT 7 nil changed
+200 PUT 7 nil changed
+200 POST 0 nil nil
+200 POST 0 nil nil
+200 POST 0 nil nil
+200 POST 9 nil a=file&b
+
+200 POST 9 nil a=file&b
+
+200 POST 9 nil a=file&b
+
+200 POST 0 nil nil
+200 POST 0 nil nil
+200 POST 0 nil nil
+
+
+
+=== TEST 2: arguments of the body
+--- config
+    location = /args {
+        content_by_lua_block {
+            local function say(args, err)
+                local list = {}
+                for key, value in pairs(args or {}) do
+                    list[#list + 1] = key .. "=" .. (type(value) == "table" and table.concat(value, ",") or tostring(value))
+                end
+                table.sort(list)
+                ngx.say(args and table.concat(list, " "), " ", err)
+            end
+            ngx.say((select(2, pcall(ngx.req.get_post_args))))
+            ngx.req.read_body()
+            say(ngx.req.get_post_args())
+            say(ngx.req.get_post_args(1))
+            local own = { old = 1 }
+            ngx.say(ngx.req.get_post_args(0, own) == own, " ", own.old)
+            ngx.req.set_body_data("x=%41+b")
+            say(ngx.req.get_post_args())
+            ngx.req.set_body_data("")
+            say(ngx.req.get_post_args())
+            ngx.req.set_body_file("$TEST_NGINX_HTML_DIR/body.txt")
+            say(ngx.req.get_post_args())
+        }
+    }
+--- user_files
+>>> body.txt
+a=file&b
+--- script
+talk(post("/args", "a=1&b=2&a=3&c", close))
+--- response_body
+200 no request body found; maybe you should turn on lua_need_request_body?
+a=1,3 b=2 c=true nil
+a=1 truncated
+true nil
+x=A b nil
+ nil
+nil request body in temp file not supported
+
+
+
+=== TEST 3: files: nginx's own, one that stays, one that goes
+--- config
+    client_body_in_file_only clean;
+    location = /files {
+        content_by_lua_block {
+            local function exists(name)
+                local file = io.open(name)
+                if file then file:close() end
+                return file ~= nil
+            end
+            local function copy(name)
+                name = "$TEST_NGINX_HTML_DIR/" .. name
+                local file = io.open(name, "w")
+                file:write("copied")
+                file:close()
+                return name
+            end
+            local open_files = require "puppet".fds
+            ngx.say(ngx.req.get_body_file())
+            ngx.req.read_body()
+            local before = open_files()
+            ngx.say(ngx.req.get_body_file():match("/0*1$") , " ", ngx.req.get_body_data())
+            ngx.req.set_body_data("memory")
+            ngx.say(ngx.req.get_body_file(), " ", ngx.req.get_body_data(), " ", open_files() - before)
+            local stays, goes, last = copy("stays"), copy("goes"), copy("last")
+            ngx.req.set_body_file(stays)
+            ngx.say(ngx.req.get_body_file() == stays, " ", ngx.req.get_body_data(), " ", open_files() - before)
+            ngx.req.set_body_file(goes, true)
+            ngx.say(ngx.req.get_body_file() == goes, " ", exists(stays), " ", exists(goes), " ", open_files() - before)
+            ngx.req.set_body_file(last, true)
+            ngx.say(exists(goes), " ", exists(last), " ", ngx.var.content_length)
+            package.loaded.last = function() return exists(last) end
+        }
+    }
+--- script
+talk(post("/files", "0123456789", close))
+ngx.sleep(0.05)
+ngx.say(package.loaded.last())
+--- response_body
+200 nil
+/0000000001 nil
+nil memory -1
+true nil 0
+true true true 0
+false true 6
+false
+
+
+
+=== TEST 4: calls that do not fit
+--- config
+    location = /unread {
+        content_by_lua_block {
+            local function fails(f, ...) ngx.say((select(2, pcall(f, ...)))) end
+            fails(ngx.req.set_body_data, "x")
+            fails(ngx.req.set_body_file, "/")
+        }
+    }
+    location = /late {
+        content_by_lua_block {
+            local function fails(f, ...) ngx.say((select(2, pcall(f, ...)))) end
+            ngx.req.discard_body()
+            ngx.req.discard_body()
+            fails(ngx.req.set_body_data, "x")
+            ngx.say(ngx.req.socket())
+            ngx.req.read_body()
+            ngx.say(ngx.req.get_body_data(), " ", next(ngx.req.get_post_args()))
+            ngx.sleep(0.1)
+        }
+    }
+    location = /filter {
+        return 204;
+        header_filter_by_lua_block {
+            ngx.req.set_method(ngx.HTTP_PATCH)
+            ngx.header.X = ngx.req.get_method() .. " " .. select(2, pcall(ngx.req.set_body_data, "x"))
+        }
+    }
+--- script
+talk(post("/unread", "a", close))
+talk((post("/late", "abc", close):gsub("Length: 3", "Length: 4")), "d")
+ngx.req.read_body()
+for _, args in ipairs { {}, { {} }, { "a", "b" } } do fails(ngx.req.set_body_data, unpack(args)) end
+for _, args in ipairs { {}, { "/none/such" }, { "/tmp" }, { "/tmp", 1 }, { "/tmp", true, 1 } } do
+    fails(ngx.req.set_body_file, unpack(args))
+end
+fails(ngx.req.get_post_args, "x")
+fails(ngx.req.get_post_args, 1, "x")
+fails(ngx.req.set_method, 3)
+fails(ngx.req.set_method, "PUT")
+fails(ngx.req.set_method)
+ngx.req.set_method(ngx.HTTP_TRACE)
+ngx.say(ngx.var.request_method, " ", ngx.req.is_internal())
+local sock = ngx.socket.connect("127.0.0.1", ngx.var.server_port)
+sock:send("GET /filter HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+ngx.say(sock:receive("*a"):match("X: ([^\r]*)"))
+--- response_body
+200 request body not read yet
+request body not read yet
+200 request body already discarded asynchronously
+nilrequest body discarded
+nil nil
+expecting 1 arguments but seen 0
+bad argument #1 to '?' (string expected, got table)
+expecting 1 arguments but seen 2
+expecting 1 or 2 arguments but seen 0
+stat() "/none/such" failed
+"/tmp" is not a regular file
+bad argument #2 to '?' (boolean expected, got number)
+expecting 1 or 2 arguments but seen 3
+bad argument #1 to '?' (number expected, got string)
+bad argument #2 to '?' (table expected, got string)
+unsupported HTTP method: 3
+bad method number
+bad method number
+TRACE false
+PATCH API disabled in the context of header_filter_by_lua*
+
+
+
+=== TEST 5: the header as text; internal requests
+--- config
+    location = /raw {
+        content_by_lua_block {
+            ngx.say((ngx.req.raw_header():gsub("\r\n", "|")))
+            ngx.say((ngx.req.raw_header(true):gsub("\r\n", "|")))
+            ngx.say(ngx.req.is_internal())
+        }
+    }
+    location = /exec { content_by_lua_block { ngx.exec("/raw") } }
+--- script
+talk(post("/exec?a", "", "X-A: b\r\n" .. close))
+--- response_body
+200 POST /exec?a HTTP/1.1|Host: localhost|X-A: b|Connection: close|Content-Length: 0||
+Host: localhost|X-A: b|Connection: close|Content-Length: 0||
+true
