@@ -250,3 +250,12 @@ unknown "no_such" variable
 GET /t
 --- response_body
 ok
+
+
+
+=== TEST 22: a pool of no connection at all
+--- config
+    lua_socket_pool_size 0;
+--- must_die
+--- error_log
+"lua_socket_pool_size" directive invalid number

@@ -2,7 +2,7 @@
 use Test::Nginx::Socket::Lua;
 
 repeat_each(2);
-plan tests => repeat_each() * 83;
+plan tests => repeat_each() * 85;
 no_long_string();
 workers(1);
 
@@ -530,3 +530,40 @@ bad argument #1 to '?' (boolean expected, got number)
 attempt to pass 2 arguments, but accepted 0 or 1
 1
 --- raw_response_headers_unlike: nameless
+
+
+
+=== TEST 22: a body that is not as long as its Content-Length ends the connection
+--- config
+    location = /short { content_by_lua_block { ngx.header.content_length = 5 ngx.print("abc") } }
+    location = /flushed {
+        content_by_lua_block { ngx.header.content_length = 5 ngx.print("a") ngx.flush(true) ngx.print("bc") }
+    }
+    location = /long { content_by_lua_block { ngx.header.content_length = 2 ngx.print("abc") } }
+    location = /right {
+        content_by_lua_block { ngx.header.content_length = 3 ngx.print("a") ngx.flush(true) ngx.print("bc") }
+    }
+    location = /t {
+        content_by_lua_block {
+            for _, uri in ipairs { "/short", "/flushed", "/long", "/right" } do
+                for _, method in ipairs { "GET", "HEAD" } do
+                    local sock = assert(ngx.socket.connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+                    sock:settimeout(uri == "/right" and 100 or method == "HEAD" and 100 or 3000)
+                    sock:send(method .. " " .. uri .. " HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    local data, err, partial = sock:receive("*a")
+                    ngx.say(method, " ", uri, " ", err or "closed", " ", (data or partial):match("\r\n\r\n(.*)"))
+                end
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+GET /short closed abc
+HEAD /short timeout 
+GET /flushed closed abc
+HEAD /flushed timeout 
+GET /long closed abc
+HEAD /long timeout 
+GET /right timeout abc
+HEAD /right timeout 

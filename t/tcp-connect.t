@@ -262,6 +262,8 @@ for _, host in ipairs { "", "a/b", "a?b", "a:b", "a:0", "a:99999", "a\0b", ":80"
 end
 show(sock:connect("no-resolver.test", 80))
 show(sock:connect(3, 80, { pool = "x" }))
+show(sock:connect("a..b", 80))
+show(sock:connect(".", 80))
 show(sock:close())
 --- response_body
 nil "failed to parse host name \"\": no host"
@@ -274,6 +276,8 @@ nil "failed to parse host name \"a\0b\": invalid host"
 nil "failed to parse host name \":80\": no host"
 nil "no resolver defined to resolve \"no-resolver.test\""
 nil "no resolver defined to resolve \"3\""
+nil "no resolver defined to resolve \"a..b\""
+nil "no resolver defined to resolve \".\""
 nil "closed"
 
 

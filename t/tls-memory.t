@@ -49,7 +49,7 @@ require "rounds" (function()
     assert(sock:send("GET / HTTP/1.0\r\n\r\n"))
     assert(sock:receive("*a"):sub(-2) == "ok")
     sock:close()
-end, 3500) -- some hundred sessions wait for the collector
+end, 7000) -- up to a thousand sessions wait for the collector
 
 
 

@@ -44,8 +44,8 @@ pub enum Action {
     Time(fn(&mut LocConf) -> &mut Option<u64>),
     /// A size in bytes, and the least that makes sense.
     Size(fn(&mut LocConf) -> &mut Option<usize>, usize),
-    /// A plain number.
-    Number(fn(&mut LocConf) -> &mut Option<usize>),
+    /// A plain number, and the least that makes sense.
+    Number(fn(&mut LocConf) -> &mut Option<usize>, usize),
     /// A word.
     Text(fn(&mut LocConf) -> &mut Option<Vec<u8>>),
     /// The name of a file, relative to nginx's prefix.
@@ -309,7 +309,7 @@ pub const DIRECTIVES: &[Directive] = &[
     Directive {
         name: c"lua_socket_pool_size",
         kind: ANYWHERE | TAKES_ONE,
-        action: Action::Number(|loc| &mut loc.socket.pool_size),
+        action: Action::Number(|loc| &mut loc.socket.pool_size, 1),
     },
     Directive {
         name: c"lua_ssl_protocols",
@@ -322,7 +322,7 @@ pub const DIRECTIVES: &[Directive] = &[
     ),
     ssl(
         c"lua_ssl_verify_depth",
-        Action::Number(|loc| &mut loc.ssl.settings.verify_depth),
+        Action::Number(|loc| &mut loc.ssl.settings.verify_depth, 0),
     ),
     ssl(
         c"lua_ssl_certificate",

@@ -58,7 +58,14 @@ pub fn apply(directive: &Directive, cx: &mut Context<'_, '_>) -> Result {
                 .filter(|size| *size >= least)
                 .ok_or(DirectiveError::INVALID_VALUE)
         }),
-        Action::Number(slot) => set(slot(cx.loc), || number(argument(cx.conf))),
+        Action::Number(slot, least) => set(slot(cx.loc), || {
+            number(argument(cx.conf)).and_then(|number| {
+                let enough = number >= least;
+                enough
+                    .then_some(number)
+                    .ok_or(DirectiveError::INVALID_NUMBER)
+            })
+        }),
         Action::Text(slot) => set(slot(cx.loc), || Ok(argument(cx.conf).to_vec())),
         Action::Path(slot) => set(slot(cx.loc), || Ok(cx.conf.full_path(argument(cx.conf)))),
         Action::TextList(slot) => {

@@ -2,14 +2,25 @@
 
 use std::os::raw::c_int;
 
+use super::preload;
 use crate::sys::{context, process};
 use crate::vm::{Ret, State};
 
 /// The version of OpenResty's Lua module whose API this one offers: 0.10.28.
 const NGX_LUA_VERSION: i64 = 10_028;
 
+/// The version of lua-resty-core that goes with it.
+const RESTY_CORE_VERSION: &str = "0.1.31";
+
 /// Adds to the `ngx` table on the top.
 pub fn open(state: &mut State) {
+    // What lua-resty-core would add is there already; code that requires it first still runs.
+    preload(state, "resty.core", |state| {
+        state.new_table(0, 1);
+        state.push_bytes(RESTY_CORE_VERSION);
+        state.raw_set_field(-2, "version");
+        Ok(Ret::Values(1))
+    });
     state.new_table(0, 6);
     state.push_bytes("http");
     state.raw_set_field(-2, "subsystem");

@@ -19,6 +19,7 @@ mod query;
 pub mod re;
 mod redirect;
 mod req;
+mod resp;
 mod scratch;
 mod seen;
 mod semaphore;
@@ -67,6 +68,7 @@ pub fn open(state: &mut State) {
     sql::open(state);
     digest::open(state);
     req::open(state);
+    resp::open(state);
     var::open(state);
     fault::open(state);
     fields::open(state);

@@ -38,6 +38,12 @@ impl Piece {
         Self { len, used: len }
     }
 
+    /// What it is of `data`, and how much is used of that.
+    #[inline(always)]
+    pub(crate) fn of(self, data: &[u8]) -> Option<(&[u8], usize)> {
+        Some((data.get(..self.len)?, self.used))
+    }
+
     /// The line at the beginning of `data`, if its end is plain to see.
     #[inline(always)]
     pub(crate) fn line(data: &[u8]) -> Option<Self> {

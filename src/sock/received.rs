@@ -11,30 +11,29 @@ impl<T: Transport> TcpSocket<T> {
     /// pipeline of short replies: `f` sees it as in [`take`](Self::take). `None`: call `read`.
     #[inline(always)]
     pub fn take_line<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        self.take_received(Piece::line, f)
+        self.take_received(|data| Piece::line(data)?.of(data), f)
     }
 
     /// The same for `n` bytes.
     #[inline(always)]
     pub fn take_exact<R>(&self, n: usize, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        let cut = |data: &[u8]| (n > 0 && n <= data.len()).then(|| Piece::whole(n));
-        self.take_received(cut, f)
+        self.take_received(|data| Piece::whole(n).of(data).filter(|_| n > 0), f)
     }
 
+    /// `cut`: what to hand out, and how much to drop then.
     #[inline(always)]
     fn take_received<R>(
         &self,
-        cut: impl FnOnce(&[u8]) -> Option<Piece>,
+        cut: impl FnOnce(&[u8]) -> Option<(&[u8], usize)>,
         f: impl FnOnce(&[u8]) -> R,
     ) -> Option<R> {
         let mut rx = self.0.rx.try_borrow_mut().ok()?;
-        let data = rx.data();
-        let piece = cut(data)?;
+        let (piece, used) = cut(rx.data())?;
         if !self.0.socket.borrow().may_read() {
             return None;
         }
-        let result = f(data.get(..piece.len)?);
-        rx.consume(piece.used);
+        let result = f(piece);
+        rx.consume(used);
         Some(result)
     }
 
@@ -53,11 +52,11 @@ impl<T: Transport> TcpSocket<T> {
             while lines < most
                 && let Some(rest) = data.get(bytes..)
                 && let Some(piece) = Piece::longer_line(rest)
-                && let Some(line) = rest.get(..piece.len)
+                && let Some((line, used)) = piece.of(rest)
             {
                 f(line);
                 lines += 1;
-                bytes += piece.used;
+                bytes += used;
             }
         }
         (lines, bytes)

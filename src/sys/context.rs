@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ptr;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use ngx::ffi::ngx_log_t;
 
@@ -103,13 +103,14 @@ pub fn before_switch(f: fn()) {
     BEFORE_SWITCH.set(Some(f));
 }
 
-/// Whether the Lua code of `context` runs.
+/// Whether the Lua code of the context at that address runs.
 #[inline(always)]
-pub(super) fn is_current(context: &Weak<Context>) -> bool {
-    ptr::eq(context.as_ptr(), ADDRESS.get())
+pub(super) fn is_current(context: *const Context) -> bool {
+    ptr::eq(context, ADDRESS.get())
 }
 
 /// Makes `context` the one whose Lua code runs.
+#[inline]
 pub fn set_current(context: Option<Rc<Context>>) {
     if let Some(f) = BEFORE_SWITCH.take() {
         f();
@@ -348,6 +349,7 @@ impl Context {
     }
 
     /// Closes the request socket: the client's connection is nginx's again.
+    #[inline(always)]
     pub fn close_request_socket(&self) {
         let socket = self.request_socket.take();
         if let Some(socket) = socket {

@@ -82,7 +82,10 @@ impl Resolver {
 
 impl Query {
     fn start(resolver: Resolver, host: &str) -> Result<Query, ResolveError> {
-        if resolver.resolver.is_null() {
+        // SAFETY: it is null or belongs to the live configuration. Without the
+        // directive nginx makes one that has no server.
+        let servers = unsafe { resolver.resolver.as_ref() }.map_or(0, |r| r.connections.nelts);
+        if servers == 0 {
             return Err(ResolveError::NoResolver);
         }
         if !is_name(host) {
@@ -103,10 +106,6 @@ impl Query {
         };
         if query.is_null() {
             return Err(ResolveError::NotStarted);
-        }
-        // NGX_NO_RESOLVER: the directive is not there.
-        if query.addr() == usize::MAX {
-            return Err(ResolveError::NoResolver);
         }
         let shared = Rc::new(Shared {
             query: Cell::new(query),

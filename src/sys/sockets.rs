@@ -76,8 +76,8 @@ impl Kind for DatagramSocket<Datagram> {
 struct Owned {
     socket: Socket,
     owner: Weak<Context>,
-    /// Tells the Lua VMs apart that there may be.
-    vm: usize,
+    /// Where the owner is, to be compared.
+    address: *const Context,
 }
 
 worker_local! {
@@ -87,7 +87,11 @@ worker_local! {
 
 /// The sockets of one context.
 #[derive(Default)]
-pub(super) struct Sockets(Cell<List>);
+pub(super) struct Sockets {
+    list: Cell<List>,
+    /// The Lua VM of the context, of which there may be several.
+    vm: Cell<usize>,
+}
 
 impl Sockets {
     /// Closes all of them.
@@ -103,9 +107,9 @@ impl Sockets {
     /// Closes all of them, for good.
     #[inline(always)]
     pub(super) fn give_up(&self) {
-        let list = self.0.take();
+        let list = self.list.take();
         if !list.is_empty() {
-            self.0.set(list);
+            self.list.set(list);
             self.give_up_all();
         }
     }
@@ -120,9 +124,9 @@ impl Sockets {
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Arena<Owned>, &mut List) -> R) -> R {
-        let mut list = self.0.take();
+        let mut list = self.list.take();
         let result = SOCKETS.with_borrow_mut(|arena| f(arena, &mut list));
-        self.0.set(list);
+        self.list.set(list);
         result
     }
 }
@@ -137,11 +141,14 @@ impl Drop for Sockets {
 /// Makes `context` the owner of `socket`, which is closed when the context ends, or when the
 /// object that Lua has for it in `vm` is collected, see [`close_lost`].
 pub fn adopt(context: &Rc<Context>, socket: Socket, vm: usize) -> Key {
-    let owner = Rc::downgrade(context);
-    let owned = |_| Owned { socket, owner, vm };
-    context
-        .sockets
-        .with(|arena, list| arena.push_back(list, owned))
+    let owned = Owned {
+        socket,
+        owner: Rc::downgrade(context),
+        address: Rc::as_ptr(context),
+    };
+    let sockets = &context.sockets;
+    sockets.vm.set(vm);
+    sockets.with(|arena, list| arena.push_back(list, |_| owned))
 }
 
 /// Whose socket a key names.
@@ -164,7 +171,7 @@ pub fn find<S: Kind>(key: Key) -> Found<S> {
             return Found::Gone;
         };
         match S::of(&owned.socket) {
-            Some(socket) if context::is_current(&owned.owner) => Found::Own(socket.clone()),
+            Some(socket) if context::is_current(owned.address) => Found::Own(socket.clone()),
             Some(socket) => Found::Foreign(socket.clone()),
             None => Found::Different,
         }
@@ -175,7 +182,13 @@ pub fn find<S: Kind>(key: Key) -> Found<S> {
 /// places of their keys.
 pub fn close_lost(vm: usize, mut is_left: impl FnMut(u32) -> bool) {
     let lost: Vec<Key> = SOCKETS.with_borrow(|arena| {
-        let mine = arena.entries().filter(|(_, owned)| owned.vm == vm);
+        let is_mine = |owned: &Owned| {
+            owned
+                .owner
+                .upgrade()
+                .is_some_and(|c| c.sockets.vm.get() == vm)
+        };
+        let mine = arena.entries().filter(|(_, owned)| is_mine(owned));
         let keys = mine.map(|(key, _)| key);
         keys.filter(|key| !is_left(key.place())).collect()
     });

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::lua::seen::Seen;
 use crate::lua::text::{make_text, make_text_of, wrong_type};
 use crate::lua::{only_request, only_request_in};
-use crate::sys::headers::{HeaderError, HeaderName};
+use crate::sys::headers::{Header, HeaderError, HeaderName};
 use crate::sys::log::{self, Level};
 use crate::sys::phase::Phases;
 use crate::sys::text::ShortText;
@@ -45,12 +45,7 @@ end
 
 /// Adds to the `ngx.req` table on the top.
 pub fn open(state: &mut State) {
-    // One metatable for all results, kept by the function.
-    state.new_table(0, 1);
-    state.push_value(-1);
-    if let Err(message) = state.run_builtin(SOURCE, c"=ngx.req", 1, 0) {
-        log::cycle(Level::Error, message);
-    }
+    push_metatable(state);
     state.push_closure(get_headers, 1);
     state.raw_set_field(-2, "get_headers");
     state.set_function("set_header", |state| {
@@ -72,6 +67,15 @@ pub fn open(state: &mut State) {
         state.push_nil();
         set_header(state)
     });
+}
+
+/// Pushes one metatable for all results, to be kept by the function.
+pub fn push_metatable(state: &mut State) {
+    state.new_table(0, 1);
+    state.push_value(-1);
+    if let Err(message) = state.run_builtin(SOURCE, c"=ngx.req", 1, 0) {
+        log::cycle(Level::Error, message);
+    }
 }
 
 /// Sets header 1 to value 2: a text, an array of them, or nil for none.
@@ -120,6 +124,18 @@ fn name(state: &State) -> Result<Rc<HeaderName>, Throw> {
 /// `headers, err = ngx.req.get_headers(max?, raw?)`
 fn get_headers(state: &mut State) -> LuaResult {
     let request = only_request()?;
+    let total = request.header_count();
+    reply(state, request.headers(), total)
+}
+
+/// What `f(max?, raw?)` returns for `total` headers; upvalue: the metatable that
+/// [`push_metatable`] pushes.
+#[inline(always)]
+pub fn reply<'r>(
+    state: &mut State,
+    headers: impl Iterator<Item = Header<'r>>,
+    total: usize,
+) -> LuaResult {
     let max = match state.type_of(1) {
         Type::None | Type::Nil => DEFAULT_MAX,
         _ => match state.number(1) {
@@ -131,11 +147,10 @@ fn get_headers(state: &mut State) -> LuaResult {
     };
     let raw = state.to_bool(2);
     state.set_top(0);
-    let total = request.header_count();
     let size = c_int::try_from(total.min(max)).unwrap_or(c_int::MAX);
     state.new_table(0, size);
     let mut seen = Seen::default();
-    for header in request.headers().take(max) {
+    for header in headers.take(max) {
         let lowercase;
         let name = match header.lowercase {
             _ if raw => header.name,

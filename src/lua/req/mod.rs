@@ -1,7 +1,7 @@
 //! `ngx.req`: the request, one file a subject.
 
 mod body;
-mod headers;
+pub mod headers;
 mod line;
 mod socket;
 

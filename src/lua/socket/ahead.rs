@@ -42,12 +42,13 @@ local ahead, receive = ...
 
 return function(...)
     local sock, how, more = ...
-    if ahead[1] == sock and (how == nil or how == "*l") and more == nil then
-        local at = ahead[2]
-        local line = ahead[at]
+    local lines = ahead
+    if lines[1] == sock and (how == nil or how == "*l") and more == nil then
+        local at = lines[2]
+        local line = lines[at]
         if line then
-            ahead[at] = false
-            ahead[2] = at + 1
+            lines[at] = false
+            lines[2] = at + 1
             return line
         end
     end

@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use ngx::ffi::{ngx_list_part_t, ngx_list_t, ngx_table_elt_t};
 
 pub use name::{HeaderName, Known};
-pub use request::RequestHeader;
+pub use request::Header;
 pub(super) use response::wants_default_type;
 pub use response::{HeaderError, ResponseHeaders};
 #[cfg(not(nginx_1_23))]

@@ -5,9 +5,9 @@ use ngx::ffi::ngx_list_part_t;
 use super::Lines;
 use crate::sys::request::Request;
 
-/// One line of the request's header.
+/// One line of a header.
 #[derive(Clone, Copy)]
-pub struct RequestHeader<'r> {
+pub struct Header<'r> {
     /// The name as the client wrote it.
     pub name: &'r [u8],
     /// The name in lower case, where nginx has it.
@@ -18,7 +18,7 @@ pub struct RequestHeader<'r> {
 
 impl Request {
     /// The lines of the request's header, in the client's order.
-    pub fn headers(&self) -> impl Iterator<Item = RequestHeader<'_>> {
+    pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
         // SAFETY: the list is as live as the request; it does not grow while
         // the iterator is used, for that calls nothing of nginx's.
         let lines = unsafe { Lines::of(&raw const (*self.raw()).headers_in.headers) };
@@ -28,7 +28,7 @@ impl Request {
             // lower case is as long as the name.
             unsafe {
                 let line = line.as_ref();
-                RequestHeader {
+                Header {
                     name: line.key.as_bytes(),
                     lowercase: (!line.lowcase_key.is_null())
                         .then(|| std::slice::from_raw_parts(line.lowcase_key, line.key.len)),

@@ -81,6 +81,30 @@ impl ResponseHeaders {
         }
     }
 
+    /// The header as it is now, with the lines that nginx writes itself: names and values.
+    pub fn all(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut all = Vec::new();
+        for name in [b"content-type".as_slice(), b"content-length", b"connection"] {
+            self.get(&HeaderName::new(name, false), |value| {
+                all.push((name.to_vec(), value.to_vec()));
+            });
+        }
+        // SAFETY: the request and its list are live, and not changed here.
+        unsafe {
+            if (*self.0.raw()).chunked() != 0 {
+                all.push((b"transfer-encoding".to_vec(), b"chunked".to_vec()));
+            }
+            for line in Lines::of(&raw const (*self.out()).headers) {
+                let line = line.as_ref();
+                let name = line.key.as_bytes();
+                if line.hash != 0 && !name.eq_ignore_ascii_case(b"connection") {
+                    all.push((name.to_vec(), line.value.as_bytes().to_vec()));
+                }
+            }
+        }
+        all
+    }
+
     /// Sets the header to one value, in place of all it had. An empty value
     /// removes it.
     pub fn set(&self, name: &HeaderName, value: &[u8]) -> Result<(), HeaderError> {

@@ -26,7 +26,7 @@ use crate::rt::wake_all_now;
 pub(super) use buffers::{Buffers, Mark};
 
 /// Pending bytes that make [`Output::write`] hand them to the filters.
-const PUSH_SIZE: usize = 16 * 1024;
+const PUSH_SIZE: usize = 32 * 1024;
 
 /// Why output could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub struct Output {
     /// though it may not have been sent yet.
     committed: Cell<bool>,
     eof: Cell<bool>,
+    /// Bytes that the filters were given.
+    filtered: Cell<usize>,
     handed_over: Cell<bool>,
     /// The status that a filter wants the client to get in place of the
     /// response.
@@ -90,6 +92,7 @@ impl Output {
             buffers: Buffers::new(),
             committed: Cell::new(false),
             eof: Cell::new(false),
+            filtered: Cell::new(0),
             handed_over: Cell::new(false),
             refusal: Cell::new(None),
             flush_wakers: OnceCell::new(),
@@ -212,6 +215,7 @@ impl Output {
         }
         self.commit(r);
         let result = self.filter(r, options, Mark::Last);
+        self.check_length(r);
         self.eof.set(true);
         result
     }
@@ -238,6 +242,20 @@ impl Output {
             } else {
                 Ok(())
             })
+        }
+    }
+
+    /// A client that was promised another length waits for more, or takes the rest for the next
+    /// response: the connection has to end with this one, as it does where an upstream's falls short.
+    fn check_length(&self, r: Request) {
+        // SAFETY: the request is live.
+        unsafe {
+            let promised = (*r.raw()).headers_out.content_length_n;
+            let wrong =
+                usize::try_from(promised).is_ok_and(|promised| promised != self.filtered.get());
+            if wrong && !r.header_only() && !r.is_subrequest() {
+                (*r.raw()).set_keepalive(0);
+            }
         }
     }
 
@@ -292,6 +310,7 @@ impl Output {
             self.buffers.discard();
             return Ok(());
         }
+        self.filtered.set(self.filtered.get() + self.buffers.size());
         if !self.buffers.mark(r, mark) {
             return Err(OutputError::Failed);
         }
