@@ -130,8 +130,10 @@ fn get_post_args(state: &mut State) -> LuaResult {
         return Ok(Ret::Values(state.push_nil_err(message)));
     }
     with_scratch(|text| {
-        for chunk in request.body_in_memory().into_iter().flatten() {
-            text.extend_from_slice(chunk);
+        if let Some(chunks) = request.body_in_memory() {
+            for chunk in chunks {
+                text.extend_from_slice(chunk);
+            }
         }
         args::reply(state, text, max)
     })
