@@ -42,7 +42,7 @@ impl Address {
 }
 
 /// Appends the digits of `number`.
-pub fn push_decimal(text: &mut Vec<u8>, number: u16) {
+pub(super) fn push_decimal(text: &mut Vec<u8>, number: u16) {
     let (mut digits, mut rest) = ([0; 5], number);
     let mut count = 0;
     for digit in digits.iter_mut().rev() {
@@ -53,7 +53,29 @@ pub fn push_decimal(text: &mut Vec<u8>, number: u16) {
             break;
         }
     }
-    text.extend_from_slice(digits.split_at(digits.len() - count).1);
+    // One by one: they are too few for a copy that has to find out how many.
+    for &digit in digits.split_at(digits.len() - count).1 {
+        text.push(digit);
+    }
+}
+
+/// The address that four decimal numbers with dots between them are.
+fn parse_ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let (mut at, mut digits) = (0, 0);
+    for &byte in text {
+        let octet: &mut u8 = octets.get_mut(at)?;
+        match byte {
+            // No zero may be followed by digits: it could stand for an octal number.
+            b'0'..=b'9' if digits == 0 || *octet > 0 => {
+                *octet = octet.checked_mul(10)?.checked_add(byte - b'0')?;
+                digits += 1;
+            }
+            b'.' if digits > 0 => (at, digits) = (at + 1, 0),
+            _ => return None,
+        }
+    }
+    (at == 3 && digits > 0).then(|| octets.into())
 }
 
 /// What a script asked to connect to, before parsing.
@@ -142,6 +164,12 @@ fn parse_ipv6(host: &[u8], port: u16) -> Result<HostPort, &'static str> {
 }
 
 fn parse_name(host: &[u8], port: u16) -> Result<HostPort, &'static str> {
+    if let Some(ip) = parse_ipv4(host) {
+        return Ok(HostPort::Address(Address::Ip(SocketAddr::new(
+            IpAddr::V4(ip),
+            port,
+        ))));
+    }
     if host.iter().any(|byte| matches!(byte, b'/' | b'?' | 0)) {
         return Err("invalid host");
     }
@@ -153,9 +181,9 @@ fn parse_name(host: &[u8], port: u16) -> Result<HostPort, &'static str> {
     if name.is_empty() {
         return Err("no host");
     }
-    Ok(match name.parse::<Ipv4Addr>() {
-        Ok(ip) => HostPort::Address(Address::Ip(SocketAddr::new(IpAddr::V4(ip), port))),
-        Err(_) => HostPort::Name {
+    Ok(match parse_ipv4(name.as_bytes()) {
+        Some(ip) => HostPort::Address(Address::Ip(SocketAddr::new(IpAddr::V4(ip), port))),
+        None => HostPort::Name {
             name: name.into(),
             port,
         },
@@ -270,7 +298,39 @@ mod tests {
         );
     }
 
+    #[test]
+    fn ipv4_literals_are_those_of_the_standard_library() {
+        let all = [
+            "0.0.0.0",
+            "127.0.0.1",
+            "255.255.255.255",
+            "256.1.1.1",
+            "1.2.3",
+            "1.2.3.4.5",
+            "1.2.3.",
+            ".1.2.3",
+            "1..2.3",
+            "01.2.3.4",
+            "00.2.3.4",
+            "1.2.3.04",
+            "1.2.3.4 ",
+            "",
+            "1",
+            "a.b.c.d",
+            "1.2.3.0",
+            "1.2.3.1000",
+        ];
+        for text in all {
+            assert_eq!(parse_ipv4(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn ipv4_literals_of_all_kinds(text in "[0-9]{0,3}(\\.[0-9]{0,3}){2,4}") {
+            prop_assert_eq!(parse_ipv4(text.as_bytes()), text.parse().ok());
+        }
+
         #[test]
         fn text_is_what_display_writes(ip in any::<[u8; 4]>(), port in any::<u16>()) {
             let address = Address::Ip(SocketAddr::from((ip, port)));

@@ -14,6 +14,7 @@ use crate::sock::address::{Address, HostPort, Target};
 use crate::sock::error::{Error, ResolveError, Stage};
 use crate::sock::net::{Local, Net};
 use crate::sock::pool::{Acquired, Lease, Ticket};
+use crate::sock::pool_name::PoolName;
 use crate::sock::stream::{Connection, Idle, Membership, TcpPools, TcpSocket};
 use crate::sock::transport::{Direction, Timer, Transport};
 
@@ -74,7 +75,7 @@ pub fn try_connect_now<N: Net>(
     socket: &TcpSocket<N::Transport>,
     net: &N,
     pools: &TcpPools<N::Transport>,
-    pool: &[u8],
+    pool: PoolName<'_>,
 ) -> Option<Result<(), Error>> {
     let connecting = match socket.begin_connect() {
         Ok(connecting) => connecting,

@@ -73,7 +73,7 @@ impl World {
             socket,
             &self.net,
             &self.pools,
-            format!("{host}:80").as_bytes(),
+            PoolName::Peer(host.as_bytes(), 80),
         )
     }
 

@@ -5,7 +5,8 @@
 //! * [`stream`] is the socket object: slots, halves, timeouts, reading and writing; `received`
 //!   hands out what is there already.
 //! * [`datagram`] is the datagram socket: UDP and unix.
-//! * [`mod@connect`] is the connect sequence, [`pool`] the keepalive pools.
+//! * [`mod@connect`] is the connect sequence, [`pool`] the keepalive pools, [`pool_name`] what
+//!   they are asked for by.
 //! * [`framing`], [`until`] and [`rxbuf`] cut the received bytes into results.
 //! * [`error`] holds every failure with its Lua-visible text.
 //!
@@ -21,6 +22,7 @@ pub mod framing;
 pub mod net;
 pub mod ops;
 pub mod pool;
+pub mod pool_name;
 mod received;
 pub mod rxbuf;
 pub mod stream;
@@ -30,7 +32,7 @@ pub mod until;
 #[cfg(test)]
 pub mod mock;
 
-pub use address::{Address, HostPort, Target, push_decimal};
+pub use address::{Address, HostPort, Target};
 pub use connect::{ConnectError, ConnectRequest, connect, try_connect_now};
 pub use datagram::{DatagramSocket, ReceiveOp, Received};
 pub use error::{Error, Operation, ResolveError, Stage};
@@ -38,6 +40,7 @@ pub use framing::{Mode, Piece};
 pub use net::{DatagramNet, Local, Net};
 pub use ops::{ReadOp, SendOp};
 pub use pool::{IdleKey, Poolable, Pools};
+pub use pool_name::PoolName;
 pub use rxbuf::Buffers;
 pub use stream::{Begun, Exclusive, Idle, ReadOutcome, Status, TcpPools, TcpSocket, Timeouts};
 pub use transport::{DatagramTransport, Direction, Timer, Transport};

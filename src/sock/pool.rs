@@ -17,6 +17,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::rt::{Arena, Key, List};
+use crate::sock::pool_name::PoolName;
+
+/// So many pools are looked at one after the other.
+const FEW: usize = 8;
 
 /// Names an idle connection to the backend. Stale keys are harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +37,8 @@ pub trait Poolable {
 pub struct Pools<I: Poolable>(Rc<RefCell<Registry<I>>>);
 
 struct Registry<I> {
-    /// A tree, since there are few pools: comparing some names beats hashing one.
+    /// A tree: comparing some names beats hashing one. While there are very few, not even that
+    /// is needed, see [`Registry::find`].
     by_name: BTreeMap<Rc<[u8]>, Key>,
     pools: Arena<Pool>,
     all: List,
@@ -98,7 +103,7 @@ impl<I: Poolable> Pools<I> {
     }
 
     /// Takes the most recently used idle connection of the pool called `name`.
-    pub fn take_idle(&self, name: &[u8]) -> Option<(Lease<I>, I)> {
+    pub fn take_idle(&self, name: PoolName<'_>) -> Option<(Lease<I>, I)> {
         let (pool, item) = self.0.borrow_mut().take_idle(name)?;
         Some((self.lease(pool), item))
     }
@@ -106,7 +111,7 @@ impl<I: Poolable> Pools<I> {
     /// Begins a connect under the pool called `name`. Where there is none, `size` creates it;
     /// size and backlog of an existing one stay.
     pub fn acquire(&self, name: &[u8], size: Option<usize>, backlog: Option<usize>) -> Acquired<I> {
-        if let Some((lease, item)) = self.take_idle(name) {
+        if let Some((lease, item)) = self.take_idle(PoolName::Text(name)) {
             return Acquired::Hit(lease, item);
         }
         let mut registry = self.0.borrow_mut();
@@ -169,7 +174,7 @@ impl<I: Poolable> Pools<I> {
     pub fn close_idle(&self) {
         let names: Vec<Rc<[u8]>> = self.0.borrow().by_name.keys().cloned().collect();
         for name in names {
-            while let Some((lease, item)) = self.take_idle(&name) {
+            while let Some((lease, item)) = self.take_idle(PoolName::Text(&name)) {
                 drop(item);
                 drop(lease);
             }
@@ -237,8 +242,19 @@ impl<I: Poolable> Registry<I> {
         Some(key)
     }
 
-    fn take_idle(&mut self, name: &[u8]) -> Option<(Key, I)> {
-        let key = *self.by_name.get(name)?;
+    fn find(&self, name: PoolName<'_>) -> Option<Key> {
+        if self.all.len() <= FEW {
+            let is_it = |key: &Key| self.pools.get(*key).is_some_and(|pool| name.is(&pool.name));
+            return self.pools.keys(&self.all).find(is_it);
+        }
+        match name {
+            PoolName::Text(text) => self.by_name.get(text).copied(),
+            peer => self.by_name.get(&*peer.text()).copied(),
+        }
+    }
+
+    fn take_idle(&mut self, name: PoolName<'_>) -> Option<(Key, I)> {
+        let key = self.find(name)?;
         let pool = self.pools.get_mut(key)?;
         let newest = self.idle.back(&pool.idle)?;
         let parked = self.idle.remove(&mut pool.idle, newest)?;

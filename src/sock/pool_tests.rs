@@ -81,11 +81,31 @@ fn the_last_one_put_back_is_reused_first() {
     let bench = Bench::default();
     bench.pools.put_new(b"p", 5, bench.item(1));
     bench.pools.put_new(b"p", 5, bench.item(2));
-    let (lease, item) = bench.pools.take_idle(b"p").unwrap();
+    let (lease, item) = bench.pools.take_idle(PoolName::Text(b"p")).unwrap();
     assert_eq!(item.id, 2);
     bench.pools.put(lease, item);
-    assert_eq!(bench.pools.take_idle(b"p").unwrap().1.id, 2);
-    assert!(bench.pools.take_idle(b"q").is_none());
+    assert_eq!(bench.pools.take_idle(PoolName::Text(b"p")).unwrap().1.id, 2);
+    assert!(bench.pools.take_idle(PoolName::Text(b"q")).is_none());
+}
+
+#[test]
+fn however_many_pools_there_are_each_is_found_by_name_and_by_peer() {
+    let bench = Bench::default();
+    for count in 0..3 * FEW as u32 {
+        let name = format!("host:{count}");
+        bench.pools.put_new(name.as_bytes(), 5, bench.item(count));
+        for number in 0..=count {
+            let text = format!("host:{number}");
+            let peer = PoolName::Peer(b"host", number as u16);
+            for name in [PoolName::Text(text.as_bytes()), peer] {
+                let (lease, item) = bench.pools.take_idle(name).unwrap();
+                assert_eq!(item.id, number);
+                bench.pools.put(lease, item);
+            }
+        }
+        let missing = PoolName::Peer(b"host", count as u16 + 1);
+        assert!(bench.pools.take_idle(missing).is_none());
+    }
 }
 
 #[test]
@@ -137,11 +157,11 @@ fn a_connection_put_back_goes_to_the_first_that_waits() {
     let mut waiting = bench.queued();
     assert!(waiting.is_pending());
     bench.pools.put(lease, bench.item(7));
-    assert!(bench.pools.take_idle(b"p").is_none());
+    assert!(bench.pools.take_idle(PoolName::Text(b"p")).is_none());
     let (lease, item) = waiting.finish();
     assert_eq!(item.as_ref().map(|item| item.id), Some(7));
     bench.pools.put(lease, item.unwrap());
-    assert_eq!(bench.pools.take_idle(b"p").unwrap().1.id, 7);
+    assert_eq!(bench.pools.take_idle(PoolName::Text(b"p")).unwrap().1.id, 7);
 }
 
 #[test]
@@ -177,7 +197,7 @@ fn a_granted_connection_nobody_wants_becomes_idle() {
     let waiting = bench.queued();
     bench.pools.put(lease, bench.item(7));
     drop(waiting);
-    assert_eq!(bench.pools.take_idle(b"p").unwrap().1.id, 7);
+    assert_eq!(bench.pools.take_idle(PoolName::Text(b"p")).unwrap().1.id, 7);
 }
 
 #[test]

@@ -73,6 +73,11 @@ fn extend(buf: &mut Vec<u8>, len: usize) -> Result<(), Error> {
     Ok(())
 }
 
+// Not `ok_or`, which would make an error to drop where there is none.
+fn no_memory() -> Error {
+    Error::NoMemory
+}
+
 /// The receive buffer of one socket.
 ///
 /// Invariant: `start <= end <= buf.len()`; `buf` is empty (no memory held) or a buffer of the
@@ -138,7 +143,7 @@ impl RxBuf {
             // Nearly every wait ends here.
             self.buf = self.buffers.get(least.next_power_of_two().max(MIN_LEN))?;
             self.offered = least;
-            return self.buf.get_mut(..least).ok_or(Error::NoMemory);
+            return self.buf.get_mut(..least).ok_or_else(no_memory);
         }
         self.spare_for(want, least)
     }
@@ -148,7 +153,7 @@ impl RxBuf {
         let limit = MAX_FRAME
             .checked_sub(have)
             .filter(|&room| room > 0)
-            .ok_or(Error::NoMemory)?;
+            .ok_or_else(no_memory)?;
         let room = want.min(have.max(TRUST)).max(least).min(limit);
         if self.buf.len() - self.end < room {
             self.make_room(have, room)?;
@@ -161,7 +166,7 @@ impl RxBuf {
         self.buf
             .get_mut(self.end..end)
             .filter(|spare| !spare.is_empty())
-            .ok_or(Error::NoMemory)
+            .ok_or_else(no_memory)
     }
 
     /// Called when the buffer ends before `room`: moves the data to the front, makes do with what

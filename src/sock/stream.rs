@@ -17,7 +17,9 @@ use crate::sock::pool::{IdleKey, Lease, Poolable, Pools};
 use crate::sock::rxbuf::{Buffers, RxBuf};
 use crate::sock::transport::{Direction, Transport};
 
-const NOT_CONNECTED: Error = Error::NotConnected(Stage::Other);
+fn not_connected() -> Error {
+    Error::NotConnected(Stage::Other)
+}
 
 /// Inactivity timeouts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -318,7 +320,7 @@ impl<T: Transport> TcpSocket<T> {
     /// `closed`.
     pub fn reused_times(&self) -> Result<u32, Error> {
         let socket = self.0.socket.borrow();
-        let connection = socket.connection.as_ref().ok_or(NOT_CONNECTED)?;
+        let connection = socket.connection.as_ref().ok_or_else(not_connected)?;
         Ok(connection.reused)
     }
 
@@ -427,7 +429,7 @@ impl<T: Transport> TcpSocket<T> {
             let mut socket = self.0.socket.borrow_mut();
             socket.slots.idle(&Slots::ANY)?;
             let mut rx = self.rx()?;
-            let connection = socket.connection.as_ref().ok_or(NOT_CONNECTED)?;
+            let connection = socket.connection.as_ref().ok_or_else(not_connected)?;
             if !exiting {
                 if !(connection.readable && connection.writable) || connection.ended {
                     return Err(Error::Closed);
@@ -437,7 +439,7 @@ impl<T: Transport> TcpSocket<T> {
                 }
             }
             rx.clear();
-            socket.connection.take().ok_or(NOT_CONNECTED)?
+            socket.connection.take().ok_or_else(not_connected)?
         };
         if exiting {
             return Ok(());
@@ -479,7 +481,7 @@ impl<T: Transport> TcpSocket<T> {
             self.rx()?.clear();
             socket.connection.take()
         };
-        closed.map(drop).ok_or(NOT_CONNECTED)
+        closed.map(drop).ok_or_else(not_connected)
     }
 
     /// The handler ended: closes whatever is open, busy or not. Drop the parked operations
@@ -514,7 +516,7 @@ impl<T: Transport> TcpSocket<T> {
         let mut socket = self.0.socket.borrow_mut();
         socket.slots.idle(&Slots::ANY)?;
         if socket.connection.is_none() {
-            return Err(NOT_CONNECTED);
+            return Err(not_connected());
         }
         socket.slots.set(Operation::Connecting);
         drop(socket);

@@ -3,7 +3,7 @@
 //! The connection's `data` points to a box that this value owns; dropping the
 //! value closes the connection first, so nginx never calls into freed memory.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
@@ -23,7 +23,7 @@ use super::address::RawAddress;
 use super::entry::{cycle_log, guard};
 use super::side::Side;
 use super::ssl::{self, SslSession};
-use crate::rt::{Millis, wake_both_now};
+use crate::rt::{Millis, wake_both_now, worker_local};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
 
 /// OpenSSL counts bytes in an int.
@@ -561,12 +561,11 @@ pub(super) fn clear_errno() {
 
 /// A log that takes nothing but emergencies, for `lua_socket_log_errors off`.
 pub(super) fn silent_log() -> *mut ngx_log_t {
-    thread_local! {
-        static SILENT: &'static mut ngx_log_t =
-            // SAFETY: zeros are a log of level 0 without a writer or file.
-            Box::leak(Box::new(unsafe { std::mem::zeroed() }));
+    worker_local! {
+        // SAFETY: zeros are a log of level 0 without a writer or file.
+        static SILENT: UnsafeCell<ngx_log_t> = UnsafeCell::new(unsafe { std::mem::zeroed() });
     }
-    SILENT.with(|log| ptr::from_ref::<ngx_log_t>(log).cast_mut())
+    SILENT.with(UnsafeCell::get)
 }
 
 /// The log for a connection: silent where its errors are not wanted.

@@ -107,20 +107,27 @@ impl Sockets {
     /// Closes all of them, for good.
     #[inline(always)]
     pub(super) fn give_up(&self) {
-        let list = self.list.take();
-        if !list.is_empty() {
-            self.list.set(list);
+        if !self.is_empty() {
             self.give_up_all();
         }
     }
 
     fn give_up_all(&self) {
+        let take = || self.with(|arena, list| arena.remove(list, arena.front(list)?));
         // Taken out one by one, for the same reason.
-        let take =
-            || self.with(|arena, list| arena.front(list).and_then(|key| arena.remove(list, key)));
-        while let Some(owned) = take() {
+        while !self.is_empty()
+            && let Some(owned) = take()
+        {
             owned.socket.abandon();
         }
+    }
+
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        let list = self.list.take();
+        let is_empty = list.is_empty();
+        self.list.set(list);
+        is_empty
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Arena<Owned>, &mut List) -> R) -> R {

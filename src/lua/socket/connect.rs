@@ -10,8 +10,7 @@ use super::object::{TcpSocket, is_request_socket, push_new};
 use super::owned::own_socket;
 use super::{context, cosocket_context, log_errors, log_line};
 use crate::conf;
-use crate::lua::scratch::with_scratch;
-use crate::sock::{self, ConnectError, ConnectRequest, Target};
+use crate::sock::{self, ConnectError, ConnectRequest, PoolName, Target};
 use crate::sys::net::{self, HandlerNet};
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
 
@@ -76,14 +75,11 @@ fn connect_with(
     };
     let net = HandlerNet::new(context()?, log_errors());
     let pools = net::pools();
-    let reused = match &options.pool {
-        Some(pool) => sock::try_connect_now(socket, &net, &pools, pool),
-        None => with_scratch(|name| {
-            peer.write_name(name);
-            sock::try_connect_now(socket, &net, &pools, name)
-        }),
+    let pool = match &options.pool {
+        Some(name) => PoolName::Text(name),
+        None => peer.pool_name(),
     };
-    if let Some(done) = reused {
+    if let Some(done) = sock::try_connect_now(socket, &net, &pools, pool) {
         return Ok(Ret::Values(match done {
             Ok(()) => push_connected(state, object),
             Err(error) => state.push_nil_err(error.to_string()),
@@ -97,11 +93,7 @@ fn connect_with(
                 .backlog
                 .map(|_| conf::current().map_or_else(default, |conf| conf.socket.pool_size()))
         }),
-        pool: options.pool.unwrap_or_else(|| {
-            let mut name = Vec::new();
-            peer.write_name(&mut name);
-            name.into()
-        }),
+        pool: pool.text(),
         backlog: options.backlog,
     };
     let future = Box::pin(sock::connect(socket.clone(), net, pools, request));
@@ -126,12 +118,12 @@ impl Peer<'_> {
         }
     }
 
-    /// Appends the name that its pool has unless it is given one.
-    fn write_name(&self, name: &mut Vec<u8>) {
-        name.extend_from_slice(self.host);
-        let Some(port) = self.port else { return };
-        name.push(b':');
-        sock::push_decimal(name, port);
+    /// The name that its pool has unless it is given one.
+    fn pool_name(&self) -> PoolName<'_> {
+        match self.port {
+            Some(port) => PoolName::Peer(self.host, port),
+            None => PoolName::Text(self.host),
+        }
     }
 }
 
