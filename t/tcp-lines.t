@@ -3,6 +3,8 @@
 use Test::Nginx::Socket::Lua 'no_plan';
 use Test::Nginx::Puppet;
 
+timeout(20);
+
 run_tests();
 
 __DATA__
@@ -47,7 +49,7 @@ local function random(n)
 end
 local function text()
     local parts = {}
-    for i = 1, 3000 do
+    for i = 1, 2000 do
         local line = ("x"):rep(random(12) * random(12))
         parts[i] = line .. (random(9) == 0 and "\r" or "") .. (random(7) == 0 and "\r\n" or "\n")
     end
@@ -69,7 +71,7 @@ local function run()
         expect(sock:receive(...), expected, till - at + 1)
     end
     local until_x = sock:receiveuntil("x\n")
-    while at < #sent - 20000 do
+    while at < #sent - 10000 do
         for _ = 1, random(100) do
             line()
         end
@@ -94,9 +96,9 @@ local function run()
     end
     sock:close()
 end
-for _ = 1, 5 do run() end
+for _ = 1, 4 do run() end
 jit.off(run, true)
-for _ = 1, 5 do run() end
+for _ = 1, 4 do run() end
 show("same")
 --- response_body
 "same"
