@@ -379,6 +379,10 @@ true true true
     location = /fail {
         content_by_lua_block { require "lines".open(100, 30) error("failed") }
     }
+    location = /fresh {
+        lua_code_cache off;
+        content_by_lua_block { require "lines".open(100, 30) }
+    }
     location = /kill {
         content_by_lua_block {
             local thread = ngx.thread.spawn(function()
@@ -390,7 +394,7 @@ true true true
     }
 --- lua
 local before = t.fds()
-for _, uri in ipairs { "/exit", "/fail", "/kill" } do
+for _, uri in ipairs { "/exit", "/fail", "/fresh", "/kill" } do
     local sock = ngx.socket.tcp()
     sock:connect("127.0.0.1", ngx.var.server_port)
     sock:send("GET " .. uri .. " HTTP/1.0\r\n\r\n")
@@ -402,6 +406,7 @@ show(t.fds() - before)
 --- response_body
 "204"
 "500"
+"200"
 "200"
 0
 --- error_log

@@ -2,7 +2,7 @@
 
 use std::os::raw::c_int;
 
-use super::req::headers::{push_metatable, reply};
+use super::req::headers::{push_getter, reply};
 use super::text::make_text;
 use super::{only_request, preload, request};
 use crate::conf;
@@ -15,8 +15,7 @@ const VALUE: c_int = 2;
 /// Adds `resp` to the `ngx` table on the top, and has `require` find `ngx.resp`.
 pub fn open(state: &mut State) {
     state.new_table(0, 1);
-    push_metatable(state);
-    state.push_closure(get_headers, 1);
+    push_getter(state, get_headers);
     state.raw_set_field(-2, "get_headers");
     state.raw_set_field(-2, "resp");
     preload(state, "ngx.resp", |state| {
@@ -28,7 +27,7 @@ pub fn open(state: &mut State) {
     });
 }
 
-/// `headers, err = ngx.resp.get_headers(max?, raw?)`; upvalue: the metatable.
+/// `headers, err = ngx.resp.get_headers(max?, raw?)`
 fn get_headers(state: &mut State) -> LuaResult {
     let all = only_request()?.response_headers().all();
     let headers = all.iter().map(|(name, value)| Header {

@@ -75,3 +75,81 @@ impl<T: Transport> TcpSocket<T> {
         Rc::as_ptr(&self.0).addr()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::sock::mock::{MockTransport, Peer};
+    use crate::sock::{Begun, Buffers, Mode, ReadOutcome, TcpSocket, Timeouts};
+    use proptest::prelude::*;
+
+    /// A socket that has received `data`, all but the line that it begins with.
+    fn received(data: &str) -> (TcpSocket<MockTransport>, Peer) {
+        let (transport, peer) = Peer::connected();
+        let timeouts = Timeouts {
+            connect: 10,
+            send: 10,
+            read: 10,
+        };
+        let socket = TcpSocket::over(transport, &Buffers::new(), 4096, timeouts);
+        peer.feed(format!("first\n{data}"));
+        let Begun::Ready(ReadOutcome::Data(first)) = socket.read(Mode::Line) else {
+            panic!("no line");
+        };
+        assert_eq!(socket.take(first, <[u8]>::to_vec), b"first");
+        (socket, peer)
+    }
+
+    /// What `take` hands out until it refuses.
+    fn all<'a>(take: impl Fn() -> Option<Vec<u8>> + 'a) -> Vec<String> {
+        std::iter::from_fn(take)
+            .map(|piece| String::from_utf8(piece).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn lines_are_looked_at_and_stay_until_they_are_skipped() {
+        let (socket, _peer) = received("a\nbc\r\n\nrest");
+        let mut seen = Vec::new();
+        let looked = socket.look_at_lines(2, |line| seen.push(line.to_vec()));
+        assert_eq!(
+            (looked, &seen[..]),
+            ((2, 6), &[b"a".to_vec(), b"bc".to_vec()][..])
+        );
+        socket.skip(2);
+        assert_eq!(socket.look_at_lines(9, |_| ()), (2, 5));
+        assert_eq!(all(|| socket.take_line(<[u8]>::to_vec)), ["bc", ""]);
+        assert_eq!(all(|| socket.take_exact(2, <[u8]>::to_vec)), ["re", "st"]);
+        assert_eq!(socket.take_exact(0, |_| ()), None);
+    }
+
+    #[test]
+    fn a_socket_in_use_shows_no_lines() {
+        let (socket, peer) = received("a\n");
+        peer.set_window(0);
+        let Begun::Pending(send) = socket.send(b"x") else {
+            panic!("sent");
+        };
+        assert_eq!(socket.look_at_lines(1, |_| ()), (0, 0));
+        drop(send);
+        assert_eq!(socket.look_at_lines(1, |_| ()), (0, 0));
+        assert_eq!(socket.take_line(|_| ()), None);
+    }
+
+    proptest! {
+        /// Up to the first line that is not plain to see.
+        #[test]
+        fn lines_are_those_that_a_read_finds(data in "[ab\t\u{e9}\r\n]{0,60}") {
+            let expected: Vec<_> = data
+                .split_inclusive('\n')
+                .filter_map(|line| line.strip_suffix('\n'))
+                .map(|line| line.strip_suffix('\r').unwrap_or(line).to_owned())
+                .take_while(|line| !line.contains('\r'))
+                .collect();
+            let (socket, _peer) = received(&data);
+            let mut seen = Vec::new();
+            socket.look_at_lines(99, |line| seen.push(String::from_utf8(line.to_vec()).unwrap()));
+            prop_assert_eq!(&seen, &expected);
+            prop_assert_eq!(&all(|| socket.take_line(<[u8]>::to_vec)), &expected);
+        }
+    }
+}

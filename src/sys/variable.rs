@@ -34,6 +34,8 @@ enum Named {
     Variable(*const ngx_http_variable_t),
     /// An argument of the query.
     Argument,
+    /// A header of the request; its family.
+    Header(*const ngx_http_variable_t),
     /// One of a family of variables, which nginx evaluates by its name in
     /// lower case, which this says it is.
     Member(*const ngx_http_variable_t, bool),
@@ -72,21 +74,16 @@ impl Request {
                 },
                 Named::Variable(v) => self.value_of(v, &mut own)?,
                 Named::Member(family, is_lowercase) => {
-                    let family = &*family;
-                    if !self.has_family(family.name.as_bytes()) {
-                        return None;
-                    }
                     let name = match is_lowercase {
                         true => ShortText::Given(name),
                         false => lowercase(name),
                     };
-                    let mut name = borrowed(&name);
-                    let get = family.get_handler?;
-                    if get(self.raw(), &mut own, (&raw mut name).addr()) != NGX_OK as isize {
-                        return None;
-                    }
-                    &own
+                    self.member(family, &name, &mut own)?
                 }
+                Named::Header(family) => match self.only_header(&name[HEADER.len()..]) {
+                    Ok(value) => return value,
+                    Err(Several) => self.member(family, name, &mut own)?,
+                },
                 Named::Argument => return self.argument(&name[ARGUMENT.len()..]),
                 Named::Nothing => return None,
             };
@@ -118,6 +115,29 @@ impl Request {
             let get = (*v).get_handler?;
             (get(self.raw(), own, (*v).data) == NGX_OK as isize).then_some(own)
         }
+    }
+
+    /// Evaluates a variable of a family, whose name is in lower case, into
+    /// `own`. None where it has no value.
+    ///
+    /// # Safety
+    /// As [`Request::value_of`].
+    unsafe fn member<'v>(
+        self,
+        family: *const ngx_http_variable_t,
+        name: &[u8],
+        own: &'v mut ngx_http_variable_value_t,
+    ) -> Option<&'v ngx_http_variable_value_t> {
+        // SAFETY: by the caller's promise.
+        let family = unsafe { &*family };
+        if !self.has_family(family.name.as_bytes()) {
+            return None;
+        }
+        let mut name = borrowed(name);
+        let get = family.get_handler?;
+        // SAFETY: as in `variable`.
+        let rc = unsafe { get(self.raw(), own, (&raw mut name).addr()) };
+        (rc == NGX_OK as isize).then_some(own)
     }
 
     /// The value of a variable, if it was evaluated before.
@@ -191,7 +211,7 @@ impl Request {
                 .variables
                 .as_slice::<ngx_http_variable_t>();
             for (i, v) in list.iter().enumerate() {
-                if v.get_handler.is_some() && which(v.name.as_bytes()) {
+                if which(v.name.as_bytes()) && v.get_handler.is_some() {
                     let value = &mut *(*self.raw()).variables.add(i);
                     value.set_valid(0);
                     value.set_not_found(0);
@@ -288,13 +308,32 @@ impl Request {
             .filter(|v| name.starts_with(v.name.as_bytes()))
             .max_by_key(|v| v.name.len)?;
         Some(match family.name.as_bytes() {
-            ARGUMENT if !name.contains(&b'&') => Named::Argument,
+            ARGUMENT => Named::Argument,
+            HEADER if as_given => Named::Header(family),
             _ => Named::Member(family, as_given),
         })
     }
 
+    /// The value of the header whose name, in lower case and with underscores
+    /// for hyphens, is `name`. What several lines come to, nginx decides.
+    fn only_header(&self, name: &[u8]) -> Result<Option<&[u8]>, Several> {
+        let is_named = |header: &[u8]| {
+            header.len() == name.len()
+                && header.iter().zip(name).all(|(&h, &n)| match h {
+                    b'-' => n == b'_',
+                    _ => h.to_ascii_lowercase() == n,
+                })
+        };
+        let mut found = self.headers().filter(|header| is_named(header.name));
+        match (found.next(), found.next()) {
+            (_, Some(_)) => Err(Several),
+            (first, None) => Ok(first.map(|header| header.value)),
+        }
+    }
+
     /// The value of the first argument of that name, in any case. nginx looks
-    /// for the name at every byte.
+    /// for the name at every byte, and takes a length below zero for that of a
+    /// value where there is `&` in the name.
     fn argument(&self, name: &[u8]) -> Option<&[u8]> {
         let mut rest = self.args();
         while name.len() < rest.len() {
@@ -313,6 +352,11 @@ impl Request {
 
 /// The family of the arguments of the query.
 const ARGUMENT: &[u8] = b"arg_";
+/// The family of the headers of the request.
+const HEADER: &[u8] = b"http_";
+
+/// There is more than one line of the header.
+struct Several;
 
 pub(super) fn empty_value() -> ngx_http_variable_value_t {
     // SAFETY: zeros are a valid value: an empty one, neither valid nor missing.

@@ -5,6 +5,7 @@
 
 mod call;
 mod chunk;
+mod collector;
 pub mod coroutine;
 mod ffi;
 mod function;

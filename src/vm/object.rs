@@ -13,10 +13,10 @@ use std::os::raw::c_int;
 use std::ptr;
 use std::rc::Rc;
 
-use super::ffi;
 use super::function::{LuaResult, Ret};
 use super::stack::{State, Type};
 use super::state::Vm;
+use super::{collector, ffi};
 use crate::rt::worker_local;
 
 /// Place of the number in an object.
@@ -124,6 +124,7 @@ impl State {
         if IS_MISSING.get() {
             self.make_sentinel(register);
         }
+        collector::count(self);
         // Without room for anything else: nearly no code needs it.
         self.new_table(NUMBER, 0);
         let (number, place) = make();

@@ -97,8 +97,15 @@ pub struct Thread {
     /// the registry while it is here.
     chain: RefCell<Vec<Coroutine>>,
     parked: RefCell<Option<Box<dyn Parked>>>,
-    /// Lua code got hold of the base coroutine, so it cannot be recycled.
+    /// Lua code may have got hold of the base coroutine: it is among the active
+    /// ones, and cannot be recycled.
     escaped: Cell<bool>,
+    /// A light thread that runs for the first time, inside of its parent:
+    /// nobody knows of it yet.
+    fresh: Cell<bool>,
+    /// The number of the base coroutine as one that has spawned light threads;
+    /// else 0.
+    number: Cell<u64>,
     /// Its last coroutine is running, and may have called nginx.
     running: Cell<bool>,
     /// The `ngx.thread.wait` that it waits in, by number; else 0.
@@ -130,6 +137,8 @@ impl Thread {
             chain: RefCell::default(),
             parked: RefCell::default(),
             escaped: Cell::new(false),
+            fresh: Cell::new(light.is_some()),
+            number: Cell::new(0),
             running: Cell::new(false),
             wait: Cell::new(0),
             life: Cell::new(Life::Alive),
@@ -155,6 +164,14 @@ impl Thread {
     /// The thread's host.
     pub fn host(&self) -> &Rc<dyn Host> {
         &self.host
+    }
+
+    /// Lua code may have a hand on the base coroutine from now on.
+    fn activate(self: &Rc<Self>) {
+        if !self.escaped.replace(true) {
+            let id = self.id();
+            SCHED.with(|s| s.active.borrow_mut().insert(self.base.l, id));
+        }
     }
 
     /// What error messages call it.
@@ -184,6 +201,19 @@ impl Thread {
         self.life.get() != Life::Alive && self.family.borrow().as_ref().is_none_or(|f| f.is_idle())
     }
 
+    /// It has spawned another thread, which goes first.
+    fn go_on_later(self: &Rc<Self>) {
+        if let Some(family) = self.entry().family.borrow_mut().as_mut() {
+            family.go_on_later(self.clone());
+        }
+    }
+
+    /// A coroutine above the base ends with the thread.
+    fn forget(self: &Rc<Self>, co: Coroutine) {
+        self.coroutine_ended(co.l);
+        SCHED.with(|s| s.active.borrow_mut().remove(co.l));
+    }
+
     /// A coroutine of the handler has ended.
     #[inline]
     fn coroutine_ended(self: &Rc<Self>, l: *mut ffi::lua_State) {
@@ -203,14 +233,15 @@ struct Slot {
 pub(super) const FREE_SLOTS: c_int = 10;
 
 /// Why the running coroutine yielded.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 enum Request {
     /// Not through a function of ours: treated as `coroutine.yield`.
     #[default]
     None,
     Park,
     Resume(Coroutine, c_int),
-    Spawn(Rc<Thread>, c_int),
+    /// To run the thread in `spawned`, which has so many values on its stack.
+    Spawn(c_int),
     Exit(i32),
 }
 
@@ -219,6 +250,7 @@ struct Scheduler {
     free: RefCell<Vec<u32>>,
     current: RefCell<Option<Rc<Thread>>>,
     request: Cell<Request>,
+    spawned: Cell<Option<Rc<Thread>>>,
     ready: RefCell<VecDeque<ThreadId>>,
     /// Coroutines that Lua code may have a hand on, and that are in some
     /// thread's chain or the base of one.
@@ -309,14 +341,6 @@ pub(super) fn begin(
     (thread, outcome)
 }
 
-/// Adds a light thread to the handler of `parent`; [`request_spawn`] starts it.
-fn add_light(parent: &Rc<Thread>, base: Coroutine, member: Member) -> Rc<Thread> {
-    let thread = Thread::new(&parent.vm, parent.host.clone(), base, Some(member));
-    let id = thread.id();
-    SCHED.with(|s| s.active.borrow_mut().insert(base.l, id));
-    thread
-}
-
 /// Ends a handler: cancels what its threads wait for and abandons their
 /// coroutines. Harmless for one that has ended.
 pub fn kill(entry: &Rc<Thread>) {
@@ -370,7 +394,10 @@ pub(super) fn request_resume(child: Coroutine, nargs: c_int) {
 /// Runs `thread`, which holds `nargs` arguments, once the caller yields the
 /// value that it wants back.
 fn request_spawn(thread: Rc<Thread>, nargs: c_int) {
-    SCHED.with(|s| s.request.set(Request::Spawn(thread, nargs)));
+    SCHED.with(|s| {
+        s.spawned.set(Some(thread));
+        s.request.set(Request::Spawn(nargs));
+    });
 }
 
 /// Whether a coroutine is being resumed, in whatever thread.
@@ -394,9 +421,7 @@ pub(super) fn mark_escaped(l: *mut ffi::lua_State) {
     if let Some(thread) = current()
         && thread.base.l == l
     {
-        thread.escaped.set(true);
-        let id = thread.id();
-        SCHED.with(|s| s.active.borrow_mut().insert(l, id));
+        thread.activate();
     }
 }
 
@@ -449,6 +474,7 @@ impl Scheduler {
             free: RefCell::new(Vec::new()),
             current: RefCell::new(None),
             request: Cell::new(Request::None),
+            spawned: Cell::new(None),
             ready: RefCell::new(VecDeque::new()),
             active: RefCell::new(AddressMap::new()),
             post: Cell::new(None),

@@ -10,7 +10,7 @@ use super::chunk::{Cache, Chunk, LoadError};
 use super::ffi;
 use super::protect::{Gate, NO_MEMORY};
 use super::stack::State;
-use super::{coroutine, guard};
+use super::{collector, coroutine, guard};
 
 /// How many finished coroutines a VM keeps for later handlers; as many places in
 /// the registry.
@@ -87,6 +87,7 @@ impl Vm {
             set_search_path(state, "path", options.package_path);
             set_search_path(state, "cpath", options.package_cpath);
             (options.open)(state);
+            collector::install(state);
             coroutine::install(state)
         })??;
         vm.globals.set(globals(l));
@@ -202,32 +203,40 @@ impl Vm {
         self.state().release(anchor);
     }
 
-    /// Anchors the coroutine on the top of `state`, which is one of this VM.
-    /// To use a place again takes much less than `luaL_ref` does.
-    pub(super) fn anchor_coroutine(&self, state: &mut State) -> c_int {
+    /// A place in the registry for a coroutine; `state` is one of this VM. To
+    /// use a place again takes much less than `luaL_ref` does.
+    pub(super) fn take_place(&self, state: &mut State) -> c_int {
         let place = self.places.borrow_mut().pop();
-        match place {
-            Some(place) => {
-                state.raw_seti(ffi::LUA_REGISTRYINDEX, place);
-                place
-            }
-            None => state.anchor(),
+        place.unwrap_or_else(|| {
+            // Not nil: luaL_ref would take the place to be free.
+            state.push_bool(false);
+            state.anchor()
+        })
+    }
+
+    /// Takes back a place where no coroutine stands.
+    pub(super) fn give_place(&self, place: c_int) {
+        let mut places = self.places.borrow_mut();
+        if places.len() < SPARE_COROUTINES {
+            return places.push(place);
         }
+        drop(places);
+        self.release(place);
+    }
+
+    /// Anchors the coroutine on the top of `state`, which is one of this VM.
+    pub(super) fn anchor_coroutine(&self, state: &mut State) -> c_int {
+        let place = self.take_place(state);
+        state.raw_seti(ffi::LUA_REGISTRYINDEX, place);
+        place
     }
 
     /// Gives up the anchor of a coroutine.
     pub(super) fn release_coroutine(&self, co: Coroutine) {
-        let mut places = self.places.borrow_mut();
-        if places.len() == SPARE_COROUTINES {
-            drop(places);
-            return self.release(co.anchor);
-        }
-        places.push(co.anchor);
-        drop(places);
-        // Not nil: luaL_ref would take the place to be free.
         let mut state = self.state();
         state.push_bool(false);
         state.raw_seti(ffi::LUA_REGISTRYINDEX, co.anchor);
+        self.give_place(co.anchor);
     }
 
     /// Makes room for `n` more values on the stack of a coroutine that waits;

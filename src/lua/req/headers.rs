@@ -3,6 +3,7 @@
 use std::os::raw::c_int;
 use std::rc::Rc;
 
+use super::common;
 use crate::lua::seen::Seen;
 use crate::lua::text::{make_text, make_text_of, wrong_type};
 use crate::lua::{only_request, only_request_in};
@@ -10,7 +11,7 @@ use crate::sys::headers::{Header, HeaderError, HeaderName};
 use crate::sys::log::{self, Level};
 use crate::sys::phase::Phases;
 use crate::sys::text::ShortText;
-use crate::vm::{LuaResult, Ret, State, Throw, Type};
+use crate::vm::{Body, LuaResult, Ret, State, Throw, Type};
 
 /// How many lines are returned unless the caller says otherwise.
 const DEFAULT_MAX: usize = 100;
@@ -45,8 +46,7 @@ end
 
 /// Adds to the `ngx.req` table on the top.
 pub fn open(state: &mut State) {
-    push_metatable(state);
-    state.push_closure(get_headers, 1);
+    push_getter(state, get_headers);
     state.raw_set_field(-2, "get_headers");
     state.set_function("set_header", |state| {
         if state.top() != 2 {
@@ -69,13 +69,16 @@ pub fn open(state: &mut State) {
     });
 }
 
-/// Pushes one metatable for all results, to be kept by the function.
-pub fn push_metatable(state: &mut State) {
+/// Pushes a function whose body is for [`reply`], with what that needs: one
+/// metatable for all results, and common names.
+pub fn push_getter<F: Body>(state: &mut State, body: F) {
     state.new_table(0, 1);
     state.push_value(-1);
     if let Err(message) = state.run_builtin(SOURCE, c"=ngx.req", 1, 0) {
         log::cycle(Level::Error, message);
     }
+    common::push_names(state);
+    state.push_closure(body, 2);
 }
 
 /// Sets header 1 to value 2: a text, an array of them, or nil for none.
@@ -128,8 +131,8 @@ fn get_headers(state: &mut State) -> LuaResult {
     reply(state, request.headers(), total)
 }
 
-/// What `f(max?, raw?)` returns for `total` headers; upvalue: the metatable that
-/// [`push_metatable`] pushes.
+/// What `f(max?, raw?)` returns for `total` headers, `f` being made by
+/// [`push_getter`].
 #[inline(always)]
 pub fn reply<'r>(
     state: &mut State,
@@ -160,7 +163,7 @@ pub fn reply<'r>(
                 &lowercase
             }
         };
-        state.push_bytes(name);
+        common::push(state, State::upvalue(2), name);
         if seen.add(name) {
             add(state, header.value);
         } else {

@@ -1,6 +1,7 @@
 //! `ngx.req`: the request, one file a subject.
 
 mod body;
+mod common;
 pub mod headers;
 mod line;
 mod socket;

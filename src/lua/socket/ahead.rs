@@ -21,7 +21,9 @@ use crate::sys::context;
 use crate::vm::{State, Type, Vm, sched};
 
 /// After this many lines in a row it is worth it.
-const MANY: usize = 16;
+const MANY: isize = 16;
+/// For each line that was cut in vain, so many more.
+const IN_VAIN: isize = 8;
 /// No more than this many are cut at a time.
 const MOST: usize = 64;
 
@@ -69,8 +71,9 @@ struct Ahead {
 const NONE: f64 = 0.0;
 
 worker_local! {
-    /// How many lines were read in a row, and from which socket, by its address.
-    static ROW: Cell<usize> = Cell::new(0);
+    /// How many lines were read in a row, less those to wait for after some were
+    /// cut in vain, and from which socket, by its address.
+    static ROW: Cell<isize> = Cell::new(0);
     static ROW_OF: Cell<usize> = Cell::new(0);
     static AHEAD: Cell<Option<Ahead>> = Cell::new(None);
     /// The number of that socket's object.
@@ -118,24 +121,26 @@ pub fn after_line(state: &mut State, socket: &TcpSocket) {
     let row = if of == socket.address() { ROW.get() } else { 0 } + 1;
     ROW.set(row);
     if row >= MANY {
-        cut(state, socket, row.min(MOST));
+        cut(state, socket, row as usize);
     }
 }
 
 /// Something else than a line is received.
 #[inline(always)]
 pub fn row_ends() {
-    ROW.set(0);
+    if ROW.get() > 0 {
+        ROW.set(0);
+    }
 }
 
-/// Cuts up to `most` lines.
+/// Cuts lines, as many as were read in a row.
 #[inline(never)]
-fn cut(state: &mut State, socket: &TcpSocket, most: usize) {
+fn cut(state: &mut State, socket: &TcpSocket, row: usize) {
     if socket.look_at_lines(1, |_| ()).0 == 0 {
         return;
     }
     let top = state.top();
-    if !put_lines(state, socket, most) {
+    if !put_lines(state, socket, row.min(MOST)) {
         row_ends();
     }
     state.set_top(top);
@@ -232,10 +237,10 @@ fn settle() {
     state.raw_seti(-2, OBJECT);
     state.pop(1);
     let bytes = if taken == ahead.lines {
-        ROW.set(ROW.get() + taken);
+        ROW.set(ROW.get() + taken as isize);
         ahead.bytes
     } else {
-        row_ends();
+        ROW.set((taken as isize - ahead.lines as isize) * IN_VAIN);
         ahead.socket.look_at_lines(taken, |_| ()).1
     };
     ahead.socket.skip(bytes);

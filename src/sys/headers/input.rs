@@ -54,13 +54,13 @@ impl Request {
                 return Err(HeaderError::Memory);
             }
             let mut kept = 0;
-            for line in Lines::of(&raw const (*self.raw()).headers_in.headers) {
+            Lines::of(&raw const (*self.raw()).headers_in.headers).for_each(|line| {
                 let line = line.as_ref();
                 if !name.is(line.key.as_bytes()) {
                     lines.add(kept).write(*line);
                     kept += 1;
                 }
-            }
+            });
             let mut count = kept;
             for value in values() {
                 let line = self.new_line(name, &safe_value(value))?;

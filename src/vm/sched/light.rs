@@ -6,11 +6,12 @@
 //! its coroutine.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::run::{End, finish};
+use super::run::{End, finish, run_inside};
 use super::{FREE_SLOTS, SCHED, Thread, ThreadId, current};
 use crate::rt::AddressMap;
 use crate::vm::ffi;
@@ -18,7 +19,7 @@ use crate::vm::function::{LuaResult, Ret, Throw};
 use crate::vm::mark::Mark;
 use crate::vm::op::{Parked, suspend};
 use crate::vm::stack::{State, Type};
-use crate::vm::state::Coroutine;
+use crate::vm::state::{Coroutine, Vm};
 
 /// One `ngx.thread.wait` that had to wait; a thread may wait again and again.
 #[derive(Clone, Copy)]
@@ -81,8 +82,11 @@ pub(super) struct Family {
     /// How many of them the handler's end waits for.
     awaited: usize,
     /// Coroutines that have spawned some and not ended, with their numbers:
-    /// an address may come to be that of another coroutine.
+    /// an address may come to be that of another coroutine. Those of threads
+    /// are not among them.
     parents: AddressMap<u64>,
+    /// Those that have spawned others, and go on when these have had their turn.
+    spawners: VecDeque<Rc<Thread>>,
 }
 
 impl Family {
@@ -99,6 +103,24 @@ impl Family {
     /// All threads that have not ended.
     pub(super) fn into_threads(self) -> Vec<Rc<Thread>> {
         self.threads
+    }
+
+    /// Has `thread`, which has spawned another one, go on later.
+    pub(super) fn go_on_later(&mut self, thread: Rc<Thread>) {
+        self.spawners.push_back(thread);
+    }
+
+    /// The first one that is to go on.
+    pub(super) fn next_spawner(&mut self) -> Option<Rc<Thread>> {
+        self.spawners.pop_front()
+    }
+
+    /// Whether the coroutine with `number` may still wait for its threads.
+    fn has_parent(&self, entry: &Thread, number: u64) -> bool {
+        let is_parent = |thread: &Thread| thread.number.get() == number;
+        is_parent(entry)
+            || self.threads.iter().any(|thread| is_parent(thread))
+            || self.parents.values().any(|&parent| parent == number)
     }
 
     fn add(&mut self, thread: Rc<Thread>) {
@@ -118,8 +140,11 @@ impl Family {
     }
 }
 
-/// Whether the coroutine `l` is the one that the family gave `number`.
+/// Whether `l`, the running coroutine of `thread`, is the one with `number`.
 fn is_parent(thread: &Rc<Thread>, l: *mut ffi::lua_State, number: u64) -> bool {
+    if l == thread.base.l {
+        return thread.number.get() == number;
+    }
     let family = thread.entry().family.borrow();
     family
         .as_ref()
@@ -159,34 +184,59 @@ fn spawn_as(state: &mut State, background: bool) -> LuaResult {
     state.insert(1);
     // SAFETY: both are live coroutines of one VM, and the new one has room.
     unsafe { ffi::lua_xmove(state.raw(), l, n) };
-    state.push_value(1);
-    let anchor = parent.vm().anchor_coroutine(state);
-    let entry = parent.entry().clone();
+    let anchor = parent.vm().take_place(state);
     let member = Member {
-        entry: entry.clone(),
-        parent: parent_number(&entry, state.raw()),
+        parent: parent_number(&parent, state.raw()),
+        entry: parent.entry().clone(),
         waiter: Cell::new(None),
         background: Cell::new(background),
         place: Cell::new(0),
     };
-    let thread = super::add_light(&parent, Coroutine { l, anchor }, member);
-    if let Some(family) = entry.family.borrow_mut().as_mut() {
-        family.add(thread.clone());
+    let base = Coroutine { l, anchor };
+    let thread = Thread::new(&parent.vm, parent.host.clone(), base, Some(member));
+    let nargs = n - 1;
+    if !background && !parent.fresh.get() {
+        return Ok(run_inside(state, &parent, &thread, nargs));
     }
-    super::request_spawn(thread, n - 1);
+    settle(state, &thread);
+    // One that runs inside of its own parent goes on after that.
+    if !parent.fresh.get() {
+        parent.go_on_later();
+    }
+    super::request_spawn(thread, nargs);
     Ok(Ret::Yield(1))
 }
 
-/// The number of the coroutine `l`, which spawns a thread.
-fn parent_number(entry: &Rc<Thread>, l: *mut ffi::lua_State) -> u64 {
-    let mut family = entry.family.borrow_mut();
-    let family = family.get_or_insert_default();
-    if let Some(&number) = family.parents.get(l) {
-        return number;
+/// A fresh thread will be known from now on; its coroutine stands at index 1.
+/// Raises no error.
+pub(super) fn settle(state: &mut State, thread: &Rc<Thread>) {
+    thread.fresh.set(false);
+    state.push_value(1);
+    state.raw_seti(ffi::LUA_REGISTRYINDEX, thread.base.anchor);
+    thread.activate();
+    if let Some(family) = thread.entry().family.borrow_mut().as_mut() {
+        family.add(thread.clone());
     }
-    let number = SCHED.with(|s| next(&s.parents));
-    family.parents.insert(l, number);
-    number
+}
+
+/// The number of `l`, the running coroutine of `thread`, which spawns another
+/// one.
+fn parent_number(thread: &Rc<Thread>, l: *mut ffi::lua_State) -> u64 {
+    let mut family = thread.entry().family.borrow_mut();
+    let family = family.get_or_insert_default();
+    let is_base = l == thread.base.l;
+    let known = match is_base {
+        true => Some(thread.number.get()).filter(|&number| number != 0),
+        false => family.parents.get(l).copied(),
+    };
+    known.unwrap_or_else(|| {
+        let number = SCHED.with(|s| next(&s.parents));
+        match is_base {
+            true => thread.number.set(number),
+            false => drop(family.parents.insert(l, number)),
+        }
+        number
+    })
 }
 
 fn next(counter: &Cell<u64>) -> u64 {
@@ -237,7 +287,7 @@ pub(in crate::vm) fn is_zombie(l: *mut ffi::lua_State) -> bool {
     let family = thread.entry().family.borrow();
     family
         .as_ref()
-        .is_some_and(|family| family.parents.values().any(|&number| number == parent))
+        .is_some_and(|family| family.has_parent(thread.entry(), parent))
 }
 
 /// The coroutine at `idx`.
@@ -284,35 +334,32 @@ pub fn wait(state: &mut State) -> LuaResult {
                 }
             }
             Found::Over(Mark::Zombie { ok, .. }) => {
-                return Ok(Ret::Values(take_results(state, l, ok, parent)));
+                // SAFETY: the coroutine stands on the live stack, and its mark on
+                // the top of its own, where the new one takes less room.
+                let n = unsafe {
+                    ffi::lua_settop(l, -Mark::SLOTS - 1);
+                    let n = take_results(thread.vm(), state, l, ok);
+                    Mark::Gone { parent }.set(l);
+                    n
+                };
+                return Ok(Ret::Values(n));
             }
             Found::Over(_) | Found::Nothing => {
                 return Ok(Ret::Values(state.push_nil_err("already waited or killed")));
             }
         }
     }
+    let suspended = suspend(state, Waiting)?;
     thread.wait.set(number);
-    suspend(state, Waiting)
+    Ok(suspended)
 }
 
 /// Waits until one of some light threads, which stand from index 1 on the
-/// stack, has ended.
+/// stack, has ended: that one hands over its results with the turn.
 struct Waiting;
 
 impl Parked for Waiting {
-    fn poll(&mut self, _cx: &mut Context<'_>, state: &mut State) -> Poll<c_int> {
-        for idx in 1..=state.top() {
-            // SAFETY: the state is live.
-            let l = unsafe { ffi::lua_tothread(state.raw(), idx) };
-            if !l.is_null()
-                && let Found::Over(Mark::Zombie { ok, parent }) = Found::of(l)
-            {
-                if let Some(thread) = current() {
-                    thread.wait.set(0);
-                }
-                return Poll::Ready(take_results(state, l, ok, parent));
-            }
-        }
+    fn poll(&mut self, _cx: &mut Context<'_>, _state: &mut State) -> Poll<c_int> {
         Poll::Pending
     }
 
@@ -321,36 +368,36 @@ impl Parked for Waiting {
     }
 }
 
-/// Moves what the thread of `l` returned, or its error, to the top, behind a
-/// boolean that tells which it is. Raises no error.
-fn take_results(state: &State, l: *mut ffi::lua_State, ok: bool, parent: u64) -> c_int {
-    // SAFETY: the coroutine stands on the live stack, and its mark on the top
-    // of its own. One that the scheduler failed, not its code, left no error.
+/// Moves what the coroutine `l`, which has ended, returned, or its error, to
+/// the top, behind a boolean that tells which it is. Raises no error.
+///
+/// # Safety
+/// `l` must be a live coroutine of `vm`, as `state` is.
+pub(super) unsafe fn take_results(
+    vm: &Vm,
+    state: &State,
+    l: *mut ffi::lua_State,
+    ok: bool,
+) -> c_int {
+    // SAFETY: by the caller's promise. One that the scheduler failed, not its
+    // code, left no error.
     let n = unsafe {
-        let n = ffi::lua_gettop(l) - Mark::SLOTS;
-        ffi::lua_settop(l, n);
         match ok {
-            true => n,
-            false => c_int::from(n > 0 && ffi::lua_status(l) > ffi::LUA_YIELD),
+            true => ffi::lua_gettop(l),
+            false => c_int::from(ffi::lua_status(l) > ffi::LUA_YIELD && ffi::lua_gettop(l) > 0),
         }
     };
-    let few = n < FREE_SLOTS;
-    let vm = if few { None } else { current() }.map(|thread| thread.vm().clone());
-    let fits = few || vm.as_ref().is_some_and(|vm| vm.fits(state.raw(), n + 1));
+    let fits = n < FREE_SLOTS || vm.fits(state.raw(), n + 1);
     state.push_bool(ok && fits);
     let refused = || state.push_bytes("too many results to wait for");
-    if !fits && vm.is_some_and(|vm| vm.protect(|_| refused()).is_ok()) {
+    if !fits && vm.protect(|_| refused()).is_ok() {
         // The message is there.
     } else if !fits || !ok && n == 0 {
         state.push_nil();
     }
-    // SAFETY: both are live stacks of one VM; there is room for the results,
-    // and where the mark was for another.
-    unsafe {
-        if fits {
-            ffi::lua_xmove(l, state.raw(), n);
-        }
-        Mark::Gone { parent }.set(l);
+    if fits {
+        // SAFETY: as above; there is room for the results.
+        unsafe { ffi::lua_xmove(l, state.raw(), n) };
     }
     if ok && fits { n + 1 } else { 2 }
 }

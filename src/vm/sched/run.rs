@@ -1,15 +1,15 @@
 //! Running threads: from one wait to the next, and to their end.
 
-use std::collections::VecDeque;
 use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::light::{Family, WaitId};
+use super::light::{Family, Member, WaitId, settle, take_results};
 use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Thread, Turn};
-use super::{make_ready, waker};
+use super::{make_ready, request_exit, request_spawn, waker};
 use crate::rt::panic_message;
 use crate::vm::ffi;
+use crate::vm::function::Ret;
 use crate::vm::mark::Mark;
 use crate::vm::op::Parked;
 use crate::vm::protect::NO_MEMORY;
@@ -32,7 +32,8 @@ enum Stop {
     Unchanged,
     /// It waits, or was killed.
     Waits,
-    /// It has started another thread, which goes first.
+    /// It has started another thread, which goes first, with so many values on
+    /// its stack.
     Spawned(Rc<Thread>, c_int),
     Ended(Outcome),
 }
@@ -42,6 +43,8 @@ enum Stop {
 pub(super) enum End {
     Returned,
     Failed,
+    /// Either, and the one that has waited for it has what it left.
+    Awaited,
     /// From outside.
     Cancelled,
 }
@@ -84,33 +87,24 @@ fn go_on(thread: &Rc<Thread>, step: Step) -> Stop {
 /// Lets others go on after a thread that has stopped.
 fn run_threads(first: &Rc<Thread>, stop: Stop) -> Option<Outcome> {
     let entry = first.entry();
-    // Those that have spawned others, and go on when these have had their turn.
-    let mut spawners: VecDeque<Rc<Thread>> = VecDeque::new();
     let (mut thread, mut stop) = (first.clone(), stop);
     loop {
         let mut next = None;
         match stop {
             Stop::Unchanged | Stop::Waits => {}
-            Stop::Spawned(child, nargs) => {
-                spawners.push_back(thread);
-                next = Some((child, Step::Resume(nargs)));
-            }
+            Stop::Spawned(child, nargs) => next = Some((child, nargs)),
             Stop::Ended(outcome) => match (outcome, &thread.light) {
                 (Outcome::Done, None) => finish(&thread, End::Returned),
                 (Outcome::Exit(_), _) | (Outcome::Error, None) => return Some(outcome),
-                (_, Some(member)) => {
-                    let waiter = member.take_waiter();
-                    let returned = outcome == Outcome::Done;
-                    finish(&thread, if returned { End::Returned } else { End::Failed });
-                    next = waiter.and_then(waiting_thread);
-                }
+                (_, Some(member)) => next = end_light(&thread, member, outcome == Outcome::Done),
             },
         }
-        let Some((now, step)) = next.or_else(|| next_spawner(&mut spawners)) else {
+        let next = next.or_else(|| next_spawner(entry).map(|spawner| (spawner, 1)));
+        let Some((now, nargs)) = next else {
             break;
         };
         switch_to(&now);
-        stop = go_on(&now, step);
+        stop = run(&now, nargs);
         thread = now;
     }
     match entry.life.get() {
@@ -124,13 +118,30 @@ fn run_threads(first: &Rc<Thread>, stop: Stop) -> Option<Outcome> {
 }
 
 /// The first that has spawned a thread and was not killed since.
-fn next_spawner(spawners: &mut VecDeque<Rc<Thread>>) -> Option<(Rc<Thread>, Step)> {
+fn next_spawner(entry: &Rc<Thread>) -> Option<Rc<Thread>> {
     loop {
-        let spawner = spawners.pop_front()?;
+        let spawner = entry.family.borrow_mut().as_mut()?.next_spawner()?;
         if spawner.life.get() == Life::Alive {
-            return Some((spawner, Step::Resume(1)));
+            return Some(spawner);
         }
     }
+}
+
+/// Ends a light thread that has returned or (not `ok`) failed. Who has waited
+/// for that goes on at once, with what it has left.
+fn end_light(thread: &Rc<Thread>, member: &Member, ok: bool) -> Option<(Rc<Thread>, c_int)> {
+    let Some(waiter) = member.take_waiter().and_then(waiting_thread) else {
+        finish(thread, if ok { End::Returned } else { End::Failed });
+        return None;
+    };
+    // SAFETY: both are anchored coroutines of one VM: the thread's has just
+    // ended, the other one waits.
+    let n = unsafe {
+        let state = State::from_raw(waiter.top());
+        take_results(&thread.vm, &state, thread.base.l, ok)
+    };
+    finish(thread, End::Awaited);
+    Some((waiter, n))
 }
 
 /// Makes another thread of the running handler the running one.
@@ -139,14 +150,78 @@ fn switch_to(thread: &Rc<Thread>) {
     drop(previous);
 }
 
-/// The thread that waits for one that has just ended.
-fn waiting_thread(wait: WaitId) -> Option<(Rc<Thread>, Step)> {
+/// Runs a new light thread until it stops, inside of the call with which its
+/// parent spawns it: that saves to leave the parent and come back to it. The
+/// new coroutine stands at index 1 of `state`, where its parent holds it.
+pub(super) fn run_inside(
+    state: &mut State,
+    parent: &Rc<Thread>,
+    child: &Rc<Thread>,
+    nargs: c_int,
+) -> Ret {
+    let inside = Inside::new(parent, child);
+    let stop = run(child, nargs);
+    if parent.life.get() != Life::Alive {
+        // The whole handler has ended meanwhile; `child` does with `inside`.
+        if let Stop::Spawned(next, _) = stop {
+            finish(&next, End::Cancelled);
+        }
+        return Ret::Yield(0);
+    }
+    match stop {
+        Stop::Ended(Outcome::Done) => finish(child, End::Returned),
+        Stop::Ended(Outcome::Error) => finish(child, End::Failed),
+        _ if child.life.get() == Life::Alive => settle(state, child),
+        _ => {}
+    }
+    drop(inside);
+    match stop {
+        Stop::Spawned(next, nargs) => {
+            parent.go_on_later();
+            child.go_on_later();
+            request_spawn(next, nargs);
+            Ret::Yield(1)
+        }
+        Stop::Ended(Outcome::Exit(status)) => {
+            request_exit(status);
+            Ret::Yield(0)
+        }
+        _ => Ret::Values(1),
+    }
+}
+
+/// While it lives, a fresh thread is the running one in the place of its
+/// parent. One that nobody knows of then has ended.
+struct Inside<'t> {
+    parent: &'t Rc<Thread>,
+    child: &'t Rc<Thread>,
+}
+
+impl Inside<'_> {
+    fn new<'t>(parent: &'t Rc<Thread>, child: &'t Rc<Thread>) -> Inside<'t> {
+        switch_to(child);
+        Inside { parent, child }
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        switch_to(self.parent);
+        if self.child.fresh.get() && self.child.life.get() == Life::Alive {
+            finish(self.child, End::Cancelled);
+        }
+    }
+}
+
+/// The thread that waits for one that has just ended, and from now on does not.
+fn waiting_thread(wait: WaitId) -> Option<Rc<Thread>> {
     let thread = SCHED.with(|s| s.get(wait.thread))?;
     if thread.wait.get() != wait.number {
         return None;
     }
-    let op = thread.parked.borrow_mut().take()?;
-    Some((thread, Step::Poll(op)))
+    thread.wait.set(0);
+    thread.parked.borrow_mut().take()?;
+    Some(thread)
 }
 
 /// Polls what the thread waits for; when that is complete runs the thread
@@ -204,14 +279,21 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
         thread.running.set(false);
         let request = SCHED.with(|s| s.request.take());
         if thread.life.get() != Life::Alive {
-            seal(thread, l, End::Cancelled);
             discard(thread, request);
+            // It may have been given one since it ended.
+            let known = thread.id.get().and_then(|id| SCHED.with(|s| s.remove(id)));
+            drop(known);
+            let last = thread.chain.borrow_mut().pop();
+            give_up(thread, last.unwrap_or(thread.base), End::Cancelled);
             return Stop::Waits;
         }
         match (status, request) {
             (ffi::LUA_YIELD, Request::Park) => return Stop::Waits,
             (ffi::LUA_YIELD, Request::Exit(code)) => return Stop::Ended(Outcome::Exit(code)),
-            (ffi::LUA_YIELD, Request::Spawn(child, n)) => return Stop::Spawned(child, n),
+            (ffi::LUA_YIELD, Request::Spawn(n)) => {
+                let spawned = SCHED.with(|s| s.spawned.take());
+                return spawned.map_or(Stop::Waits, |child| Stop::Spawned(child, n));
+            }
             (ffi::LUA_YIELD, Request::Resume(child, n)) => {
                 thread.chain.borrow_mut().push(child);
                 SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id()));
@@ -286,7 +368,12 @@ fn discard(thread: &Thread, request: Request) {
             drop(parked);
         }
         Request::Resume(child, _) => thread.vm.release_coroutine(child),
-        Request::Spawn(child, _) => finish(&child, End::Cancelled),
+        Request::Spawn(_) => {
+            let spawned = SCHED.with(|s| s.spawned.take());
+            spawned
+                .iter()
+                .for_each(|child| finish(child, End::Cancelled));
+        }
         Request::Exit(_) | Request::None => {}
     }
 }
@@ -365,45 +452,63 @@ pub(super) fn finish(thread: &Rc<Thread>, end: End) {
     // Taken out of the cell first: dropping an operation may wake others.
     let parked = thread.parked.borrow_mut().take();
     drop(parked);
-    let base = thread.base;
-    thread.coroutine_ended(base.l);
-    if thread.light.is_none() && !thread.escaped.get() && thread.chain.borrow().is_empty() {
-        return thread.vm.give_coroutine(base, end == End::Returned);
+    // Its own threads have nobody any more who may wait for them.
+    thread.number.set(0);
+    let is_simple = thread.light.is_none() && !thread.escaped.get();
+    if is_simple && !thread.running.get() && thread.chain.borrow().is_empty() {
+        return thread.vm.give_coroutine(thread.base, end == End::Returned);
     }
     abandon(thread, end);
 }
 
-/// Gives up the coroutines of a thread that has ended, of which Lua code may
-/// have a hand on some.
+/// Gives up the coroutines of a thread that has ended. One that runs is given
+/// up when it stops: Lua must not collect it before.
 #[inline(never)]
 fn abandon(thread: &Rc<Thread>, end: End) {
-    let chain = std::mem::take(&mut *thread.chain.borrow_mut());
-    let base = thread.base;
-    // One that runs is sealed when it stops.
+    let mut chain = std::mem::take(&mut *thread.chain.borrow_mut());
     let running = thread.running.get();
-    let last = chain.last().map_or(base.l, |co| co.l);
-    for co in &chain {
-        thread.coroutine_ended(co.l);
-        SCHED.with(|s| s.active.borrow_mut().remove(co.l));
-        if !(running && co.l == last) {
+    let base_runs = running && chain.is_empty();
+    if running && let Some(last) = chain.pop() {
+        thread.forget(last);
+        thread.chain.borrow_mut().push(last);
+    }
+    for co in chain {
+        thread.forget(co);
+        give_up(thread, co, end);
+    }
+    if thread.escaped.get() {
+        SCHED.with(|s| s.active.borrow_mut().remove(thread.base.l));
+    }
+    if let Some(member) = &thread.light
+        && !thread.fresh.get()
+    {
+        member.leave();
+    }
+    if !base_runs {
+        give_up(thread, thread.base, end);
+    }
+}
+
+/// Lets Lua collect a coroutine of a thread that has ended, or uses it again.
+fn give_up(thread: &Thread, co: Coroutine, end: End) {
+    if co.l != thread.base.l {
+        seal(thread, co.l, end);
+        thread.vm.release_coroutine(co);
+    } else if thread.light.is_none() {
+        if thread.escaped.get() {
             seal(thread, co.l, end);
         }
-        thread.vm.release_coroutine(*co);
-    }
-    if thread.light.is_some() || thread.escaped.get() {
-        SCHED.with(|s| s.active.borrow_mut().remove(base.l));
-        if !(running && base.l == last) {
-            seal(thread, base.l, end);
+        let reusable = end == End::Returned && !thread.escaped.get();
+        thread.vm.give_coroutine(co, reusable);
+    } else {
+        seal(thread, co.l, end);
+        // Its results, if any, stay on its stack as long as Lua has it.
+        if thread.fresh.get() {
+            thread.vm.give_place(co.anchor);
+        } else {
+            thread.vm.release_coroutine(co);
         }
     }
-    if let Some(member) = &thread.light {
-        member.leave();
-        // Its results, if any, stay on its stack as long as Lua has it.
-        thread.vm.release_coroutine(base);
-        return;
-    }
-    let reusable = end == End::Returned && !thread.escaped.get();
-    thread.vm.give_coroutine(base, reusable);
 }
 
 /// Sees to it that nobody resumes `l`, a coroutine of a thread that has ended:
@@ -413,9 +518,8 @@ fn seal(thread: &Thread, l: *mut ffi::lua_State, end: End) {
     let status = unsafe { ffi::lua_status(l) };
     let is_base = l == thread.base.l;
     let mark = match (&thread.light, end) {
-        (Some(member), End::Cancelled) if is_base => member.gone(),
+        (Some(member), End::Cancelled | End::Awaited) if is_base => member.gone(),
         (Some(member), _) if is_base => member.zombie(end == End::Returned),
-        (None, _) if is_base && !thread.escaped.get() => return,
         // One that an error has ended shows it.
         _ if status > ffi::LUA_YIELD => return,
         _ => Mark::Abandoned,

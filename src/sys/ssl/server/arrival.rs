@@ -338,8 +338,14 @@ impl Arrival {
         let Some(c) = self.connection() else {
             return false;
         };
-        // SAFETY: the connection is live, and one of the HTTP server.
-        let chosen = unsafe { Server::current(c) };
+        // SAFETY: the connection is live, and one of the HTTP server, without a
+        // request as long as nginx sees no end of the handshake.
+        let chosen = unsafe {
+            if (*(*c).ssl).handshaked() != 0 {
+                return false;
+            }
+            Server::current(c)
+        };
         if self.hello().is_some() && chosen == self.server() {
             return false;
         }
@@ -419,6 +425,11 @@ impl Arrival {
     pub(super) fn take_drained_source(&self) -> Option<Source> {
         let passing = self.stage.get() == Stage::Passing;
         passing.then(|| self.intake.take_source()).flatten()
+    }
+
+    /// Whether OpenSSL reads by itself.
+    pub(super) fn is_spent(&self) -> bool {
+        self.intake.is_spent()
     }
 
     fn send_alert(&self) {

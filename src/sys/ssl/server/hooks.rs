@@ -138,8 +138,11 @@ unsafe fn finish(ssl: *mut SSL, arrival: &Arrival) {
     // SAFETY: by the caller's promise.
     unsafe {
         go_on(ssl, arrival);
-        SSL_set_info_callback(ssl, None);
-        forget_arrival(ssl);
+        // Before early data OpenSSL says so, too, and again at the end.
+        if arrival.is_spent() {
+            SSL_set_info_callback(ssl, None);
+            forget_arrival(ssl);
+        }
     }
 }
 

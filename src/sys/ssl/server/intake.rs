@@ -129,6 +129,11 @@ impl Intake {
         over.then(|| self.source.take()).flatten()
     }
 
+    /// Whether that was taken.
+    pub(super) fn is_spent(&self) -> bool {
+        self.source.borrow().is_none()
+    }
+
     /// Sends something in OpenSSL's place.
     pub(super) fn write(&self, data: &[u8]) {
         if let Some(source) = self.source.borrow().as_ref() {
