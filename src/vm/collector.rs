@@ -27,7 +27,7 @@ use crate::rt::worker_local;
 const FLOOR: c_int = 1024;
 
 /// New objects after which a cycle begins.
-const MANY: i64 = 256;
+const MANY: i64 = 768;
 
 /// Lua's own: a cycle begins when the heap has doubled.
 const DEFAULT_PAUSE: c_int = 200;

@@ -9,9 +9,9 @@
 //! [`light`]). It ends when all of them have ended, or when one ends them all.
 //!
 //! Lua runs nested only where nginx calls a handler from inside a call that
-//! Lua made. What is woken runs at once only where an event's handler has
-//! nothing else to do (see [`crate::rt::wake_now`]); otherwise it is put on the
-//! ready queue.
+//! Lua made, and in the first run of a light thread. What is woken runs at once
+//! only where an event's handler has nothing else to do (see
+//! [`crate::rt::wake_now`]); otherwise it is put on the ready queue.
 //!
 //! Out here no Lua function catches errors, so calls into Lua that may raise
 //! one are made inside of `protect`.
