@@ -119,6 +119,8 @@ impl Request {
                 true => ngx_pool_delete_file,
                 false => ngx_pool_cleanup_file,
             });
+            // nginx complains about buffers without bytes.
+            let link = if about.len() == 0 { ptr::null_mut() } else { link };
             self.replace_body(link, file, about.len())
         }
     }
@@ -194,7 +196,9 @@ impl Request {
             (*body).bufs = bufs;
             (*body).temp_file = file;
             let old = (*self.raw()).request_body;
-            if !self.is_subrequest() && !old.is_null() && !(*old).temp_file.is_null() {
+            // Subrequests in the background, such as those of `mirror`, go on reading the old one.
+            let shared = self.is_subrequest() || (*self.raw()).preserve_body() != 0;
+            if !shared && !old.is_null() && !(*old).temp_file.is_null() {
                 self.close_file((*(*old).temp_file).file.fd);
             }
             (*self.raw()).request_body = body;
