@@ -53,9 +53,14 @@ impl Request {
         if self.is_discarding_body() {
             return Ok(());
         }
-        // All of it was there. nginx would look for a chunked body once more.
+        // All of it was there, or in HTTP/2 is passed by. nginx would look for a chunked body once
+        // more, and promise one of that length to an upstream.
         // SAFETY: the request is live.
-        unsafe { (*self.raw()).headers_in.set_chunked(0) };
+        unsafe {
+            let headers = &mut (*self.raw()).headers_in;
+            headers.set_chunked(0);
+            headers.content_length_n = headers.content_length_n.min(0);
+        }
         self.install(ptr::null_mut(), ptr::null_mut())
     }
 
@@ -120,7 +125,11 @@ impl Request {
                 false => ngx_pool_cleanup_file,
             });
             // nginx complains about buffers without bytes.
-            let link = if about.len() == 0 { ptr::null_mut() } else { link };
+            let link = if about.len() == 0 {
+                ptr::null_mut()
+            } else {
+                link
+            };
             self.replace_body(link, file, about.len())
         }
     }
