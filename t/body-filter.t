@@ -275,3 +275,48 @@ garbage: r
 short(cut)
 200 keep-alive
 (cut)
+
+
+
+=== TEST 10: a length that filters in Lua have made right leaves the connection open
+--- config
+    location = /header {
+        content_by_lua_block { ngx.say("hello world") }
+        header_filter_by_lua_block { require "wait"() ngx.header.content_length = 6 }
+        body_filter_by_lua_block { require "wait"() ngx.arg[1] = ngx.arg[2] and "short\n" or "" }
+    }
+    location = /content {
+        content_by_lua_block { ngx.header.content_length = 6 ngx.print("hello ") ngx.flush() ngx.say("world") }
+        body_filter_by_lua_block { require "wait"() ngx.arg[1] = ngx.arg[2] and "short\n" or "" }
+    }
+    location = /waits {
+        content_by_lua_block { ngx.header.content_length = 99 ngx.say("short") }
+        header_filter_by_lua_block { ngx.sleep(0.01) ngx.header.content_length = 6 }
+    }
+    location = /end { return 200 "end\n"; }
+--- lua
+for _, uri in ipairs { "/header", "/header?w=1", "/content", "/content?w=1", "/waits" } do
+    talk("GET " .. uri .. " HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /end HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+end
+--- response_body
+200 keep-alive
+short
+200 close
+end
+200 keep-alive
+short
+200 close
+end
+200 keep-alive
+short
+200 close
+end
+200 keep-alive
+short
+200 close
+end
+200 keep-alive
+short
+200 close
+end

@@ -275,3 +275,69 @@ talk(post("/exec?a", "", "X-A: b\r\n" .. close))
 200 POST /exec?a HTTP/1.1|Host: localhost|X-A: b|Connection: close|Content-Length: 0||
 Host: localhost|X-A: b|Connection: close|Content-Length: 0||
 true
+
+
+
+=== TEST 6: a file that nginx made can be opened by its name, and goes with the request
+--- config
+    client_body_buffer_size 1k;
+    location = /large {
+        content_by_lua_block {
+            ngx.req.read_body()
+            local name = ngx.req.get_body_file()
+            local file = assert(io.open(name))
+            ngx.say(ngx.req.get_body_data(), " ", #file:read("*a"))
+            file:close()
+            package.loaded.exists = function()
+                local file = io.open(name)
+                return file ~= nil
+            end
+        }
+    }
+--- script
+talk(post("/large", ("x"):rep(5000), close))
+ngx.sleep(0.05)
+ngx.say(package.loaded.exists())
+--- response_body
+200 nil 5000
+false
+
+
+
+=== TEST 7: an empty file
+--- config
+    location = /empty {
+        access_by_lua_block {
+            local name = "$TEST_NGINX_HTML_DIR/empty"
+            io.open(name, "w"):close()
+            ngx.req.read_body()
+            ngx.req.set_body_file(name)
+        }
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/echo;
+    }
+--- script
+talk(post("/empty", "abc", close))
+--- response_body
+200 POST 0 nil nil
+
+
+
+=== TEST 8: the old body stays for who mirrors the request
+--- config
+    client_body_in_file_only clean;
+    location = /main {
+        mirror /mirror;
+        content_by_lua_block { ngx.req.read_body() ngx.req.set_body_data("new") ngx.say(ngx.req.get_body_data()) }
+    }
+    location = /mirror { internal; proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/mirrored; }
+    location = /mirrored {
+        client_body_in_file_only off;
+        content_by_lua_block { ngx.req.read_body() package.loaded.mirrored = ngx.req.get_body_data() }
+    }
+--- script
+talk(post("/main", "old", close))
+ngx.sleep(0.05)
+ngx.say(package.loaded.mirrored)
+--- response_body
+200 new
+old

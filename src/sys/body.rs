@@ -67,6 +67,11 @@ impl Request {
             if !(*self.raw()).request_body.is_null() || (*main).discard_body() != 0 {
                 return Ok(Body::There);
             }
+            if (*self.raw()).request_body_in_persistent_file() == 0 {
+                // A file that Lua can open by its name, which nginx deletes with the request.
+                (*self.raw()).set_request_body_in_persistent_file(1);
+                (*self.raw()).set_request_body_in_clean_file(1);
+            }
             self.begin_body(on_body)
         };
         if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {

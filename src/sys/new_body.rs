@@ -53,9 +53,14 @@ impl Request {
         if self.is_discarding_body() {
             return Ok(());
         }
-        // All of it was there. nginx would look for a chunked body once more.
+        // All of it was there, or in HTTP/2 is passed by. nginx would look for a chunked body once
+        // more, and promise one of that length to an upstream.
         // SAFETY: the request is live.
-        unsafe { (*self.raw()).headers_in.set_chunked(0) };
+        unsafe {
+            let headers = &mut (*self.raw()).headers_in;
+            headers.set_chunked(0);
+            headers.content_length_n = headers.content_length_n.min(0);
+        }
         self.install(ptr::null_mut(), ptr::null_mut())
     }
 
@@ -119,6 +124,12 @@ impl Request {
                 true => ngx_pool_delete_file,
                 false => ngx_pool_cleanup_file,
             });
+            // nginx complains about buffers without bytes.
+            let link = if about.len() == 0 {
+                ptr::null_mut()
+            } else {
+                link
+            };
             self.replace_body(link, file, about.len())
         }
     }
@@ -194,7 +205,9 @@ impl Request {
             (*body).bufs = bufs;
             (*body).temp_file = file;
             let old = (*self.raw()).request_body;
-            if !self.is_subrequest() && !old.is_null() && !(*old).temp_file.is_null() {
+            // Subrequests in the background, such as those of `mirror`, go on reading the old one.
+            let shared = self.is_subrequest() || (*self.raw()).preserve_body() != 0;
+            if !shared && !old.is_null() && !(*old).temp_file.is_null() {
                 self.close_file((*(*old).temp_file).file.fd);
             }
             (*self.raw()).request_body = body;

@@ -16,8 +16,8 @@ pub struct Chunk {
     is_last: Cell<bool>,
     /// Lua has ended the body.
     ended: Cell<bool>,
-    /// Lua has changed the length of the body by so much.
-    surplus: Cell<isize>,
+    /// Bytes that were passed on.
+    passed: Cell<usize>,
     buffers: Buffers,
 }
 
@@ -29,7 +29,7 @@ impl Default for Chunk {
             was_last: Cell::new(false),
             is_last: Cell::new(false),
             ended: Cell::new(false),
-            surplus: Cell::new(0),
+            passed: Cell::new(0),
             buffers: Buffers::among_others(),
         }
     }
@@ -85,12 +85,10 @@ impl Chunk {
         let input = self.input.replace(Chain::EMPTY);
         let replaced = self.text.take();
         let ends_here = self.is_last.get() && !self.was_last.get();
-        if let Some(text) = &replaced {
-            let surplus = text.len() as isize - input.size() as isize;
-            self.surplus.set(self.surplus.get() + surplus);
-        }
-        if ends_here || self.was_last.get() && self.surplus.get() != 0 {
-            request.distrust_length();
+        let size = replaced.as_ref().map_or_else(|| input.size(), Vec::len);
+        self.passed.set(self.passed.get() + size);
+        if ends_here || self.was_last.get() {
+            request.check_length(self.passed.get());
         }
         if replaced.is_none() && !ends_here {
             return next_body(request, input);

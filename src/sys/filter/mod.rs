@@ -137,14 +137,16 @@ impl Request {
         unsafe { (*self.raw()).err_status = status }
     }
 
-    /// The body is not as long as its header may say: the client must not take
-    /// the next response for the rest, nor wait for one.
-    pub(super) fn distrust_length(self) {
+    /// A body of `sent` bytes has ended. A client that was promised another length waits for
+    /// more, or takes the rest for the next response: the connection has to end with this one,
+    /// as it does where an upstream's falls short.
+    pub(super) fn check_length(self, sent: usize) {
         // SAFETY: the request is live.
         unsafe {
-            let r = self.raw();
-            if !self.is_subrequest() && (*r).headers_out.content_length_n >= 0 {
-                (*r).set_keepalive(0);
+            let promised = (*self.raw()).headers_out.content_length_n;
+            let wrong = usize::try_from(promised).is_ok_and(|promised| promised != sent);
+            if wrong && !self.header_only() && !self.is_subrequest() {
+                (*self.raw()).set_keepalive(0);
             }
         }
     }

@@ -245,17 +245,13 @@ impl Output {
         }
     }
 
-    /// A client that was promised another length waits for more, or takes the rest for the next
-    /// response: the connection has to end with this one, as it does where an upstream's falls short.
+    /// Whether the length that was promised is the length of what was written. Where filters work
+    /// on the bytes, or the header is still with one, it is theirs to get right.
     fn check_length(&self, r: Request) {
         // SAFETY: the request is live.
-        unsafe {
-            let promised = (*r.raw()).headers_out.content_length_n;
-            let wrong =
-                usize::try_from(promised).is_ok_and(|promised| promised != self.filtered.get());
-            if wrong && !r.header_only() && !r.is_subrequest() {
-                (*r.raw()).set_keepalive(0);
-            }
+        let filtered = unsafe { (*r.raw()).filter_need_in_memory() != 0 };
+        if !filtered && !r.is_held() {
+            r.check_length(self.filtered.get());
         }
     }
 
