@@ -341,3 +341,23 @@ ngx.say(package.loaded.mirrored)
 --- response_body
 200 new
 old
+
+
+
+=== TEST 9: what is thrown away in HTTP/2 is not promised to an upstream
+--- http_config
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/behind.sock;
+        location / { content_by_lua_block { ngx.say(ngx.req.get_method(), " ", ngx.var.http_content_length) } }
+    }
+--- config
+    location = /discard {
+        access_by_lua_block { ngx.req.discard_body() }
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/behind.sock:/;
+    }
+--- http2
+--- request
+POST /discard
+0123456789
+--- response_body
+POST 0
