@@ -588,5 +588,5 @@ HEAD /right timeout
 --- request
 GET /t
 --- response_body eval
-join "", map { "$_ $_\n$_\n" } qw(0 7 10 4294967295 4294967296 99999999999999 1e+14 -1 1.5
+CORE::join "", map { "$_ $_\n$_\n" } qw(0 7 10 4294967295 4294967296 99999999999999 1e+14 -1 1.5
     inf -inf 9.0949470177293e-13 -0)
