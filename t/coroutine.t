@@ -2,7 +2,7 @@
 use Test::Nginx::Socket::Lua;
 
 repeat_each(2);
-plan tests => repeat_each() * 28;
+plan tests => repeat_each() * 30;
 no_long_string();
 run_tests();
 
@@ -326,3 +326,43 @@ truefrom init
 ["GET /both", "GET /t"]
 --- response_body eval
 ["", "falsecannot resume running coroutine\nrunning\n"]
+
+
+
+=== TEST 13: nor by code that cannot wait; and what has ended is not started anew
+--- config
+    location /t {
+        content_by_lua_block {
+            shared = {}
+            local function f() ngx.sleep(0.2) return "slept" end
+            local function g() return ngx.say, "not to be called" end
+            local waits, ended = ngx.thread.spawn(f), ngx.thread.spawn(g)
+            local killed = ngx.thread.spawn(f)
+            ngx.thread.kill(killed)
+            shared = { waits, ended, killed }
+            local sock = ngx.socket.tcp()
+            assert(sock:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+            assert(sock:send("GET /set HTTP/1.0\r\n\r\n"))
+            sock:receiveuntil("\r\n\r\n")()
+            ngx.print(sock:receive("*a"))
+            ngx.say(ngx.thread.wait(waits))
+        }
+    }
+    location /set {
+        set_by_lua_block $seen {
+            local seen = {}
+            for i, co in ipairs(shared) do
+                seen[i] = coroutine.status(co) .. ": " .. select(2, coroutine.resume(co))
+            end
+            return table.concat(seen, "\n")
+        }
+        content_by_lua_block { ngx.say(ngx.var.seen) }
+    }
+--- workers: 1
+--- request
+GET /t
+--- response_body
+running: cannot resume running coroutine
+dead: cannot resume dead coroutine
+dead: cannot resume dead coroutine
+trueslept

@@ -2,7 +2,7 @@
 use Test::Nginx::Socket::Lua;
 
 repeat_each(2);
-plan tests => repeat_each() * 85;
+plan tests => repeat_each() * 87;
 no_long_string();
 workers(1);
 
@@ -567,3 +567,26 @@ GET /long closed abc
 HEAD /long timeout 
 GET /right timeout abc
 HEAD /right timeout 
+
+
+
+=== TEST 23: a number alone is written as Lua writes it
+--- config
+    location /t {
+        content_by_lua_block {
+            local numbers = { 0, 7, 10, 4294967295, 4294967296, 99999999999999, 1e14, -1, 1.5,
+                              1/0, -1/0, 2^-40 }
+            table.insert(numbers, -tonumber("0"))
+            for _, number in ipairs(numbers) do
+                local text = tostring(number)
+                ngx.print(number)
+                ngx.say(" ", text)
+                ngx.say(number)
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body eval
+join "", map { "$_ $_\n$_\n" } qw(0 7 10 4294967295 4294967296 99999999999999 1e+14 -1 1.5
+    inf -inf 9.0949470177293e-13 -0)

@@ -10,6 +10,9 @@ use Test::Nginx::Instance;
 use Test::Nginx::CA;
 use Test::Nginx::Ports qw( reserve_port );
 
+# A client that has gone is a failed test, not the end of it.
+$SIG{PIPE} = 'IGNORE';
+
 my $ca   = $ENV{TEST_NGINX_CA};
 my $port = reserve_port();
 
@@ -83,6 +86,12 @@ for my $name (qw( first.test second.test )) {
     my $full = client( $name, [ '-sess_out', "$file.sess" ], $request );
     like( $full, qr/^New, TLSv1\.3.*^early: nil/ms, "$name: a full handshake where early data is allowed" );
     is( ran(), "${hello}ssl_cert of $name, store 64 of $name, store 64 of $name", "$name: what ran" );
+
+    like(
+        client( $name, [ '-sess_in', "$file.sess", '-sess_out', "$file.sess" ], $request ),
+        qr/^Reused, TLSv1\.3.*^early: nil/ms, "$name: a session without early data"
+    );
+    like( ran(), qr/\A\Q$hello\Estore 64 of $name\z/, "$name: what ran with it" );
 
     like( client( $name, early($request) ), qr/(?=.*^Early data was accepted)(?=.*^early: (1|nil)$)/ms, "$name: early data" );
     # The request may have ended before the handshake

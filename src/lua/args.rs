@@ -4,14 +4,22 @@ use std::os::raw::c_int;
 
 use super::scratch::with_scratch;
 use super::seen::Seen;
-use super::uri::{append_escaped, append_line_safe, unescape};
+use super::uri::{append_escaped, append_line_safe, append_unescaped};
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
 
 /// How many arguments are taken unless Lua says otherwise.
 const DEFAULT_MAX: usize = 100;
 
 /// The limit that argument `idx` sets; 0 is none.
+#[inline]
 pub fn max_argument(state: &State, idx: c_int) -> Result<usize, Throw> {
+    if state.top() < idx {
+        return Ok(DEFAULT_MAX);
+    }
+    given_max(state, idx)
+}
+
+fn given_max(state: &State, idx: c_int) -> Result<usize, Throw> {
     if state.is_none_or_nil(idx) {
         return Ok(DEFAULT_MAX);
     }
@@ -28,7 +36,11 @@ pub fn max_argument(state: &State, idx: c_int) -> Result<usize, Throw> {
 
 /// What `f(max?, table?)` returns, with the limit `max`, for the arguments in `text`.
 pub fn reply(state: &mut State, text: &[u8], max: usize) -> LuaResult {
-    match state.type_of(2) {
+    let table = match state.top() {
+        0 | 1 => Type::None,
+        _ => state.type_of(2),
+    };
+    match table {
         Type::None | Type::Nil => new_table(state, text),
         Type::Table => {
             state.set_top(2);
@@ -123,7 +135,7 @@ impl<'t> Piece<'t> {
             return state.push_bytes(self.text);
         }
         with_scratch(|to| {
-            unescape(self.text, to);
+            append_unescaped(self.text, 0, to);
             state.push_bytes(to);
         });
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::fields::computed_table;
 use super::only_request;
-use super::text::{make_text, make_text_of, wrong_type};
+use super::text::{make_text, wrong_type};
 use crate::conf;
 use crate::sys::context;
 use crate::sys::headers::{HeaderError, HeaderName, ResponseHeaders};
@@ -21,6 +21,7 @@ pub fn open(state: &mut State) {
 }
 
 /// The name that Lua gave.
+#[inline(always)]
 fn name(state: &State) -> Result<Rc<HeaderName>, Throw> {
     let name = state
         .bytes(KEY)
@@ -65,24 +66,14 @@ fn set(state: &mut State) -> LuaResult {
         );
         return Ok(Ret::Values(0));
     }
-    if state.bytes(KEY).is_some_and(<[u8]>::is_empty) {
+    let name = name(state)?;
+    if name.is_empty() {
         return Ok(Ret::Values(0));
     }
     let headers = request.response_headers();
-    let result = match state.type_of(VALUE) {
-        Type::Nil | Type::None => headers.remove(&*name(state)?),
-        Type::Table => set_all(state, &headers)?,
-        kind => {
-            if !make_text_of(state, VALUE, kind)? {
-                return Err(wrong_type(
-                    state,
-                    VALUE,
-                    "string, number, boolean, table or nil",
-                    VALUE,
-                ));
-            }
-            headers.set(&*name(state)?, state.bytes(VALUE).unwrap_or_default())
-        }
+    let result = match state.bytes(VALUE) {
+        Some(text) => headers.set(&name, text),
+        None => set_other(state, &headers, &name)?,
     };
     match result {
         Ok(()) => Ok(Ret::Values(0)),
@@ -94,9 +85,32 @@ fn set(state: &mut State) -> LuaResult {
     }
 }
 
+/// Sets the header to a value that is neither string nor number.
+fn set_other(
+    state: &mut State,
+    headers: &ResponseHeaders,
+    name: &HeaderName,
+) -> Result<Result<(), HeaderError>, Throw> {
+    match state.type_of(VALUE) {
+        Type::Nil | Type::None => Ok(headers.remove(name)),
+        Type::Table => set_all(state, headers, name),
+        _ if make_text(state, VALUE)? => {
+            Ok(headers.set(name, state.bytes(VALUE).unwrap_or_default()))
+        }
+        _ => {
+            let expected = "string, number, boolean, table or nil";
+            Err(wrong_type(state, VALUE, expected, VALUE))
+        }
+    }
+}
+
 /// Sets the header to the strings of the array; of a header that can have
 /// only one value, the last counts.
-fn set_all(state: &mut State, headers: &ResponseHeaders) -> Result<Result<(), HeaderError>, Throw> {
+fn set_all(
+    state: &mut State,
+    headers: &ResponseHeaders,
+    name: &HeaderName,
+) -> Result<Result<(), HeaderError>, Throw> {
     // Everything is looked at before anything is changed.
     let length = c_int::try_from(state.len(VALUE)).unwrap_or(c_int::MAX);
     for i in 1..=length {
@@ -106,9 +120,9 @@ fn set_all(state: &mut State, headers: &ResponseHeaders) -> Result<Result<(), He
         }
         state.pop(1);
     }
-    let single = name(state)?.known().is_some_and(|known| !known.is_multi());
+    let single = name.known().is_some_and(|known| !known.is_multi());
     if length == 0 || !single {
-        let removed = headers.remove(&*name(state)?);
+        let removed = headers.remove(name);
         if removed.is_err() {
             return Ok(removed);
         }
@@ -117,7 +131,7 @@ fn set_all(state: &mut State, headers: &ResponseHeaders) -> Result<Result<(), He
     for i in first..=length {
         state.raw_geti(VALUE, i);
         make_text(state, -1)?;
-        let added = headers.add(&*name(state)?, state.bytes(-1).unwrap_or_default());
+        let added = headers.add(name, state.bytes(-1).unwrap_or_default());
         if added.is_err() {
             return Ok(added);
         }

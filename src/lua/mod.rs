@@ -113,13 +113,14 @@ fn request() -> Result<(Rc<Context>, Request), Throw> {
 
 /// The request of the context that runs.
 fn only_request() -> Result<Request, Throw> {
-    match context::with_current(Context::request) {
-        Some(Some(found)) => Ok(found),
-        _ => request().map(|(_, request)| request),
+    match context::current_request() {
+        Some(found) => Ok(found),
+        None => request().map(|(_, request)| request),
     }
 }
 
 /// The request of the context that runs, where the phase is one of `phases`.
+#[inline(always)]
 fn only_request_in(phases: Phases) -> Result<Request, Throw> {
     let found = context::with_current(|context| {
         let request = context.request();

@@ -8,6 +8,7 @@ use super::request_in;
 use super::table::{Strictness, flatten};
 use super::text::wrong_type;
 use crate::conf;
+use crate::rt::decimal;
 use crate::sys::context::Context;
 use crate::sys::output::{Output, OutputError, OutputOptions};
 use crate::sys::phase::Phases;
@@ -51,26 +52,45 @@ fn report(state: &State, result: Result<(), OutputError>) -> c_int {
 fn echo(state: &mut State, newline: bool) -> LuaResult {
     let (context, request) = request_in(Phases::BEFORE_RESPONSE)?;
     let end = if newline { &b"\n"[..] } else { b"" };
-    let result = match (state.top(), state.bytes(1)) {
-        (1, Some(text)) => context.output.write(request, [text, end].into_iter()),
-        (top, _) => write_all(state, &context.output, request, top, end)?,
+    let mut room = [0; 10];
+    let text = match (state.top(), state.type_of(1)) {
+        (1, Type::String) => state.bytes(1),
+        (1, Type::Number) => number_text(state, &mut room),
+        _ => None,
+    };
+    let result = match text {
+        Some(text) => context.output.write(request, [text, end].into_iter()),
+        None => write_all(state, &context.output, request, end)?,
     };
     let result = result.and_then(|()| context.output.push_if_full(request, options));
     Ok(Ret::Values(report(state, result)))
 }
 
+/// The text of the first argument, a number. Lua would make a string of it, which is garbage
+/// then: that is for what `room` cannot take.
+#[inline(never)]
+fn number_text<'a>(state: &'a State, room: &'a mut [u8; 10]) -> Option<&'a [u8]> {
+    let number = state.number(1)?;
+    let whole = number as u32;
+    // By their bits, since Lua knows a -0.
+    match f64::from(whole).to_bits() == number.to_bits() {
+        true => Some(decimal(whole, room)),
+        false => state.bytes(1),
+    }
+}
+
 /// More arguments than this are put together before they are written.
 const FEW: usize = 8;
 
-/// Writes the arguments up to `top`, which are checked before, and `end`.
+/// Writes all arguments, which are checked before, and `end`.
 #[inline(never)]
 fn write_all(
     state: &mut State,
     output: &Output,
     request: Request,
-    top: c_int,
     end: &[u8],
 ) -> Result<Result<(), OutputError>, Throw> {
+    let top = state.top();
     if let Some(texts) = take_plain(state, top, &mut [b"".as_slice(); FEW]) {
         return Ok(output.write(request, texts.iter().copied().chain([end])));
     }

@@ -11,22 +11,9 @@ use crate::vm::{State, Throw, Type};
 /// False, with the value in place, where it is none of these. An error that
 /// `__tostring` raised.
 pub fn make_text(state: &mut State, idx: c_int) -> Result<bool, Throw> {
-    make_text_of(state, idx, state.type_of(idx))
-}
-
-/// [`make_text`] of a value whose type is known.
-#[inline]
-pub fn make_text_of(state: &mut State, idx: c_int, kind: Type) -> Result<bool, Throw> {
-    match kind {
-        Type::String | Type::Number => Ok(true),
-        _ => make_text_of_other(state, idx, kind),
-    }
-}
-
-#[cold]
-fn make_text_of_other(state: &mut State, idx: c_int, kind: Type) -> Result<bool, Throw> {
     let idx = state.abs(idx);
-    match kind {
+    match state.type_of(idx) {
+        Type::String | Type::Number => return Ok(true),
         Type::Boolean if state.to_bool(idx) => state.push_bytes("true"),
         Type::Boolean => state.push_bytes("false"),
         _ if !state.call_tostring(idx)? => return Ok(false),

@@ -154,18 +154,29 @@ fn escape(text: &[u8], set: &EscapeSet, to: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Writes the unescaped form of a URI component or query argument: `+` is a
-/// space, and a `%` without two hexadecimal digits after it stands for
-/// itself. False, with nothing written, where nothing is escaped.
-pub fn unescape(text: &[u8], to: &mut Vec<u8>) -> bool {
-    let Some(first) = memchr::memchr2(b'%', b'+', text) else {
-        return false;
-    };
-    to.extend_from_slice(&text[..first]);
+/// [`append_unescaped`]; false, with nothing written, where nothing is escaped.
+fn unescape(text: &[u8], to: &mut Vec<u8>) -> bool {
+    let first = memchr::memchr2(b'%', b'+', text);
+    if let Some(first) = first {
+        append_unescaped(text, first, to);
+    }
+    first.is_some()
+}
+
+/// Appends the unescaped form of a URI component or query argument: `+` is a
+/// space, and a `%` without two hexadecimal digits after it stands for itself.
+/// Up to `first`, nothing is known to be escaped.
+pub fn append_unescaped(text: &[u8], first: usize, to: &mut Vec<u8>) {
+    let mut end = to.len() + first;
+    // Gets shorter only: it is written over the text as it was.
+    to.extend_from_slice(text);
     let mut rest = &text[first..];
-    while let [byte, tail @ ..] = rest {
+    for place in &mut to[end..] {
+        let [byte, tail @ ..] = rest else {
+            break;
+        };
         rest = tail;
-        to.push(match (byte, tail) {
+        *place = match (byte, tail) {
             (b'+', _) => b' ',
             (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
                 (Some(high), Some(low)) => {
@@ -175,9 +186,10 @@ pub fn unescape(text: &[u8], to: &mut Vec<u8>) -> bool {
                 _ => b'%',
             },
             _ => *byte,
-        });
+        };
+        end += 1;
     }
-    true
+    to.truncate(end);
 }
 
 fn hex(digit: u8) -> Option<u8> {

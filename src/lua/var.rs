@@ -5,7 +5,7 @@ use std::os::raw::c_int;
 
 use super::fields::computed_table;
 use super::only_request;
-use super::text::{make_text_of, wrong_type};
+use super::text::{make_text, wrong_type};
 use crate::sys::variable::VariableError;
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
 
@@ -39,17 +39,18 @@ fn set(state: &mut State) -> LuaResult {
     if state.type_of(KEY) != Type::String {
         return Err(Throw::error("bad variable name"));
     }
-    let kind = state.type_of(VALUE);
-    if !matches!(kind, Type::Nil | Type::None) && !make_text_of(state, VALUE, kind)? {
-        return Err(wrong_type(
-            state,
-            VALUE,
-            "string, number, boolean or nil",
-            VALUE,
-        ));
-    }
+    let value = match state.bytes(VALUE) {
+        Some(text) => Some(text),
+        None => {
+            if !state.is_none_or_nil(VALUE) && !make_text(state, VALUE)? {
+                let expected = "string, number, boolean or nil";
+                return Err(wrong_type(state, VALUE, expected, VALUE));
+            }
+            state.bytes(VALUE)
+        }
+    };
     let name = state.bytes(KEY).unwrap_or_default();
-    match request.set_variable(name, state.bytes(VALUE)) {
+    match request.set_variable(name, value) {
         Ok(()) => Ok(Ret::Values(0)),
         Err(e) => Err(explain(e, &String::from_utf8_lossy(name))),
     }

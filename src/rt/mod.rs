@@ -7,6 +7,7 @@
 mod address;
 mod arena;
 mod deadline;
+mod decimal;
 #[allow(unsafe_code)]
 mod local;
 #[allow(unsafe_code)]
@@ -19,6 +20,7 @@ mod wake;
 pub use address::AddressMap;
 pub use arena::{Arena, Key, List};
 pub use deadline::{Deadline, Millis};
+pub use decimal::decimal;
 #[cfg(not(test))]
 pub use local::WorkerLocal;
 pub(crate) use local::worker_local;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::rt::decimal;
+
 /// Room for a path in a `sockaddr_un`, its final NUL included.
 const UNIX_PATH_MAX: usize = 108;
 
@@ -25,57 +27,51 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// Its text, as `Display` writes it. Made with every connection, hence without `fmt` for
-    /// what is most frequent.
+    /// The address that an IPv4 literal is. What most code connects to, hence apart from
+    /// [`Target::parse`]: nothing is copied for it.
+    pub fn literal(host: &[u8], port: u16) -> Option<Self> {
+        let ip = parse_ipv4(host)?;
+        Some(Self::Ip(SocketAddr::new(IpAddr::V4(ip), port)))
+    }
+
+    /// Its text, as `Display` writes it. Made with nearly every connection, hence without `fmt`
+    /// for what is most frequent.
     pub fn text(&self) -> Vec<u8> {
         let Self::Ip(SocketAddr::V4(address)) = self else {
             return self.to_string().into_bytes();
         };
         let mut text = Vec::with_capacity("255.255.255.255:65535".len());
         for (octet, end) in address.ip().octets().into_iter().zip(*b"...:") {
-            push_decimal(&mut text, octet.into());
+            text.extend_from_slice(decimal(octet.into(), &mut [0; 10]));
             text.push(end);
         }
-        push_decimal(&mut text, address.port());
+        text.extend_from_slice(decimal(address.port().into(), &mut [0; 10]));
         text
-    }
-}
-
-/// Appends the digits of `number`.
-pub(super) fn push_decimal(text: &mut Vec<u8>, number: u16) {
-    let (mut digits, mut rest) = ([0; 5], number);
-    let mut count = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        count += 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    // One by one: they are too few for a copy that has to find out how many.
-    for &digit in digits.split_at(digits.len() - count).1 {
-        text.push(digit);
     }
 }
 
 /// The address that four decimal numbers with dots between them are.
 fn parse_ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    let mut octets = [0; 4];
-    let (mut at, mut digits) = (0, 0);
+    if text.len() > "255.255.255.255".len() {
+        return None;
+    }
+    // No zero may be in front of other digits: it could stand for an octal number.
+    let is_octet =
+        |value, digits| matches!((value, digits), (0..=9, 1) | (10..=99, 2) | (100..=255, 3));
+    let (mut address, mut dots) = (0, 0);
+    let (mut value, mut digits) = (0_u64, 0);
     for &byte in text {
-        let octet: &mut u8 = octets.get_mut(at)?;
         match byte {
-            // No zero may be followed by digits: it could stand for an octal number.
-            b'0'..=b'9' if digits == 0 || *octet > 0 => {
-                *octet = octet.checked_mul(10)?.checked_add(byte - b'0')?;
-                digits += 1;
+            b'0'..=b'9' => (value, digits) = (value * 10 + u64::from(byte - b'0'), digits + 1),
+            b'.' if is_octet(value, digits) => {
+                (address, dots) = (address << 8 | value as u32, dots + 1);
+                (value, digits) = (0, 0);
             }
-            b'.' if digits > 0 => (at, digits) = (at + 1, 0),
             _ => return None,
         }
     }
-    (at == 3 && digits > 0).then(|| octets.into())
+    let is_whole = dots == 3 && is_octet(value, digits);
+    is_whole.then(|| Ipv4Addr::from_bits(address << 8 | value as u32))
 }
 
 /// What a script asked to connect to, before parsing.

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use crate::rt::{Deadline, Millis};
 use crate::sock::address::{Address, HostPort, Target};
@@ -15,7 +15,7 @@ use crate::sock::error::{Error, ResolveError, Stage};
 use crate::sock::net::{Local, Net};
 use crate::sock::pool::{Acquired, Lease, Ticket};
 use crate::sock::pool_name::PoolName;
-use crate::sock::stream::{Connection, Idle, Membership, TcpPools, TcpSocket};
+use crate::sock::stream::{Begun, Connecting, Connection, Idle, Membership, TcpPools, TcpSocket};
 use crate::sock::transport::{Direction, Timer, Transport};
 
 /// The arguments of a connect, checked.
@@ -66,28 +66,87 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
-/// The part of a connect that never waits nor allocates: closes the connection the socket has,
-/// then takes one from the pool called `pool`. `None`: go on with [`connect`].
+/// The part of a connect that needs little: closes the connection the socket has, then takes one
+/// from the pool called `pool`; or, where there is no such pool and the connect `creates` none,
+/// begins to connect to an address that need not be looked for. `None`: go on with [`connect`].
 ///
 /// # Errors
-/// The busy strings; nothing was closed then.
+/// As [`connect`]. After the busy strings nothing was closed.
 pub fn try_connect_now<N: Net>(
     socket: &TcpSocket<N::Transport>,
     net: &N,
     pools: &TcpPools<N::Transport>,
     pool: PoolName<'_>,
-) -> Option<Result<(), Error>> {
+    creates: bool,
+) -> Option<BegunConnect<N::Transport>> {
     let connecting = match socket.begin_connect() {
         Ok(connecting) => connecting,
-        Err(busy) => return Some(Err(busy)),
+        Err(busy) => return Some(Begun::Ready(Err(busy.into()))),
     };
     while let Some((lease, idle)) = pools.take_idle(pool) {
         if let Ok(connection) = reuse(net, lease, idle) {
             connecting.install(connection);
-            return Some(Ok(()));
+            return Some(Begun::Ready(Ok(())));
         }
     }
-    None
+    let PoolName::Peer(host, port) = pool else {
+        return None;
+    };
+    if creates || pools.contains(pool) {
+        return None;
+    }
+    let address = Address::literal(host, port)?;
+    let name = pool.text();
+    Some(match net.connect(&address, &name, &socket.local()) {
+        Ok(transport) => Begun::Pending(DirectConnect {
+            under_way: Some((
+                Connection::fresh(transport, Membership::Named(name)),
+                connecting,
+            )),
+            timer: Timer::Arm(socket.timeouts().connect),
+            address,
+        }),
+        Err(error) => Begun::Ready(Err(ConnectError::at(error, &address))),
+    })
+}
+
+/// What a connect came to at once.
+pub type BegunConnect<T> = Begun<Result<(), ConnectError>, DirectConnect<T>>;
+
+/// A connect to the only address there is. Dropping it gives everything back.
+pub struct DirectConnect<T: Transport> {
+    /// `None` once it is over.
+    under_way: Option<(Connection<T>, Connecting<T>)>,
+    timer: Timer,
+    address: Address,
+}
+
+impl<T: Transport> DirectConnect<T> {
+    /// Goes on with it.
+    ///
+    /// # Errors
+    /// As [`connect`].
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        let Some((connection, _)) = &mut self.under_way else {
+            return Poll::Pending;
+        };
+        let result = ready!(poll_established(
+            &mut connection.transport,
+            &mut self.timer,
+            cx
+        ));
+        Poll::Ready(match (result, self.under_way.take()) {
+            (Ok(()), Some((connection, connecting))) => {
+                connecting.install(connection);
+                Ok(())
+            }
+            (Ok(()), None) => Ok(()),
+            (Err(error), closed) => {
+                drop(closed);
+                Err(ConnectError::at(error, &self.address))
+            }
+        })
+    }
 }
 
 /// Connects `socket`. Takes its connecting slot when first polled; dropping the future gives
@@ -230,7 +289,7 @@ async fn connect_to_any<N: Net>(
         let Some(time) = left else {
             return Err(ConnectError::at(Error::Timeout(Stage::Connect), address));
         };
-        let attempt = match net.connect(address, local) {
+        let attempt = match net.connect(address, &address.text(), local) {
             Ok(transport) => established(transport, time).await,
             Err(error) => Err(error),
         };
@@ -252,24 +311,33 @@ async fn connect_to_any<N: Net>(
 /// Waits until `transport` is connected. Dropping it closes it.
 async fn established<T: Transport>(mut transport: T, timeout: Millis) -> Result<T, Error> {
     let mut timer = Timer::Arm(timeout);
-    poll_fn(|cx| match transport.connect_result() {
-        Poll::Ready(result) => {
-            Poll::Ready(result.map_err(|error| Error::from_io(&error, Stage::Connect)))
+    poll_fn(|cx| poll_established(&mut transport, &mut timer, cx)).await?;
+    Ok(transport)
+}
+
+/// `timer`: what the next wait does to it.
+fn poll_established<T: Transport>(
+    transport: &mut T,
+    timer: &mut Timer,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Error>> {
+    match transport.connect_result() {
+        Poll::Ready(Ok(())) => {
+            if *timer == Timer::Keep {
+                transport.cancel_wait(Direction::Write);
+            }
+            Poll::Ready(Ok(()))
         }
-        Poll::Pending if timer == Timer::Keep && transport.timed_out(Direction::Write) => {
+        Poll::Ready(Err(error)) => Poll::Ready(Err(Error::from_io(&error, Stage::Connect))),
+        Poll::Pending if *timer == Timer::Keep && transport.timed_out(Direction::Write) => {
             Poll::Ready(Err(Error::Timeout(Stage::Connect)))
         }
         Poll::Pending => {
-            transport.wait(Direction::Write, cx.waker(), timer);
-            timer = Timer::Keep;
+            transport.wait(Direction::Write, cx.waker(), *timer);
+            *timer = Timer::Keep;
             Poll::Pending
         }
-    })
-    .await?;
-    if timer == Timer::Keep {
-        transport.cancel_wait(Direction::Write);
     }
-    Ok(transport)
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use crate::sock::stream::{Begun, ReadOutcome, Status, Timeouts};
 
 const REFUSED: Plan = Plan::Fail(libc::ECONNREFUSED);
 
+const LITERAL: PoolName<'_> = PoolName::Peer(b"127.0.0.1", 80);
+
 type Sock = TcpSocket<MockTransport>;
 
 fn socket() -> Sock {
@@ -68,13 +70,27 @@ impl World {
         self.start(socket, Self::request(host)).finish()
     }
 
-    fn connect_now(&self, socket: &Sock, host: &str) -> Option<Result<(), Error>> {
-        try_connect_now(
-            socket,
-            &self.net,
-            &self.pools,
-            PoolName::Peer(host.as_bytes(), 80),
-        )
+    fn connect_now(&self, socket: &Sock, host: &str) -> Option<Result<(), ConnectError>> {
+        let pool = PoolName::Peer(host.as_bytes(), 80);
+        match try_connect_now(socket, &self.net, &self.pools, pool, true)? {
+            Begun::Ready(result) => Some(result),
+            Begun::Pending(_) => panic!("creates a pool, hence is not direct"),
+        }
+    }
+
+    /// A connect that creates no pool; `None`: it is not a direct one.
+    fn connect_directly(
+        &self,
+        socket: &Sock,
+        pool: PoolName<'_>,
+    ) -> Option<Task<impl Future<Output = Result<(), ConnectError>> + use<>>> {
+        let begun = try_connect_now(socket, &self.net, &self.pools, pool, false)?;
+        Some(Task::new(async {
+            match begun {
+                Begun::Ready(result) => result,
+                Begun::Pending(mut op) => poll_fn(|cx| op.poll(cx)).await,
+            }
+        }))
     }
 
     fn keep(&self, socket: &Sock) {
@@ -89,6 +105,81 @@ fn a_literal_is_connected_to_at_once() {
     assert_eq!(world.net.attempts(), ["127.0.0.1:80"]);
     assert_eq!(socket.reused_times(), Ok(0));
     assert_eq!(world.net.peer().arms(Direction::Write), 0);
+}
+
+#[test]
+fn a_direct_connect_waits_under_its_timeout() {
+    let (world, socket) = (World::new(), socket());
+    world.net.plan("127.0.0.1:80", Plan::Hang);
+    let mut op = world.connect_directly(&socket, LITERAL).unwrap();
+    assert!(op.is_pending());
+    assert!(op.is_pending());
+    let busy = world.connect(&socket, "127.0.0.1").unwrap_err();
+    assert_eq!(busy.to_string(), "socket busy connecting");
+    let peer = world.net.peer();
+    let armed = (peer.armed(Direction::Write), peer.arms(Direction::Write));
+    assert_eq!(armed, (Some(100), 1));
+    peer.finish_connect(Ok(()));
+    assert_eq!(op.wakes(), 1);
+    assert_eq!(op.finish(), Ok(()));
+    assert_eq!(peer.armed(Direction::Write), None);
+    assert_eq!(socket.reused_times(), Ok(0));
+    world.keep(&socket);
+    assert_eq!(world.connect_now(&socket, "127.0.0.1"), Some(Ok(())));
+    assert_eq!(socket.reused_times(), Ok(1));
+}
+
+#[test]
+fn a_direct_connect_that_fails_names_the_address() {
+    let (world, socket) = (World::new(), socket());
+    world.net.plan("127.0.0.1:80", Plan::Hang);
+    let mut op = world.connect_directly(&socket, LITERAL).unwrap();
+    assert!(op.is_pending());
+    let peer = world.net.peer();
+    peer.fire_timer(Direction::Write);
+    let error = op.finish().unwrap_err();
+    assert_eq!(error.to_string(), "timeout");
+    assert_eq!(error.peer.as_deref(), Some("127.0.0.1:80"));
+    assert!(peer.is_closed());
+    world.net.plan("127.0.0.1:80", REFUSED);
+    let mut op = world.connect_directly(&socket, LITERAL).unwrap();
+    assert_eq!(op.finish().unwrap_err().to_string(), "connection refused");
+    world
+        .net
+        .plan("127.0.0.1:80", Plan::Fail(libc::ENETUNREACH));
+    let mut op = world.connect_directly(&socket, LITERAL).unwrap();
+    assert_eq!(
+        op.finish().unwrap_err().peer.as_deref(),
+        Some("127.0.0.1:80")
+    );
+    assert_eq!(world.connect(&socket, "127.0.0.2"), Ok(()));
+}
+
+#[test]
+fn a_killed_direct_connect_gives_everything_back() {
+    let (world, socket) = (World::new(), socket());
+    world.net.plan("127.0.0.1:80", Plan::Hang);
+    let mut op = world.connect_directly(&socket, LITERAL).unwrap();
+    assert!(op.is_pending());
+    drop(op);
+    assert!(world.net.peer().is_closed());
+    assert_eq!(world.connect(&socket, "127.0.0.2"), Ok(()));
+}
+
+#[test]
+fn names_and_pools_are_not_for_a_direct_connect() {
+    let (world, socket) = (World::new(), socket());
+    let directly = |pool| world.connect_directly(&socket, pool).is_some();
+    assert!(!directly(PoolName::Peer(b"a.test", 80)));
+    assert!(!directly(PoolName::Peer(b"127.0.0.1:81", 80)));
+    assert!(!directly(PoolName::Text(b"127.0.0.1:80")));
+    assert!(world.net.attempts().is_empty());
+    let request = World::limited("127.0.0.1", 1, 0);
+    assert_eq!(world.start(&socket, request).finish(), Ok(()));
+    let other = self::socket();
+    assert!(world.connect_directly(&other, LITERAL).is_none());
+    let refused = world.connect(&other, "127.0.0.1").unwrap_err();
+    assert_eq!(refused.to_string(), "too many waiting connect operations");
 }
 
 #[test]

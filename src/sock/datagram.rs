@@ -46,13 +46,23 @@ impl<T: DatagramTransport> Socket<T> {
     }
 
     /// Receives a datagram if there is one.
+    #[inline(always)]
     fn receive(&mut self, size: usize) -> Result<Option<Received>, Error> {
-        let not_connected = Error::NotConnected(Stage::Datagram);
-        let transport = self.transport.as_mut().ok_or(not_connected)?;
-        if !transport.ready() {
-            return Ok(None);
+        match &mut self.transport {
+            Some(transport) if transport.ready() => {
+                Self::receive_from(transport, &self.buffers, size)
+            }
+            Some(_) => Ok(None),
+            None => Err(Error::NotConnected(Stage::Datagram)),
         }
-        let mut received = Received::new(&self.buffers)?;
+    }
+
+    fn receive_from(
+        transport: &mut T,
+        buffers: &Buffers,
+        size: usize,
+    ) -> Result<Option<Received>, Error> {
+        let mut received = Received::new(buffers)?;
         let room = received.buf.get_mut(..size.min(LARGEST));
         match transport.recv(room.unwrap_or_default()) {
             Ok(len) => {
@@ -163,6 +173,20 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         }
     }
 
+    /// `setpeername` with an address that need not be looked for.
+    ///
+    /// # Errors
+    /// As [`set_peer`](Self::set_peer).
+    pub fn set_address<N>(&self, net: &N, address: &Address) -> Result<(), ConnectError>
+    where
+        N: DatagramNet<Datagram = T>,
+    {
+        let connecting = self.begin_connect()?;
+        connecting
+            .open_at(net, address)
+            .map_err(|error| ConnectError::at(error, address))
+    }
+
     fn begin_connect(&self) -> Result<Connecting<T>, Error> {
         let closed = {
             let mut socket = self.0.borrow_mut();
@@ -183,8 +207,9 @@ impl<T: DatagramTransport> DatagramSocket<T> {
         if socket.connecting {
             return Err(Error::InUse);
         }
-        let not_connected = Error::NotConnected(Stage::Write);
-        let transport = socket.transport.as_mut().ok_or(not_connected)?;
+        let Some(transport) = &mut socket.transport else {
+            return Err(Error::NotConnected(Stage::Write));
+        };
         transport
             .send(data)
             .map_err(|error| Error::from_io(&error, Stage::Write))
@@ -218,7 +243,10 @@ impl<T: DatagramTransport> DatagramSocket<T> {
             socket.idle()?;
             socket.transport.take()
         };
-        closed.map(drop).ok_or(Error::NotConnected(Stage::Other))
+        match closed {
+            Some(_) => Ok(()),
+            None => Err(Error::NotConnected(Stage::Other)),
+        }
     }
 
     /// The handler ended: closes the socket, busy or not. Drop the parked operations first; they
@@ -238,18 +266,24 @@ impl<T> Connecting<T> {
     where
         N: DatagramNet<Datagram = T>,
     {
-        let local = self.0.0.borrow().local;
         let mut failure = ConnectError::from(Error::NoLiveConnection);
         for address in in_turn(net, addresses) {
-            match net.open(address, &local) {
-                Ok(transport) => {
-                    self.0.0.borrow_mut().transport = Some(transport);
-                    return Ok(());
-                }
+            match self.open_at(net, address) {
+                Ok(()) => return Ok(()),
                 Err(error) => failure = ConnectError::at(error, address),
             }
         }
         Err(failure)
+    }
+
+    fn open_at<N>(&self, net: &N, address: &Address) -> Result<(), Error>
+    where
+        N: DatagramNet<Datagram = T>,
+    {
+        let local = self.0.0.borrow().local;
+        let transport = net.open(address, &local)?;
+        self.0.0.borrow_mut().transport = Some(transport);
+        Ok(())
     }
 }
 

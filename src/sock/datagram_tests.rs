@@ -132,8 +132,13 @@ impl Net for World {
         self.net.resolve(host, port)
     }
 
-    fn connect(&self, address: &Address, local: &Local) -> Result<MockTransport, Error> {
-        self.net.connect(address, local)
+    fn connect(
+        &self,
+        address: &Address,
+        name: &[u8],
+        local: &Local,
+    ) -> Result<MockTransport, Error> {
+        self.net.connect(address, name, local)
     }
 
     fn adopt(&self, transport: &mut MockTransport) {

@@ -415,7 +415,13 @@ impl Net for MockNet {
             .collect())
     }
 
-    fn connect(&self, address: &Address, local: &Local) -> Result<MockTransport, Error> {
+    fn connect(
+        &self,
+        address: &Address,
+        name: &[u8],
+        local: &Local,
+    ) -> Result<MockTransport, Error> {
+        assert_eq!(name, address.text());
         let mut network = self.0.borrow_mut();
         let name = address.to_string();
         let connected = match network.plans.get(&name).copied().unwrap_or(Plan::Accept) {

@@ -33,7 +33,7 @@ pub mod until;
 pub mod mock;
 
 pub use address::{Address, HostPort, Target};
-pub use connect::{ConnectError, ConnectRequest, connect, try_connect_now};
+pub use connect::{ConnectError, ConnectRequest, DirectConnect, connect, try_connect_now};
 pub use datagram::{DatagramSocket, ReceiveOp, Received};
 pub use error::{Error, Operation, ResolveError, Stage};
 pub use framing::{Mode, Piece};

@@ -30,13 +30,18 @@ pub trait Net {
         port: u16,
     ) -> impl Future<Output = Result<Vec<SocketAddr>, ResolveError>>;
 
-    /// Starts a non-blocking connect. The transport may be connected already (unix sockets); see
+    /// Starts a non-blocking connect; `name` is the address as text, for the log. The transport may be connected already (unix sockets); see
     /// [`Transport::connect_result`].
     ///
     /// # Errors
     /// What failed at once: [`Error::System`] with [`Stage::Begin`](crate::sock::Stage) for a
     /// failed system call, which is logged already; [`Error::NoLiveConnection`] where nginx has no connection left.
-    fn connect(&self, address: &Address, local: &Local) -> Result<Self::Transport, Error>;
+    fn connect(
+        &self,
+        address: &Address,
+        name: &[u8],
+        local: &Local,
+    ) -> Result<Self::Transport, Error>;
 
     /// Makes a connection of the worker belong to this handler (log, data): the end of
     /// [`Transport::disown`] and, where it was idle, of [`Transport::park`] (no timer, not

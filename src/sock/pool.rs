@@ -108,6 +108,11 @@ impl<I: Poolable> Pools<I> {
         Some((self.lease(pool), item))
     }
 
+    /// Whether there is a pool called `name`.
+    pub fn contains(&self, name: PoolName<'_>) -> bool {
+        self.0.borrow().find(name).is_some()
+    }
+
     /// Begins a connect under the pool called `name`. Where there is none, `size` creates it;
     /// size and backlog of an existing one stay.
     pub fn acquire(&self, name: &[u8], size: Option<usize>, backlog: Option<usize>) -> Acquired<I> {

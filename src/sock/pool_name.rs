@@ -1,6 +1,6 @@
 //! Names of keepalive pools.
 
-use crate::sock::address::push_decimal;
+use crate::rt::decimal;
 
 /// What a pool is asked for by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,18 +28,14 @@ impl PoolName<'_> {
     pub fn text(self) -> Box<[u8]> {
         match self {
             PoolName::Text(text) => text.into(),
-            PoolName::Peer(host, port) => {
-                let mut name = Vec::with_capacity(host.len() + ":65535".len());
-                name.extend_from_slice(host);
-                name.push(b':');
-                push_decimal(&mut name, port);
-                name.into()
-            }
+            PoolName::Peer(host, port) => [host, b":", decimal(port.into(), &mut [0; 10])]
+                .concat()
+                .into(),
         }
     }
 }
 
-/// Whether `digits` are what [`push_decimal`] makes of `number`.
+/// Whether `digits` are what [`decimal`] makes of `number`.
 fn is_decimal(digits: &[u8], number: u16) -> bool {
     let value = |digits: &[u8]| {
         let digit = |value: u32, &byte: &u8| match byte {

@@ -495,7 +495,7 @@ impl<T: Transport> TcpSocket<T> {
     }
 
     /// Takes the connecting slot and closes the connection there may be.
-    pub(crate) fn begin_connect(&self) -> Result<Connecting<'_, T>, Error> {
+    pub(crate) fn begin_connect(&self) -> Result<Connecting<T>, Error> {
         let closed = {
             let mut socket = self.0.socket.borrow_mut();
             socket.slots.idle(&Slots::ANY)?;
@@ -505,7 +505,7 @@ impl<T: Transport> TcpSocket<T> {
             socket.connection.take()
         };
         drop(closed);
-        Ok(Connecting(self))
+        Ok(Connecting(self.clone()))
     }
 
     /// Takes the whole socket, as for a TLS handshake.
@@ -564,16 +564,16 @@ impl<T: Transport> Drop for Exclusive<T> {
 }
 
 /// The connecting slot of a socket; given back on drop.
-pub(crate) struct Connecting<'a, T: Transport>(&'a TcpSocket<T>);
+pub(crate) struct Connecting<T: Transport>(TcpSocket<T>);
 
-impl<T: Transport> Connecting<'_, T> {
+impl<T: Transport> Connecting<T> {
     /// The connect succeeded.
     pub(crate) fn install(self, connection: Connection<T>) {
         self.0.0.socket.borrow_mut().connection = Some(connection);
     }
 }
 
-impl<T: Transport> Drop for Connecting<'_, T> {
+impl<T: Transport> Drop for Connecting<T> {
     fn drop(&mut self) {
         self.0
             .0

@@ -83,7 +83,7 @@ pub struct Context {
 worker_local! {
     static CURRENT: RefCell<Option<Rc<Context>>> = RefCell::new(None);
     static BEFORE_SWITCH: Cell<Option<fn()>> = Cell::new(None);
-    /// Its address, to be compared.
+    /// Its address, or null.
     static ADDRESS: Cell<*const Context> = Cell::new(ptr::null());
 }
 
@@ -95,6 +95,14 @@ pub fn current() -> Option<Rc<Context>> {
 /// Hands the context whose Lua code runs to `f`, which only looks at it.
 pub fn with_current<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
     CURRENT.with(|c| c.borrow().as_deref().map(f))
+}
+
+/// The request of the context whose Lua code runs.
+#[inline(always)]
+pub fn current_request() -> Option<Request> {
+    // SAFETY: set_current() keeps the context at that address alive until it
+    // has written another, and nothing here can call it.
+    unsafe { ADDRESS.get().as_ref() }?.request()
 }
 
 /// Has `f` called once, before code of another context runs, or when that of the

@@ -64,7 +64,7 @@ impl Net for HandlerNet {
             .collect())
     }
 
-    fn connect(&self, address: &Address, local: &Local) -> Result<Link, Error> {
+    fn connect(&self, address: &Address, name: &[u8], local: &Local) -> Result<Link, Error> {
         let bind = match address {
             Address::Ip(_) => local.bind,
             Address::Unix(_) => None,
@@ -74,7 +74,7 @@ impl Net for HandlerNet {
             .and_then(|raw| {
                 Connection::connect(
                     &raw,
-                    &address.text(),
+                    name,
                     bind.as_ref().map(|(raw, name)| (raw, name.as_bytes())),
                     local.transparent,
                     self.log(),

@@ -100,15 +100,26 @@ fn is_dead(l: *mut ffi::lua_State) -> bool {
     }
 }
 
+/// Whether argument 1 is a coroutine that only the scheduler may resume, or nobody any
+/// more. Lua itself cannot tell: it sees one that waits, or was never started.
+fn is_ours(state: &State) -> bool {
+    // SAFETY: the state is live, and holds the coroutine.
+    unsafe {
+        let l = ffi::lua_tothread(state.raw(), 1);
+        !l.is_null() && (sched::is_active(l) || Mark::of(l).is_some())
+    }
+}
+
 /// `coroutine.resume(co, ...)`
 fn resume(state: &mut State) -> LuaResult {
-    if !sched::runs(state.raw()) {
+    let runs = sched::runs(state.raw());
+    if !runs && !is_ours(state) {
         return call_native(state);
     }
     let l = thread_argument(state)?;
     let refused = if let Some(status) = active_status(state, l) {
         Some(format!("cannot resume {status} coroutine"))
-    } else if is_dead(l) {
+    } else if !runs || is_dead(l) {
         Some("cannot resume dead coroutine".into())
     } else if !state.is_yieldable() {
         state.push_bytes("attempt to yield across C-call boundary");
@@ -161,7 +172,7 @@ fn active_status(state: &State, l: *mut ffi::lua_State) -> Option<&'static str> 
 
 /// `coroutine.status(co)`
 fn status(state: &mut State) -> LuaResult {
-    if !sched::runs(state.raw()) {
+    if !sched::runs(state.raw()) && !is_ours(state) {
         return call_native(state);
     }
     let l = thread_argument(state)?;

@@ -5,11 +5,12 @@ use std::rc::Rc;
 
 use super::common;
 use crate::lua::seen::Seen;
-use crate::lua::text::{make_text, make_text_of, wrong_type};
+use crate::lua::text::{make_text, wrong_type};
 use crate::lua::{only_request, only_request_in};
 use crate::sys::headers::{Header, HeaderError, HeaderName};
 use crate::sys::log::{self, Level};
 use crate::sys::phase::Phases;
+use crate::sys::request::Request;
 use crate::sys::text::ShortText;
 use crate::vm::{Body, LuaResult, Ret, State, Throw, Type};
 
@@ -64,8 +65,8 @@ pub fn open(state: &mut State) {
                 state.top()
             )));
         }
-        state.push_nil();
-        set_header(state)
+        let request = only_request_in(Phases::BEFORE_LOG)?;
+        report(request.set_header(&*name(state)?, &[]))
     });
 }
 
@@ -84,8 +85,21 @@ pub fn push_getter<F: Body>(state: &mut State, body: F) {
 /// Sets header 1 to value 2: a text, an array of them, or nil for none.
 fn set_header(state: &mut State) -> LuaResult {
     let request = only_request_in(Phases::BEFORE_LOG)?;
-    let result = match state.type_of(VALUE) {
-        Type::Nil => request.set_header(&*name(state)?, &[]),
+    let name = name(state)?;
+    report(match state.bytes(VALUE) {
+        Some(value) => request.set_header(&name, &[value]),
+        None => set_other(state, request, &name)?,
+    })
+}
+
+/// [`set_header`] for a value that is neither string nor number.
+fn set_other(
+    state: &mut State,
+    request: Request,
+    name: &HeaderName,
+) -> Result<Result<(), HeaderError>, Throw> {
+    match state.type_of(VALUE) {
+        Type::Nil => Ok(request.set_header(name, &[])),
         Type::Table => {
             let mut values = Vec::new();
             for i in 1..=c_int::try_from(state.len(VALUE)).unwrap_or(c_int::MAX) {
@@ -97,17 +111,19 @@ fn set_header(state: &mut State) -> LuaResult {
                 state.pop(1);
             }
             let values: Vec<_> = values.iter().map(|value| &value[..]).collect();
-            request.set_header(&*name(state)?, &values)
+            Ok(request.set_header(name, &values))
         }
-        kind => {
-            if !make_text_of(state, VALUE, kind)? {
-                let expected = "string, number, boolean, table or nil";
-                return Err(wrong_type(state, VALUE, expected, VALUE));
-            }
-            let value = state.bytes(VALUE).unwrap_or_default();
-            request.set_header(&*name(state)?, &[value])
+        _ if make_text(state, VALUE)? => {
+            Ok(request.set_header(name, &[state.bytes(VALUE).unwrap_or_default()]))
         }
-    };
+        _ => {
+            let expected = "string, number, boolean, table or nil";
+            Err(wrong_type(state, VALUE, expected, VALUE))
+        }
+    }
+}
+
+fn report(result: Result<(), HeaderError>) -> LuaResult {
     match result {
         Ok(()) => Ok(Ret::Values(0)),
         Err(HeaderError::Memory) => Err(Throw::error("no memory")),
@@ -118,6 +134,7 @@ fn set_header(state: &mut State) -> LuaResult {
 }
 
 /// The name that Lua gave.
+#[inline(always)]
 fn name(state: &State) -> Result<Rc<HeaderName>, Throw> {
     let name = state.bytes(NAME);
     let name = name.ok_or_else(|| wrong_type(state, NAME, "string", NAME))?;
@@ -139,17 +156,10 @@ pub fn reply<'r>(
     headers: impl Iterator<Item = Header<'r>>,
     total: usize,
 ) -> LuaResult {
-    let max = match state.type_of(1) {
-        Type::None | Type::Nil => DEFAULT_MAX,
-        _ => match state.number(1) {
-            Some(0.0) => usize::MAX,
-            Some(n) if n >= 1.0 => n as usize,
-            Some(_) => DEFAULT_MAX,
-            None => return Err(wrong_type(state, 1, "number", 1)),
-        },
+    let (max, raw) = match state.top() {
+        0 => (DEFAULT_MAX, false),
+        _ => take_options(state)?,
     };
-    let raw = state.to_bool(2);
-    state.set_top(0);
     let size = c_int::try_from(total.min(max)).unwrap_or(c_int::MAX);
     state.new_table(0, size);
     let mut seen = Seen::default();
@@ -180,6 +190,22 @@ pub fn reply<'r>(
         return Ok(Ret::Values(2));
     }
     Ok(Ret::Values(1))
+}
+
+/// Takes `max?, raw?` off the stack.
+fn take_options(state: &mut State) -> Result<(usize, bool), Throw> {
+    let max = match state.type_of(1) {
+        Type::None | Type::Nil => DEFAULT_MAX,
+        _ => match state.number(1) {
+            Some(0.0) => usize::MAX,
+            Some(n) if n >= 1.0 => n as usize,
+            Some(_) => DEFAULT_MAX,
+            None => return Err(wrong_type(state, 1, "number", 1)),
+        },
+    };
+    let raw = state.to_bool(2);
+    state.set_top(0);
+    Ok((max, raw))
 }
 
 /// Pops a name and stores the value under it in the table at index 1: the

@@ -10,7 +10,10 @@ use super::object::{TcpSocket, is_request_socket, push_new};
 use super::owned::own_socket;
 use super::{context, cosocket_context, log_errors, log_line};
 use crate::conf;
-use crate::sock::{self, ConnectError, ConnectRequest, PoolName, Target};
+use crate::sock::{
+    self, Address, Begun, ConnectError, ConnectRequest, DirectConnect, PoolName, Target,
+};
+use crate::sys::link::Link;
 use crate::sys::net::{self, HandlerNet};
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
 
@@ -79,20 +82,20 @@ fn connect_with(
         Some(name) => PoolName::Text(name),
         None => peer.pool_name(),
     };
-    if let Some(done) = sock::try_connect_now(socket, &net, &pools, pool) {
-        return Ok(Ret::Values(match done {
-            Ok(()) => push_connected(state, object),
-            Err(error) => state.push_nil_err(error.to_string()),
-        }));
+    let pool_size = options.pool_size.or_else(|| {
+        let default = || conf::SocketConf::default().pool_size();
+        options
+            .backlog
+            .map(|_| conf::current().map_or_else(default, |conf| conf.socket.pool_size()))
+    });
+    match sock::try_connect_now(socket, &net, &pools, pool, pool_size.is_some()) {
+        Some(Begun::Ready(result)) => return Ok(Ret::Values(push_result(state, object, result))),
+        Some(Begun::Pending(op)) => return run_op(state, Direct { op, object }),
+        None => {}
     }
     let request = ConnectRequest {
         target: peer.target(),
-        pool_size: options.pool_size.or_else(|| {
-            let default = || conf::SocketConf::default().pool_size();
-            options
-                .backlog
-                .map(|_| conf::current().map_or_else(default, |conf| conf.socket.pool_size()))
-        }),
+        pool_size,
         pool: pool.text(),
         backlog: options.backlog,
     };
@@ -116,6 +119,11 @@ impl Peer<'_> {
             Some(port) => Target::Host { host, port },
             None => Target::Unix(host),
         }
+    }
+
+    /// Its address, if it is a literal one.
+    pub fn address(&self) -> Option<Address> {
+        Address::literal(self.host, self.port?)
     }
 
     /// The name that its pool has unless it is given one.
@@ -160,11 +168,15 @@ pub fn peer(
     })
 }
 
-/// Pushes what a successful connect returns.
-fn push_connected(state: &State, object: Option<c_int>) -> c_int {
-    match object {
-        Some(object) => state.push_value(object),
-        None => state.push_int(1),
+/// Pushes what a connect returns.
+fn push_result(state: &State, object: Option<c_int>, result: Result<(), ConnectError>) -> c_int {
+    match (result, object) {
+        (Ok(()), Some(object)) => state.push_value(object),
+        (Ok(()), None) => state.push_int(1),
+        (Err(error), _) => {
+            log_line(error.log_line());
+            return state.push_nil_err(error.to_string());
+        }
     }
     1
 }
@@ -217,12 +229,24 @@ struct Connecting {
 
 impl Parked for Connecting {
     fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
-        self.future.as_mut().poll(cx).map(|result| match result {
-            Ok(()) => push_connected(state, self.object),
-            Err(error) => {
-                log_line(error.log_line());
-                state.push_nil_err(error.to_string())
-            }
-        })
+        self.future
+            .as_mut()
+            .poll(cx)
+            .map(|result| push_result(state, self.object, result))
+    }
+}
+
+/// A connect that waits for nothing but its only address.
+struct Direct {
+    op: DirectConnect<Link>,
+    /// As in [`Connecting`].
+    object: Option<c_int>,
+}
+
+impl Parked for Direct {
+    fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
+        self.op
+            .poll(cx)
+            .map(|result| push_result(state, self.object, result))
     }
 }

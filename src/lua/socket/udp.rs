@@ -80,12 +80,16 @@ fn setpeername(state: &mut State) -> LuaResult {
         )));
     }
     let socket = own_socket::<UdpSocket>(state, 1)?;
-    let target = match peer(state, 2, n == 3)? {
-        Ok(peer) => peer.target(),
+    let peer = match peer(state, 2, n == 3)? {
+        Ok(peer) => peer,
         Err(message) => return Ok(Ret::Values(state.push_nil_err(message))),
     };
     let net = HandlerNet::new(context()?, log_errors());
-    match socket.set_peer(net, &target) {
+    if let Some(address) = peer.address() {
+        let result = socket.set_address(&net, &address);
+        return Ok(Ret::Values(push_peer(state, result)));
+    }
+    match socket.set_peer(net, &peer.target()) {
         Begun::Ready(result) => Ok(Ret::Values(push_peer(state, result))),
         Begun::Pending(future) => run_op(
             state,
@@ -160,16 +164,21 @@ fn receive(state: &mut State) -> LuaResult {
             "expecting 1 or 2 arguments (including the object), but got {n}"
         )));
     }
-    let size = match state.number(2) {
-        Some(size) if size >= 0.0 => size as usize,
-        Some(_) => return Err(Throw::argument(2, "bad number argument")),
-        None if state.is_none_or_nil(2) => usize::MAX,
-        None => return Err(number_expected(state, 2)),
-    };
+    let size = if n == 1 { usize::MAX } else { size(state)? };
     let socket = own_socket::<UdpSocket>(state, 1)?;
     match socket.receive(size) {
         Begun::Ready(result) => Ok(Ret::Values(push_received(state, result))),
         Begun::Pending(op) => run_op(state, Receiving { op }),
+    }
+}
+
+/// How much of a datagram is wanted: argument 2.
+fn size(state: &State) -> Result<usize, Throw> {
+    match state.number(2) {
+        Some(size) if size >= 0.0 => Ok(size as usize),
+        Some(_) => Err(Throw::argument(2, "bad number argument")),
+        None if state.is_none_or_nil(2) => Ok(usize::MAX),
+        None => Err(number_expected(state, 2)),
     }
 }
 

@@ -28,21 +28,17 @@ impl HeaderName {
     /// line break first of all.
     #[inline]
     pub fn new(given: &[u8], dashed: bool) -> Rc<HeaderName> {
-        RECENT.with(|recent| {
-            let recent = &recent[usize::from(dashed)];
-            let known = recent.borrow().get(given).cloned();
-            known.unwrap_or_else(|| HeaderName::learn(given, dashed, recent))
-        })
+        let known = RECENT.with(|recent| recent[usize::from(dashed)].borrow().get(given).cloned());
+        known.unwrap_or_else(|| HeaderName::learn(given, dashed))
     }
 
     #[cold]
-    fn learn(
-        given: &[u8],
-        dashed: bool,
-        recent: &RefCell<Recent<Rc<HeaderName>>>,
-    ) -> Rc<HeaderName> {
+    fn learn(given: &[u8], dashed: bool) -> Rc<HeaderName> {
         let name = Rc::new(HeaderName::make(given, dashed));
-        recent.borrow_mut().put(given, name.clone());
+        RECENT.with(|recent| {
+            let recent = &recent[usize::from(dashed)];
+            recent.borrow_mut().put(given, name.clone());
+        });
         name
     }
 

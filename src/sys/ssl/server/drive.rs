@@ -7,12 +7,13 @@
 //! nginx is not called until there is an answer.
 
 use std::cell::Cell;
+use std::os::raw::c_int;
 
 use ngx::ffi::{
     ERR_clear_error, NGX_LOG_INFO, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE,
-    SSL_ERROR_WANT_X509_LOOKUP, SSL_do_handshake, SSL_get_error, SSL_read_early_data,
-    ngx_connection_t, ngx_event_handler_pt, ngx_event_t, ngx_ssl_connection_t, ngx_ssl_error,
-    ngx_uint_t,
+    SSL_ERROR_WANT_X509_LOOKUP, SSL_READ_EARLY_DATA_FINISH, SSL_do_handshake, SSL_get_error,
+    SSL_read_early_data, ngx_connection_t, ngx_event_handler_pt, ngx_event_t, ngx_ssl_connection_t,
+    ngx_ssl_error, ngx_uint_t,
 };
 
 use super::kept::arrival_of;
@@ -33,6 +34,11 @@ pub(super) unsafe fn advance(c: *mut ngx_connection_t, tls: *mut ngx_ssl_connect
         let (result, call) = if (*tls).try_early_data() != 0 {
             let (mut byte, mut count) = (0u8, 0);
             let result = SSL_read_early_data(ssl, (&raw mut byte).cast(), 1, &raw mut count);
+            if result == SSL_READ_EARLY_DATA_FINISH as c_int {
+                // A session is resumed, without any. It must not be asked for again.
+                (*tls).set_try_early_data(0);
+                return true;
+            }
             (result, c"SSL_read_early_data() failed")
         } else {
             (SSL_do_handshake(ssl), c"SSL_do_handshake() failed")
