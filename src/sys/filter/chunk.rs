@@ -16,7 +16,9 @@ pub struct Chunk {
     is_last: Cell<bool>,
     /// Lua has ended the body.
     ended: Cell<bool>,
-    /// Bytes that were passed on.
+    /// Lua has changed the length of the body by so much.
+    surplus: Cell<isize>,
+    /// Bytes that were passed on, those of subrequests aside.
     passed: Cell<usize>,
     buffers: Buffers,
 }
@@ -29,6 +31,7 @@ impl Default for Chunk {
             was_last: Cell::new(false),
             is_last: Cell::new(false),
             ended: Cell::new(false),
+            surplus: Cell::new(0),
             passed: Cell::new(0),
             buffers: Buffers::among_others(),
         }
@@ -85,9 +88,12 @@ impl Chunk {
         let input = self.input.replace(Chain::EMPTY);
         let replaced = self.text.take();
         let ends_here = self.is_last.get() && !self.was_last.get();
-        let size = replaced.as_ref().map_or_else(|| input.size(), Vec::len);
+        let given = input.size();
+        let size = replaced.as_ref().map_or(given, Vec::len);
         self.passed.set(self.passed.get() + size);
-        if ends_here || self.was_last.get() {
+        self.surplus
+            .set(self.surplus.get() + size as isize - given as isize);
+        if ends_here || self.was_last.get() && self.surplus.get() != 0 {
             request.check_length(self.passed.get());
         }
         if replaced.is_none() && !ends_here {
