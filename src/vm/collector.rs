@@ -11,10 +11,11 @@
 //! and leaves a new sentinel for the next cycle, unless somebody else has set
 //! the pause meanwhile (`collectgarbage("setpause", …)`): then that one stays.
 //!
-//! Sockets are another matter: Lua knows nothing of the memory that they take
-//! outside of its heap, and of their connections, of which nginx has not so many.
-//! A cycle begins when there are [`MANY`] new ones, however small they are to Lua;
-//! not so where somebody else has set the pause.
+//! Sockets are another matter, and so are certificates, keys and TLS sessions: Lua
+//! knows nothing of the memory that they take outside of its heap, and of
+//! connections, of which nginx has not so many. A cycle begins when there are
+//! [`MANY`] new ones, however small they are to Lua; not so where somebody else has
+//! set the pause.
 
 use std::cell::Cell;
 use std::os::raw::c_int;
@@ -28,6 +29,9 @@ const FLOOR: c_int = 1024;
 
 /// New objects after which a cycle begins.
 const MANY: i64 = 768;
+
+/// What takes kilobytes outside of Lua's heap counts as so many objects.
+const HEAVY: i64 = 4;
 
 /// Lua's own: a cycle begins when the heap has doubled.
 const DEFAULT_PAUSE: c_int = 200;
@@ -52,7 +56,20 @@ pub(super) fn install(state: &mut State) {
 /// To be called for each new object that stands for more than Lua knows.
 #[inline]
 pub(super) fn count(state: &State) {
-    NEW.set(NEW.get() + 1);
+    count_as(state, 1);
+}
+
+impl State {
+    /// To be called for each value that takes kilobytes outside of Lua's heap as long as
+    /// Lua has it, such as a certificate.
+    pub fn count_heavy(&self) {
+        count_as(self, HEAVY);
+    }
+}
+
+#[inline]
+fn count_as(state: &State, objects: i64) {
+    NEW.set(NEW.get() + objects);
     if NEW.get() >= MANY {
         begin_cycle(state);
     }

@@ -180,6 +180,7 @@ impl Parked for Shaking {
             .map(|result| match result {
                 Ok(session) if self.keep_session => {
                     state.push_userdata(session);
+                    state.count_heavy();
                     1
                 }
                 Ok(_) => {
@@ -322,6 +323,7 @@ fn getsslsession(state: &mut State) -> LuaResult {
     Ok(Ret::Values(match result {
         Ok(session) => {
             state.push_userdata(session);
+            state.count_heavy();
             1
         }
         Err(message) => state.push_nil_err(message),

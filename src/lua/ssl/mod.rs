@@ -174,6 +174,7 @@ fn push_handed(state: &State, parsed: Result<Handed, &'static str>) -> Ret {
                 Handed::PrivateKey(key) => key.address(),
             };
             HANDED.with_borrow_mut(|all| all.insert(pointer, handed));
+            state.count_heavy();
             state.push_light(pointer);
             1
         }

@@ -66,6 +66,8 @@ impl Intake {
                 Answer::End | Answer::Failed => return false,
             }
         }
+        // There may be more.
+        self.drained.set(false);
         true
     }
 
