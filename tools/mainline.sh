@@ -41,7 +41,8 @@ version=$(source_version "$source")
 [[ -n $version ]] || die "$crate has no nginx source"
 
 tree=$home/nginx-$version
-if [[ ! -x $tree/objs/nginx ]]; then
+# Also where this script, which says with what options, is newer.
+if [[ ! $tree/objs/nginx -nt $ROOT/tools/mainline.sh ]]; then
     say "building nginx $version"
     rm -rf "$tree"
     mkdir -p "$home"
