@@ -5,6 +5,7 @@ use std::os::raw::c_int;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::text::wrong_type;
 use super::{only_request, request_in};
 use crate::conf;
 use crate::sys::abort::ClientGone;
@@ -37,10 +38,7 @@ pub fn open(state: &mut State) {
 /// thread waits for the client to go; the handler does not wait for this one.
 fn on_abort(state: &mut State) -> LuaResult {
     if state.type_of(1) != Type::Function {
-        return Err(Throw::argument(
-            1,
-            format!("function expected, got {}", state.type_name(1)),
-        ));
+        return Err(wrong_type(state, 1, "function", 1));
     }
     let (_, request) = request_in(Phases::BEFORE_RESPONSE)?;
     if !conf::current().is_some_and(|conf| conf.check_client_abort()) {

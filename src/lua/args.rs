@@ -4,6 +4,7 @@ use std::os::raw::c_int;
 
 use super::scratch::with_scratch;
 use super::seen::Seen;
+use super::text::wrong_type;
 use super::uri::{append_escaped, append_line_safe, append_unescaped};
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
 
@@ -27,10 +28,7 @@ fn given_max(state: &State, idx: c_int) -> Result<usize, Throw> {
         Some(0.0) => Ok(usize::MAX),
         Some(max) if max > 0.0 => Ok(max as usize),
         Some(_) => Ok(DEFAULT_MAX),
-        None => Err(Throw::argument(
-            idx,
-            format!("number expected, got {}", state.type_name(idx)),
-        )),
+        None => Err(wrong_type(state, idx, "number", idx)),
     }
 }
 
@@ -47,10 +45,7 @@ pub fn reply(state: &mut State, text: &[u8], max: usize) -> LuaResult {
             state.clear_table(2);
         }
         _ => {
-            return Err(Throw::argument(
-                2,
-                format!("table expected, got {}", state.type_name(2)),
-            ));
+            return Err(wrong_type(state, 2, "table", 2));
         }
     }
     if !decode(state, text, max) {

@@ -1,6 +1,7 @@
 //! `ngx.exit`, `ngx.get_phase`, `ngx.null` and the constants.
 
 use super::status::{MAX_STATUS, invalid_status};
+use super::text::wrong_type;
 use super::{context, disabled};
 use crate::sys::context::current;
 use crate::sys::log::Level;
@@ -120,8 +121,7 @@ fn exit(state: &mut State) -> LuaResult {
     }
     let status = state
         .number(1)
-        .ok_or_else(|| Throw::argument(1, format!("number expected, got {}", state.type_name(1))))?
-        as i32;
+        .ok_or_else(|| wrong_type(state, 1, "number", 1))? as i32;
     if matches!(status, AGAIN | DONE) {
         return Err(Throw::error(
             "bad argument to 'ngx.exit': does not accept NGX_AGAIN or NGX_DONE",

@@ -1,5 +1,6 @@
 //! `ngx.log`, `print` and the log levels.
 
+use super::text::wrong_type;
 use crate::sys::context;
 use crate::sys::log::{self, Level};
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
@@ -25,9 +26,7 @@ pub fn open(state: &mut State) {
     state.set_function("log", |state| {
         let level = state
             .number(1)
-            .ok_or_else(|| {
-                Throw::argument(1, format!("number expected, got {}", state.type_name(1)))
-            })
+            .ok_or_else(|| wrong_type(state, 1, "number", 1))
             .map(|n| n as i64)?;
         let level = Level::from_number(level).ok_or_else(|| {
             let level = state.number(1).unwrap_or_default();

@@ -5,6 +5,7 @@ use std::os::raw::c_int;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::text::wrong_type;
 use super::{check_waiting, preload};
 use crate::rt::{Semaphore, Wait};
 use crate::sys::event::Sleep;
@@ -117,10 +118,7 @@ fn amount(state: &State, idx: c_int, default: f64) -> Result<f64, Throw> {
     }
     match state.number(idx) {
         Some(n) if !n.is_nan() => Ok(n.min(MOST)),
-        _ => Err(Throw::argument(
-            idx,
-            format!("number expected, got {}", state.type_name(idx)),
-        )),
+        _ => Err(wrong_type(state, idx, "number", idx)),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::os::raw::c_int;
 
 use super::fields::{Field, VALUE};
+use super::text::wrong_type;
 use super::{only_request, request};
 use crate::sys::log::Level;
 use crate::vm::{LuaResult, Ret, State, Throw};
@@ -40,12 +41,9 @@ pub fn invalid_status(idx: c_int, state: &State) -> Throw {
 
 fn set_status(state: &mut State) -> LuaResult {
     let (context, request) = request()?;
-    let status = state.number(VALUE).ok_or_else(|| {
-        Throw::argument(
-            VALUE,
-            format!("number expected, got {}", state.type_name(VALUE)),
-        )
-    })?;
+    let status = state
+        .number(VALUE)
+        .ok_or_else(|| wrong_type(state, VALUE, "number", VALUE))?;
     if !(0.0..=MAX_STATUS as f64).contains(&status) {
         return Err(invalid_status(VALUE, state));
     }

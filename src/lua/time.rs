@@ -6,6 +6,7 @@ use std::os::raw::c_int;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::text::wrong_type;
 use crate::sys::event::{Sleep, now_seconds, update_time};
 use crate::sys::time::{self, Date};
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, run_op};
@@ -83,9 +84,9 @@ fn sleep(state: &mut State) -> LuaResult {
             "attempt to pass {n} arguments, but accepted 1"
         )));
     }
-    let seconds = state.number(1).ok_or_else(|| {
-        Throw::argument(1, format!("number expected, got {}", state.type_name(1)))
-    })?;
+    let seconds = state
+        .number(1)
+        .ok_or_else(|| wrong_type(state, 1, "number", 1))?;
     super::check_waiting()?;
     if seconds.is_nan() || seconds < 0.0 {
         return Err(Throw::error(format!(

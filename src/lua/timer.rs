@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::text::wrong_type;
 use super::{context, disabled};
 use crate::rt::worker_local;
 use crate::sys::phase::Phase;
@@ -62,17 +63,11 @@ fn start(state: &mut State, every: bool) -> LuaResult {
         // What should have run already runs at once.
         Some(seconds) => (seconds * 1000.0).clamp(0.0, MAX_DELAY) as u64,
         None => {
-            return Err(Throw::argument(
-                1,
-                format!("number expected, got {}", state.type_name(1)),
-            ));
+            return Err(wrong_type(state, 1, "number", 1));
         }
     };
     if state.type_of(2) != Type::Function {
-        return Err(Throw::argument(
-            2,
-            format!("Lua function expected, got {}", state.type_name(2)),
-        ));
+        return Err(wrong_type(state, 2, "Lua function", 2));
     }
     if every && delay == 0 {
         return Err(Throw::error("delay cannot be zero"));

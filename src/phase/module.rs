@@ -24,41 +24,39 @@ use crate::sys::ssl::{self, server::Server};
 use crate::sys::variable;
 use crate::vm::Vm;
 
-/// The hooks, as nginx wants them.
-pub static CONTEXT: ngx_http_module_t = ngx_http_module_t {
+const NO_HOOKS: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: None,
-    postconfiguration: Some(postconfiguration),
-    create_main_conf: Some(create_main_conf),
-    init_main_conf: None,
-    create_srv_conf: Some(create_srv_conf),
-    merge_srv_conf: None,
-    create_loc_conf: Some(create_loc_conf),
-    merge_loc_conf: Some(merge_loc_conf),
-};
-
-/// The hooks of the module that stands behind all others.
-pub static LAST_CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: None,
-    postconfiguration: Some(last_postconfiguration),
+    postconfiguration: None,
     create_main_conf: None,
     init_main_conf: None,
     create_srv_conf: None,
     merge_srv_conf: None,
     create_loc_conf: None,
     merge_loc_conf: None,
+};
+
+/// The hooks, as nginx wants them.
+pub static CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    postconfiguration: Some(postconfiguration),
+    create_main_conf: Some(create_main_conf),
+    create_srv_conf: Some(create_srv_conf),
+    merge_srv_conf: None,
+    create_loc_conf: Some(create_loc_conf),
+    merge_loc_conf: Some(merge_loc_conf),
+    ..NO_HOOKS
+};
+
+/// The hooks of the module that stands behind all others.
+pub static LAST_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    postconfiguration: Some(last_postconfiguration),
+    ..NO_HOOKS
 };
 
 /// The hooks of the module that stands right after nginx's filter for chunked
 /// coding.
 pub static FRAME_CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: None,
     postconfiguration: Some(frame_postconfiguration),
-    create_main_conf: None,
-    init_main_conf: None,
-    create_srv_conf: None,
-    merge_srv_conf: None,
-    create_loc_conf: None,
-    merge_loc_conf: None,
+    ..NO_HOOKS
 };
 
 /// The module's main configuration: what was configured, and the VM that

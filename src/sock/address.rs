@@ -160,12 +160,6 @@ fn parse_ipv6(host: &[u8], port: u16) -> Result<HostPort, &'static str> {
 }
 
 fn parse_name(host: &[u8], port: u16) -> Result<HostPort, &'static str> {
-    if let Some(ip) = parse_ipv4(host) {
-        return Ok(HostPort::Address(Address::Ip(SocketAddr::new(
-            IpAddr::V4(ip),
-            port,
-        ))));
-    }
     if host.iter().any(|byte| matches!(byte, b'/' | b'?' | 0)) {
         return Err("invalid host");
     }
@@ -177,8 +171,8 @@ fn parse_name(host: &[u8], port: u16) -> Result<HostPort, &'static str> {
     if name.is_empty() {
         return Err("no host");
     }
-    Ok(match parse_ipv4(name.as_bytes()) {
-        Some(ip) => HostPort::Address(Address::Ip(SocketAddr::new(IpAddr::V4(ip), port))),
+    Ok(match Address::literal(name.as_bytes(), port) {
+        Some(address) => HostPort::Address(address),
         None => HostPort::Name {
             name: name.into(),
             port,

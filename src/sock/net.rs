@@ -30,8 +30,8 @@ pub trait Net {
         port: u16,
     ) -> impl Future<Output = Result<Vec<SocketAddr>, ResolveError>>;
 
-    /// Starts a non-blocking connect; `name` is the address as text, for the log. The transport may be connected already (unix sockets); see
-    /// [`Transport::connect_result`].
+    /// Starts a non-blocking connect; `name` is the address as text, for the log. The transport
+    /// may be connected already (unix sockets); see [`Transport::connect_result`].
     ///
     /// # Errors
     /// What failed at once: [`Error::System`] with [`Stage::Begin`](crate::sock::Stage) for a

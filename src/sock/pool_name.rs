@@ -18,7 +18,7 @@ impl PoolName<'_> {
         match self {
             PoolName::Text(text) => name == text,
             PoolName::Peer(host, port) => match name.strip_prefix(host) {
-                Some([b':', digits @ ..]) => is_decimal(digits, port),
+                Some([b':', digits @ ..]) => digits == decimal(port.into(), &mut [0; 10]),
                 _ => false,
             },
         }
@@ -32,22 +32,6 @@ impl PoolName<'_> {
                 .concat()
                 .into(),
         }
-    }
-}
-
-/// Whether `digits` are what [`decimal`] makes of `number`.
-fn is_decimal(digits: &[u8], number: u16) -> bool {
-    let value = |digits: &[u8]| {
-        let digit = |value: u32, &byte: &u8| match byte {
-            b'0'..=b'9' => Some(value * 10 + u32::from(byte - b'0')),
-            _ => None,
-        };
-        digits.iter().try_fold(0, digit)
-    };
-    match digits {
-        b"0" => number == 0,
-        [b'1'..=b'9', ..] if digits.len() <= 5 => value(digits) == Some(number.into()),
-        _ => false,
     }
 }
 

@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::os::raw::c_int;
 use std::rc::Rc;
 
-use super::text::make_text;
+use super::text::{make_text, wrong_type};
 use crate::sys::context;
 use crate::sys::log::{self, Level};
 use crate::sys::regex::{Match, Options, Regex, RegexError, Utf, set_match_limit};
@@ -89,10 +89,7 @@ fn take_text(state: &mut State, idx: c_int) -> Result<(), Throw> {
             state.bytes(idx);
             Ok(())
         }
-        _ => Err(Throw::argument(
-            idx,
-            format!("string expected, got {}", state.type_name(idx)),
-        )),
+        _ => Err(wrong_type(state, idx, "string", idx)),
     }
 }
 

@@ -66,10 +66,7 @@ fn get_body_data(state: &mut State) -> LuaResult {
             Some(max) if max >= 0.0 => max as usize,
             Some(_) => return Err(Throw::argument(1, "bad max bytes")),
             None => {
-                return Err(Throw::argument(
-                    1,
-                    format!("number expected, got {}", state.type_name(1)),
-                ));
+                return Err(wrong_type(state, 1, "number", 1));
             }
         },
     };

@@ -10,6 +10,7 @@ use super::object::{TcpSocket, is_request_socket, push_new};
 use super::owned::own_socket;
 use super::{context, cosocket_context, log_errors, log_line};
 use crate::conf;
+use crate::lua::text::wrong_type;
 use crate::sock::{
     self, Address, Begun, ConnectError, ConnectRequest, DirectConnect, PoolName, Target,
 };
@@ -143,10 +144,7 @@ pub fn peer(
     has_port: bool,
 ) -> Result<Result<Peer<'_>, Vec<u8>>, Throw> {
     let Some(host) = state.bytes(first) else {
-        return Err(Throw::argument(
-            first,
-            format!("string expected, got {}", state.type_name(first)),
-        ));
+        return Err(wrong_type(state, first, "string", first));
     };
     if host.starts_with(b"unix:") {
         return Ok(Ok(Peer { host, port: None }));

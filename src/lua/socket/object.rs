@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::owned::{any_socket, buffers, own_socket, push_object};
 use super::{ahead, connect, log_failure, options, receive, send, tls};
 use crate::conf;
+use crate::lua::text::wrong_type;
 use crate::rt::Millis;
 use crate::sock::Timeouts;
 use crate::sys::context::Context;
@@ -164,7 +165,7 @@ fn setkeepalive(state: &mut State) -> LuaResult {
         Some(ms) if (0.0..TIMEOUT_LIMIT).contains(&ms) => ms as Millis,
         Some(_) => return Err(Throw::argument(2, "bad timeout value")),
         None if state.is_none_or_nil(2) => conf.keepalive_timeout(),
-        None => return Err(number_expected(state, 2)),
+        None => return Err(wrong_type(state, 2, "number", 2)),
     };
     let size = match state.number(3) {
         Some(size) if size >= 1.0 => size as usize,
@@ -175,7 +176,7 @@ fn setkeepalive(state: &mut State) -> LuaResult {
             ));
         }
         None if state.is_none_or_nil(3) => conf.pool_size(),
-        None => return Err(number_expected(state, 3)),
+        None => return Err(wrong_type(state, 3, "number", 3)),
     };
     let socket = own_socket::<TcpSocket>(state, 1)?;
     if is_request_socket(&socket) {
@@ -194,14 +195,6 @@ fn setkeepalive(state: &mut State) -> LuaResult {
         }
         Err(error) => state.push_nil_err(error.to_string()),
     }))
-}
-
-/// The argument error for what should have been a number.
-pub fn number_expected(state: &State, idx: c_int) -> Throw {
-    Throw::argument(
-        idx,
-        format!("number expected, got {}", state.type_name(idx)),
-    )
 }
 
 /// `sock:getreusedtimes()`

@@ -6,6 +6,7 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 
 use super::{ahead, context};
+use crate::lua::text::wrong_type;
 use crate::rt::{Key, worker_local};
 use crate::sock::Buffers;
 use crate::sys::context::Context;
@@ -84,10 +85,7 @@ fn is_socket<S>(state: &mut State, idx: c_int, found: &Found<S>) -> bool {
 
 #[cold]
 fn not_a_socket(state: &State, idx: c_int) -> Throw {
-    Throw::argument(
-        1,
-        format!("socket object expected, got {}", state.type_name(idx)),
-    )
+    wrong_type(state, 1, "socket object", idx)
 }
 
 /// The socket of the object at `idx`, whoever owns it.

@@ -5,9 +5,10 @@ use std::os::raw::c_int;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
-use super::object::{TcpSocket, number_expected};
+use super::object::TcpSocket;
 use super::owned::own_socket;
 use super::{ahead, log_failure};
+use crate::lua::text::wrong_type;
 use crate::sock::{Begun, Mode, ReadOp, ReadOutcome, Until};
 use crate::sys::link::Link;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
@@ -124,20 +125,14 @@ pub fn receiveuntil(state: &mut State) -> LuaResult {
             inclusive
         }
         _ => {
-            return Err(Throw::argument(
-                3,
-                format!("table expected, got {}", state.type_name(3)),
-            ));
+            return Err(wrong_type(state, 3, "table", 3));
         }
     };
     own_socket::<TcpSocket>(state, 1)?;
     let pattern = match state.type_of(2) {
         Type::String | Type::Number => state.bytes(2).unwrap_or_default().to_vec(),
         _ => {
-            return Err(Throw::argument(
-                2,
-                format!("string expected, got {}", state.type_name(2)),
-            ));
+            return Err(wrong_type(state, 2, "string", 2));
         }
     };
     let Some(until) = Until::new(&pattern, inclusive) else {
@@ -162,7 +157,7 @@ fn iterator(state: &mut State) -> LuaResult {
         Some(size) if size < 0.0 => return Err(Throw::argument(1, "bad size argument")),
         Some(_) => None,
         None if state.is_none_or_nil(1) => None,
-        None => return Err(number_expected(state, 1)),
+        None => return Err(wrong_type(state, 1, "number", 1)),
     };
     state.push_value(State::upvalue(2));
     let until = state

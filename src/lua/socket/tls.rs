@@ -11,6 +11,7 @@ use super::object::{TcpSocket, is_request_socket};
 use super::owned::{TLS_OPTIONS, any_socket, own_socket};
 use crate::conf;
 use crate::lua::ssl::{certificates_at, private_key_at};
+use crate::lua::text::wrong_type;
 use crate::sock::Status;
 use crate::sys::ssl::{
     Certificates, Handshake, HandshakeError, HandshakeOptions, PrivateKey, SslContext, SslSession,
@@ -72,20 +73,14 @@ fn sslhandshake(state: &mut State) -> LuaResult {
         Type::None | Type::Nil => true,
         _ if session.is_some() => true,
         _ => {
-            return Err(Throw::argument(
-                2,
-                format!("session expected, got {}", state.type_name(2)),
-            ));
+            return Err(wrong_type(state, 2, "session", 2));
         }
     };
     let server_name = match state.type_of(3) {
         Type::None | Type::Nil => None,
         Type::String | Type::Number => state.bytes(3).map(Into::into),
         _ => {
-            return Err(Throw::argument(
-                3,
-                format!("string expected, got {}", state.type_name(3)),
-            ));
+            return Err(wrong_type(state, 3, "string", 3));
         }
     };
     let (verify, ocsp) = (state.to_bool(4), state.to_bool(5));
@@ -237,10 +232,7 @@ fn settrustedstore(state: &mut State) -> LuaResult {
     }
     state.set_top(2);
     if state.type_of(2) != Type::Cdata {
-        return Err(Throw::argument(
-            2,
-            format!("cdata expected, got {}", state.type_name(2)),
-        ));
+        return Err(wrong_type(state, 2, "cdata", 2));
     }
     let store = state.pointer(2).and_then(TrustedStore::from_lua);
     let Some(store) = store else {

@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
 use super::connect::peer;
-use super::object::{number_expected, timeout};
+use super::object::timeout;
 use super::options::bind_address;
 use super::owned::{any_socket, buffers, own_socket, push_object};
 use super::send::with_data;
 use super::{constructor_context, context, log_errors, log_line};
 use crate::conf;
+use crate::lua::text::wrong_type;
 use crate::sock::net::Local;
 use crate::sock::{Begun, ConnectError, DatagramSocket, Error, ReceiveOp, Received};
 use crate::sys::datagram::Datagram;
@@ -178,7 +179,7 @@ fn size(state: &State) -> Result<usize, Throw> {
         Some(size) if size >= 0.0 => Ok(size as usize),
         Some(_) => Err(Throw::argument(2, "bad number argument")),
         None if state.is_none_or_nil(2) => Ok(usize::MAX),
-        None => Err(number_expected(state, 2)),
+        None => Err(wrong_type(state, 2, "number", 2)),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::os::raw::c_int;
 
 use super::{certificates_at, private_key_at, push_pointer_wrapper, text};
+use crate::lua::text::wrong_type;
 use crate::lua::{context, disabled};
 use crate::sys::phase::{Phase, Phases};
 use crate::sys::ssl::server::{Client, Credentials, RawAddress};
@@ -201,12 +202,9 @@ fn export(state: &mut State) -> LuaResult {
 }
 
 pub(super) fn number(state: &State, idx: c_int) -> Result<f64, Throw> {
-    state.number(idx).ok_or_else(|| {
-        Throw::argument(
-            idx,
-            format!("number expected, got {}", state.type_name(idx)),
-        )
-    })
+    state
+        .number(idx)
+        .ok_or_else(|| wrong_type(state, idx, "number", idx))
 }
 
 fn push(state: &State, text: impl AsRef<[u8]>) -> c_int {
@@ -240,8 +238,5 @@ pub(super) fn check_table(state: &State, idx: c_int) -> Result<(), Throw> {
     if state.type_of(idx) == Type::Table {
         return Ok(());
     }
-    Err(Throw::argument(
-        idx,
-        format!("table expected, got {}", state.type_name(idx)),
-    ))
+    Err(wrong_type(state, idx, "table", idx))
 }

@@ -184,10 +184,7 @@ fn push_handed(state: &State, parsed: Result<Handed, &'static str>) -> Ret {
 
 fn handed_at(state: &State, idx: c_int) -> Result<Option<Handed>, Throw> {
     if state.type_of(idx) != Type::Cdata {
-        return Err(Throw::argument(
-            idx,
-            format!("cdata expected, got {}", state.type_name(idx)),
-        ));
+        return Err(wrong_type(state, idx, "cdata", idx));
     }
     Ok(state
         .pointer(idx)
