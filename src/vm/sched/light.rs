@@ -349,7 +349,7 @@ pub fn wait(state: &mut State) -> LuaResult {
             }
         }
     }
-    let suspended = suspend(state, Waiting)?;
+    let suspended = suspend(state, Box::new(Waiting))?;
     thread.wait.set(number);
     Ok(suspended)
 }
