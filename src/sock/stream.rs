@@ -6,6 +6,7 @@
 
 use std::cell::{RefCell, RefMut};
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 
 use crate::rt::Millis;
@@ -445,8 +446,14 @@ impl<T: Transport> TcpSocket<T> {
             return Ok(());
         }
         if connection.transport.ready(Direction::Read) && !connection.transport.is_quiet() {
-            if matches!(connection.transport.recv(&mut [0]), Ok(1..)) {
-                return Err(Error::DubiousState);
+            // An end is reported once only: nobody may wait for it again.
+            match connection.transport.recv(&mut [0]) {
+                Ok(0) => connection.ended = true,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    connection.readable = false;
+                }
+                // The look at TLS takes a byte, which may have been the only one.
+                _ => return Err(Error::DubiousState),
             }
             self.0.socket.borrow_mut().connection = Some(connection);
             return Err(Error::Closed);

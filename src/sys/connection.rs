@@ -21,7 +21,7 @@ use ngx::ffi::{
 
 use super::address::RawAddress;
 use super::entry::{cycle_log, guard};
-use super::side::Side;
+use super::side::{Side, mute};
 use super::ssl::{self, SslSession};
 use crate::rt::{Millis, wake_both_now, worker_local};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
@@ -327,6 +327,9 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
                 None => (None, shared.take_wakers(dir)),
             }
         };
+        if idle.is_none() && matches!(wakers, [None, None]) {
+            mute(event);
+        }
         // Nothing of the connection is used any more: what follows may close it.
         if let Some(key) = idle {
             super::net::pools().on_idle_event(key);

@@ -295,6 +295,11 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
                 return spawned.map_or(Stop::Waits, |child| Stop::Spawned(child, n));
             }
             (ffi::LUA_YIELD, Request::Resume(child, n)) => {
+                // SAFETY: the child is anchored.
+                if unsafe { ffi::lua_status(child.l) } == ffi::LUA_OK {
+                    // It begins, perhaps where one stood that the collector has taken.
+                    thread.coroutine_ended(child.l);
+                }
                 thread.chain.borrow_mut().push(child);
                 SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id()));
                 l = child.l;
