@@ -213,7 +213,7 @@ pub(super) fn settle(state: &mut State, thread: &Rc<Thread>) {
     thread.fresh.set(false);
     state.push_value(1);
     state.raw_seti(ffi::LUA_REGISTRYINDEX, thread.base.anchor);
-    thread.activate();
+    thread.id();
     if let Some(family) = thread.entry().family.borrow_mut().as_mut() {
         family.add(thread.clone());
     }

@@ -220,7 +220,7 @@ fn waiting_thread(wait: WaitId) -> Option<Rc<Thread>> {
         return None;
     }
     thread.wait.set(0);
-    thread.parked.borrow_mut().take()?;
+    thread.parked.take()?;
     Some(thread)
 }
 
@@ -240,7 +240,7 @@ fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Stop {
     match polled {
         Ok(Poll::Pending) => {
             if thread.life.get() == Life::Alive {
-                *thread.parked.borrow_mut() = Some(op);
+                thread.parked.set(Some(op));
             }
             Stop::Unchanged
         }
@@ -273,16 +273,15 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
             thread.vm.collect_garbage();
         }
         thread.running.set(true);
+        let previous = SCHED.with(|s| s.running.replace(l));
         // SAFETY: `l` is the anchored last coroutine of the chain; function
         // and arguments, or results of the yield, stand on its stack.
         let status = unsafe { ffi::lua_resume_(l, nargs) };
+        SCHED.with(|s| s.running.set(previous));
         thread.running.set(false);
         let request = SCHED.with(|s| s.request.take());
         if thread.life.get() != Life::Alive {
             discard(thread, request);
-            // It may have been given one since it ended.
-            let known = thread.id.get().and_then(|id| SCHED.with(|s| s.remove(id)));
-            drop(known);
             let last = thread.chain.borrow_mut().pop();
             give_up(thread, last.unwrap_or(thread.base), End::Cancelled);
             return Stop::Waits;
@@ -295,8 +294,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
                 return spawned.map_or(Stop::Waits, |child| Stop::Spawned(child, n));
             }
             (ffi::LUA_YIELD, Request::Resume(child, n)) => {
-                thread.chain.borrow_mut().push(child);
-                SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id()));
+                thread.enter_coroutine(child);
                 l = child.l;
                 nargs = n;
             }
@@ -306,7 +304,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
                     // The thread's own coroutine yielded: others run first.
                     // SAFETY: as above.
                     unsafe { ffi::lua_settop(l, 0) };
-                    *thread.parked.borrow_mut() = Some(Box::new(Yielded));
+                    thread.parked.set(Some(Box::new(Yielded)));
                     make_ready(thread.id(), Turn::AfterEvents);
                     return Stop::Waits;
                 }
@@ -364,7 +362,7 @@ fn report_result(thread: &Thread) {
 fn discard(thread: &Thread, request: Request) {
     match request {
         Request::Park => {
-            let parked = thread.parked.borrow_mut().take();
+            let parked = thread.parked.take();
             drop(parked);
         }
         Request::Resume(child, _) => thread.vm.release_coroutine(child),
@@ -381,7 +379,7 @@ fn discard(thread: &Thread, request: Request) {
 /// Ends the last coroutine's turn, if another one resumed it: that goes on.
 #[inline]
 fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c_int)> {
-    let child = thread.chain.borrow_mut().pop()?;
+    let child = thread.leave_coroutine()?;
     Some(hand_over(thread, child, ok))
 }
 
@@ -389,7 +387,6 @@ fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c
 /// it, as the results of `coroutine.resume`.
 #[inline(never)]
 fn hand_over(thread: &Thread, child: Coroutine, ok: bool) -> (*mut ffi::lua_State, c_int) {
-    SCHED.with(|s| s.active.borrow_mut().remove(child.l));
     let parent = thread.top();
     // SAFETY: both are live coroutines of one VM: the child is anchored until
     // release() below, the parent by its own place in the chain.
@@ -447,45 +444,43 @@ pub(super) fn finish(thread: &Rc<Thread>, end: End) {
         return;
     }
     thread.life.set(Life::Ended);
-    let known = thread.id.get().and_then(|id| SCHED.with(|s| s.remove(id)));
-    drop(known);
+    if thread.id.get().is_some() {
+        SCHED.with(|s| s.forget(thread.base.l));
+    }
     // Taken out of the cell first: dropping an operation may wake others.
-    let parked = thread.parked.borrow_mut().take();
+    let parked = thread.parked.take();
     drop(parked);
     // Its own threads have nobody any more who may wait for them.
     thread.number.set(0);
-    let is_simple = thread.light.is_none() && !thread.escaped.get();
-    if is_simple && !thread.running.get() && thread.chain.borrow().is_empty() {
-        return thread.vm.give_coroutine(thread.base, end == End::Returned);
-    }
-    abandon(thread, end);
-}
-
-/// Gives up the coroutines of a thread that has ended. One that runs is given
-/// up when it stops: Lua must not collect it before.
-#[inline(never)]
-fn abandon(thread: &Rc<Thread>, end: End) {
-    let mut chain = std::mem::take(&mut *thread.chain.borrow_mut());
-    let running = thread.running.get();
-    let base_runs = running && chain.is_empty();
-    if running && let Some(last) = chain.pop() {
-        thread.forget(last);
-        thread.chain.borrow_mut().push(last);
-    }
-    for co in chain {
-        thread.forget(co);
-        give_up(thread, co, end);
-    }
-    if thread.escaped.get() {
-        SCHED.with(|s| s.active.borrow_mut().remove(thread.base.l));
-    }
     if let Some(member) = &thread.light
         && !thread.fresh.get()
     {
         member.leave();
     }
-    if !base_runs {
+    let is_base = thread.top() == thread.base.l;
+    if !is_base {
+        abandon_chain(thread, end);
+    }
+    // One that runs is given up when it stops: Lua must not collect it before.
+    if !(is_base && thread.running.get()) {
         give_up(thread, thread.base, end);
+    }
+}
+
+/// Gives up the coroutines above the base of a thread that has ended, but for
+/// one that runs.
+#[cold]
+fn abandon_chain(thread: &Rc<Thread>, end: End) {
+    let mut chain = std::mem::take(&mut *thread.chain.borrow_mut());
+    for co in &chain {
+        thread.coroutine_ended(co.l);
+        SCHED.with(|s| s.forget(co.l));
+    }
+    if thread.running.get() {
+        thread.chain.borrow_mut().extend(chain.pop());
+    }
+    for co in chain {
+        give_up(thread, co, end);
     }
 }
 
