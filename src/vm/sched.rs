@@ -18,6 +18,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem;
 use std::os::raw::c_int;
 use std::ptr;
 use std::rc::Rc;
@@ -311,7 +312,9 @@ fn with_current<R>(f: impl FnOnce(Option<&Rc<Thread>>) -> R) -> R {
     SCHED.with(|s| {
         let thread = s.current.take();
         let result = f(thread.as_ref());
-        s.current.set(thread);
+        let meanwhile = s.current.replace(thread);
+        debug_assert!(meanwhile.is_none());
+        mem::forget(meanwhile);
         result
     })
 }
@@ -381,13 +384,12 @@ pub fn kill_all() {
 
 /// Keeps `op` until it completes; the caller then yields.
 pub(super) fn park(op: Box<dyn Parked>) {
-    with_current(|thread| {
-        if let Some(thread) = thread {
-            // There is none before: it was taken out to be polled.
-            thread.parked.set(Some(op));
-            SCHED.with(|s| s.request.set(Request::Park));
-        }
+    let previous = with_current(|thread| {
+        SCHED.with(|s| s.request.set(Request::Park));
+        thread.and_then(|thread| thread.parked.replace(Some(op)))
     });
+    // There is none: it was taken out to be polled.
+    debug_assert!(previous.is_none());
 }
 
 /// Ends the running handler with `status` once the caller yields.
@@ -518,6 +520,7 @@ impl Scheduler {
     }
 
     /// A coroutine is not one of a thread any more.
+    #[inline]
     fn forget(&self, l: *mut ffi::lua_State) {
         let thread = self.known.borrow_mut().remove(l);
         drop(thread);

@@ -32,7 +32,7 @@ pub(super) struct WaitId {
 pub(super) struct Member {
     pub(super) entry: Rc<Thread>,
     /// The coroutine that spawned it, by the number that the family gave it.
-    parent: u64,
+    pub(super) parent: u64,
     /// Who waits for it.
     waiter: Cell<Option<WaitId>>,
     /// The handler ends without waiting for it.
@@ -45,18 +45,6 @@ impl Member {
     /// Who waits for it, now that it has ended?
     pub(super) fn take_waiter(&self) -> Option<WaitId> {
         self.waiter.take()
-    }
-
-    /// The mark of one that has ended by itself.
-    pub(super) fn zombie(&self, ok: bool) -> Mark {
-        let parent = self.parent;
-        Mark::Zombie { parent, ok }
-    }
-
-    /// The mark of one that nobody can wait for any more.
-    pub(super) fn gone(&self) -> Mark {
-        let parent = self.parent;
-        Mark::Gone { parent }
     }
 
     /// The thread has ended.
@@ -162,6 +150,7 @@ pub fn spawn_in_background(state: &mut State) -> LuaResult {
     spawn_as(state, true)
 }
 
+#[inline(always)]
 fn spawn_as(state: &mut State, background: bool) -> LuaResult {
     if state.type_of(1) != Type::Function {
         return Err(Throw::argument(
@@ -254,13 +243,16 @@ enum Found {
 }
 
 impl Found {
+    #[inline]
     fn of(l: *mut ffi::lua_State) -> Found {
-        if let Some(thread) = super::thread_of(l) {
-            return match &thread.light {
-                Some(_) if thread.base.l == l => Found::Running(thread),
-                _ => Found::Nothing,
-            };
+        match super::thread_of(l) {
+            Some(thread) if thread.light.is_some() && thread.base.l == l => Found::Running(thread),
+            Some(_) => Found::Nothing,
+            None => Found::over(l),
         }
+    }
+
+    fn over(l: *mut ffi::lua_State) -> Found {
         // SAFETY: callers have it from a stack.
         match unsafe { Mark::of(l) } {
             None | Some(Mark::Abandoned) => Found::Nothing,
@@ -335,12 +327,10 @@ pub fn wait(state: &mut State) -> LuaResult {
             }
             Found::Over(Mark::Zombie { ok, .. }) => {
                 // SAFETY: the coroutine stands on the live stack, and its mark on
-                // the top of its own, where the new one takes less room.
+                // the top of its own.
                 let n = unsafe {
                     ffi::lua_settop(l, -Mark::SLOTS - 1);
-                    let n = take_results(thread.vm(), state, l, ok);
-                    Mark::Gone { parent }.set(l);
-                    n
+                    take_results(thread.vm(), state, l, parent, ok)
                 };
                 return Ok(Ret::Values(n));
             }
@@ -369,7 +359,8 @@ impl Parked for Waiting {
 }
 
 /// Moves what the coroutine `l`, which has ended, returned, or its error, to
-/// the top, behind a boolean that tells which it is. Raises no error.
+/// the top, behind a boolean that tells which it is. Marks `l` as one that
+/// `parent` has waited for. Raises no error.
 ///
 /// # Safety
 /// `l` must be a live coroutine of `vm`, as `state` is.
@@ -377,6 +368,7 @@ pub(super) unsafe fn take_results(
     vm: &Vm,
     state: &State,
     l: *mut ffi::lua_State,
+    parent: u64,
     ok: bool,
 ) -> c_int {
     // SAFETY: by the caller's promise. One that the scheduler failed, not its
@@ -395,9 +387,15 @@ pub(super) unsafe fn take_results(
     } else if !fits || !ok && n == 0 {
         state.push_nil();
     }
-    if fits {
-        // SAFETY: as above; there is room for the results.
-        unsafe { ffi::lua_xmove(l, state.raw(), n) };
+    // SAFETY: as above; there is room for the results, and for the mark where
+    // they have been, on a stack that has nothing else.
+    unsafe {
+        if fits {
+            ffi::lua_xmove(l, state.raw(), n);
+        }
+        if ok && fits || vm.fits(l, Mark::SLOTS) {
+            Mark::Gone { parent }.set(l);
+        }
     }
     if ok && fits { n + 1 } else { 2 }
 }

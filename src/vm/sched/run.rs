@@ -138,7 +138,7 @@ fn end_light(thread: &Rc<Thread>, member: &Member, ok: bool) -> Option<(Rc<Threa
     // ended, the other one waits.
     let n = unsafe {
         let state = State::from_raw(waiter.top());
-        take_results(&thread.vm, &state, thread.base.l, ok)
+        take_results(&thread.vm, &state, thread.base.l, member.parent, ok)
     };
     finish(thread, End::Awaited);
     Some((waiter, n))
@@ -226,7 +226,6 @@ fn waiting_thread(wait: WaitId) -> Option<Rc<Thread>> {
 
 /// Polls what the thread waits for; when that is complete runs the thread
 /// until it stops again.
-#[inline(never)]
 fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Stop {
     // SAFETY: the coroutine is anchored and its VM alive.
     let mut state = unsafe { State::from_raw(thread.top()) };
@@ -495,6 +494,10 @@ fn give_up(thread: &Thread, co: Coroutine, end: End) {
         }
         let reusable = end == End::Returned && !thread.escaped.get();
         thread.vm.give_coroutine(co, reusable);
+    } else if end == End::Awaited {
+        // It is marked, and refers to nothing: it may stay in its place until
+        // that is used again.
+        thread.vm.give_place(co.anchor);
     } else {
         seal(thread, co.l, end);
         // Its results, if any, stay on its stack as long as Lua has it.
@@ -513,8 +516,11 @@ fn seal(thread: &Thread, l: *mut ffi::lua_State, end: End) {
     let status = unsafe { ffi::lua_status(l) };
     let is_base = l == thread.base.l;
     let mark = match (&thread.light, end) {
-        (Some(member), End::Cancelled | End::Awaited) if is_base => member.gone(),
-        (Some(member), _) if is_base => member.zombie(end == End::Returned),
+        (&Some(Member { parent, .. }), End::Cancelled) if is_base => Mark::Gone { parent },
+        (&Some(Member { parent, .. }), _) if is_base => Mark::Zombie {
+            parent,
+            ok: end == End::Returned,
+        },
         // One that an error has ended shows it.
         _ if status > ffi::LUA_YIELD => return,
         _ => Mark::Abandoned,
