@@ -72,6 +72,8 @@ pub enum Outcome {
 pub struct ThreadId(usize);
 
 impl ThreadId {
+    /// Names nobody.
+    const NONE: ThreadId = ThreadId(0);
     /// LuaJIT relies on it that objects are aligned to 8 bytes and stand below
     /// 2^47: so many bits are left for the number.
     const NUMBER_BITS: u32 = 20;
@@ -92,7 +94,7 @@ impl ThreadId {
 pub struct Thread {
     /// Given to it when it is asked for, first: a handler that does not wait
     /// needs none. One that has it is among the known ones while it lives.
-    id: Cell<Option<ThreadId>>,
+    id: Cell<ThreadId>,
     life: Cell<Life>,
     host: Rc<dyn Host>,
     base: Coroutine,
@@ -110,11 +112,11 @@ pub struct Thread {
     fresh: Cell<bool>,
     /// The number of the base coroutine as one that has spawned light threads;
     /// else 0.
-    number: Cell<u64>,
+    number: Cell<i64>,
     /// Its last coroutine is running, and may have called nginx.
     running: Cell<bool>,
     /// The `ngx.thread.wait` that it waits in, by number; else 0.
-    wait: Cell<u64>,
+    wait: Cell<i64>,
     /// What makes it a light thread.
     light: Option<Member>,
     /// The light threads of an entry thread, once there was one.
@@ -135,7 +137,7 @@ impl Thread {
     #[inline]
     fn new(vm: &Rc<Vm>, host: Rc<dyn Host>, base: Coroutine, light: Option<Member>) -> Rc<Thread> {
         Rc::new(Thread {
-            id: Cell::new(None),
+            id: Cell::new(ThreadId::NONE),
             vm: vm.clone(),
             host,
             base,
@@ -157,8 +159,8 @@ impl Thread {
     #[inline]
     pub fn id(self: &Rc<Self>) -> ThreadId {
         match self.id.get() {
-            Some(id) => id,
-            None => SCHED.with(|s| s.register(self)),
+            ThreadId::NONE => SCHED.with(|s| s.register(self)),
+            id => id,
         }
     }
 
@@ -272,9 +274,9 @@ struct Scheduler {
     /// Collect all garbage before each resume.
     gc_stress: Cell<bool>,
     /// How many coroutines have spawned light threads.
-    parents: Cell<u64>,
+    parents: Cell<i64>,
     /// How often a thread has waited for others.
-    waits: Cell<u64>,
+    waits: Cell<i64>,
 }
 
 /// When the ready queue is to be run.
@@ -505,7 +507,7 @@ impl Scheduler {
         let number = self.registered.get().wrapping_add(1);
         self.registered.set(number);
         let id = ThreadId::new(thread.base.l, number);
-        thread.id.set(Some(id));
+        thread.id.set(id);
         if thread.life.get() == Life::Alive {
             let mut known = self.known.borrow_mut();
             known.insert(thread.base.l, thread.clone());
@@ -516,7 +518,7 @@ impl Scheduler {
     fn get(&self, id: ThreadId) -> Option<Rc<Thread>> {
         let known = self.known.borrow();
         let thread = known.get(id.coroutine())?;
-        (thread.id.get() == Some(id)).then(|| thread.clone())
+        (thread.id.get() == id).then(|| thread.clone())
     }
 
     /// A coroutine is not one of a thread any more.

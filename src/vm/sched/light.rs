@@ -25,14 +25,14 @@ use crate::vm::state::{Coroutine, Vm};
 #[derive(Clone, Copy)]
 pub(super) struct WaitId {
     pub(super) thread: ThreadId,
-    pub(super) number: u64,
+    pub(super) number: i64,
 }
 
 /// What makes a thread a light one.
 pub(super) struct Member {
     pub(super) entry: Rc<Thread>,
     /// The coroutine that spawned it, by the number that the family gave it.
-    pub(super) parent: u64,
+    pub(super) parent: i64,
     /// Who waits for it.
     waiter: Cell<Option<WaitId>>,
     /// The handler ends without waiting for it.
@@ -72,7 +72,7 @@ pub(super) struct Family {
     /// Coroutines that have spawned some and not ended, with their numbers:
     /// an address may come to be that of another coroutine. Those of threads
     /// are not among them.
-    parents: AddressMap<u64>,
+    parents: AddressMap<i64>,
     /// Those that have spawned others, and go on when these have had their turn.
     spawners: VecDeque<Rc<Thread>>,
 }
@@ -104,7 +104,7 @@ impl Family {
     }
 
     /// Whether the coroutine with `number` may still wait for its threads.
-    fn has_parent(&self, entry: &Thread, number: u64) -> bool {
+    fn has_parent(&self, entry: &Thread, number: i64) -> bool {
         let is_parent = |thread: &Thread| thread.number.get() == number;
         is_parent(entry)
             || self.threads.iter().any(|thread| is_parent(thread))
@@ -129,7 +129,7 @@ impl Family {
 }
 
 /// Whether `l`, the running coroutine of `thread`, is the one with `number`.
-fn is_parent(thread: &Rc<Thread>, l: *mut ffi::lua_State, number: u64) -> bool {
+fn is_parent(thread: &Rc<Thread>, l: *mut ffi::lua_State, number: i64) -> bool {
     if l == thread.base.l {
         return thread.number.get() == number;
     }
@@ -210,7 +210,7 @@ pub(super) fn settle(state: &mut State, thread: &Rc<Thread>) {
 
 /// The number of `l`, the running coroutine of `thread`, which spawns another
 /// one.
-fn parent_number(thread: &Rc<Thread>, l: *mut ffi::lua_State) -> u64 {
+fn parent_number(thread: &Rc<Thread>, l: *mut ffi::lua_State) -> i64 {
     let mut family = thread.entry().family.borrow_mut();
     let family = family.get_or_insert_default();
     let is_base = l == thread.base.l;
@@ -228,7 +228,7 @@ fn parent_number(thread: &Rc<Thread>, l: *mut ffi::lua_State) -> u64 {
     })
 }
 
-fn next(counter: &Cell<u64>) -> u64 {
+fn next(counter: &Cell<i64>) -> i64 {
     counter.set(counter.get() + 1);
     counter.get()
 }
@@ -261,7 +261,7 @@ impl Found {
     }
 
     /// The number of the one that spawned it.
-    fn parent(&self) -> Option<u64> {
+    fn parent(&self) -> Option<i64> {
         match self {
             Found::Running(thread) => thread.light.as_ref().map(|member| member.parent),
             Found::Over(Mark::Zombie { parent, .. } | Mark::Gone { parent }) => Some(*parent),
@@ -368,7 +368,7 @@ pub(super) unsafe fn take_results(
     vm: &Vm,
     state: &State,
     l: *mut ffi::lua_State,
-    parent: u64,
+    parent: i64,
     ok: bool,
 ) -> c_int {
     // SAFETY: by the caller's promise. One that the scheduler failed, not its
