@@ -210,14 +210,20 @@ pub(super) fn settle(state: &mut State, thread: &Rc<Thread>) {
 
 /// The number of `l`, the running coroutine of `thread`, which spawns another
 /// one.
+#[inline]
 fn parent_number(thread: &Rc<Thread>, l: *mut ffi::lua_State) -> i64 {
+    match thread.number.get() {
+        number if number != 0 && l == thread.base.l => number,
+        _ => find_parent_number(thread, l),
+    }
+}
+
+#[inline(never)]
+fn find_parent_number(thread: &Rc<Thread>, l: *mut ffi::lua_State) -> i64 {
     let mut family = thread.entry().family.borrow_mut();
     let family = family.get_or_insert_default();
     let is_base = l == thread.base.l;
-    let known = match is_base {
-        true => Some(thread.number.get()).filter(|&number| number != 0),
-        false => family.parents.get(l).copied(),
-    };
+    let known = family.parents.get(l).filter(|_| !is_base).copied();
     known.unwrap_or_else(|| {
         let number = SCHED.with(|s| next(&s.parents));
         match is_base {
