@@ -349,7 +349,7 @@ pub fn wait(state: &mut State) -> LuaResult {
     if !any_runs {
         return Ok(Ret::Values(state.push_nil_err("already waited or killed")));
     }
-    let suspended = suspend(state, Waiting)?;
+    let suspended = suspend(state, Box::new(Waiting))?;
     thread.wait.set(number);
     Ok(suspended)
 }
