@@ -150,3 +150,36 @@ GET /t
 ^truefalse.*only the parent coroutine can wait on the thread$
 --- no_error_log
 [error]
+
+
+
+=== TEST 5: the same list, until nobody is left in it
+--- config
+    location /t {
+        content_by_lua_block {
+            local spawn, wait = ngx.thread.spawn, ngx.thread.wait
+            local function f(delay)
+                if delay then ngx.sleep(delay) end
+                return delay or "at once"
+            end
+            local a, b, c = spawn(f, 0.02), spawn(f), spawn(f, 0.1)
+            for _ = 1, 4 do ngx.say(wait(a, b, c)) end
+            ngx.say(wait(a, spawn(f), b, c))
+            ngx.say(wait(spawn(f, 0.01), a, b))
+            local killed = spawn(f, 10)
+            ngx.thread.kill(killed)
+            ngx.say(wait(killed, a))
+        }
+    }
+--- request
+GET /t
+--- response_body
+trueat once
+true0.02
+true0.1
+nilalready waited or killed
+trueat once
+true0.01
+nilalready waited or killed
+--- no_error_log
+[error]

@@ -72,8 +72,8 @@ impl Shared {
         let (side, other) = (self.side(dir), self.side(other));
         let crossed = other.crossed.get();
         [
-            side.waker.borrow_mut().take(),
-            crossed.then(|| other.waker.borrow_mut().take()).flatten(),
+            side.waker.take(),
+            crossed.then(|| other.waker.take()).flatten(),
         ]
     }
 }
@@ -409,10 +409,11 @@ impl Transport for Connection {
         }
     }
 
+    #[inline(always)]
     fn wait(&mut self, dir: Direction, waker: &Waker, timer: Timer) {
         let event = self.event(dir);
         let side = self.shared.side(dir);
-        *side.waker.borrow_mut() = Some(waker.clone());
+        side.waker.set(Some(waker.clone()));
         if let Timer::Arm(timeout) = timer {
             side.arm(event, timeout);
         }
@@ -435,11 +436,11 @@ impl Transport for Connection {
         self.shared.side(dir).timed_out.get()
     }
 
+    #[inline(always)]
     fn cancel_wait(&mut self, dir: Direction) {
         let side = self.shared.side(dir);
         side.disarm();
-        let waker = side.waker.borrow_mut().take();
-        drop(waker);
+        drop(side.waker.take());
     }
 
     fn connect_result(&mut self) -> Poll<io::Result<()>> {

@@ -1,6 +1,6 @@
 //! Waiting for one direction of a connection.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::task::Waker;
 
 use ngx::ffi::{
@@ -14,7 +14,7 @@ use crate::rt::Millis;
 /// What event handlers see of one direction.
 #[derive(Default)]
 pub(super) struct Side {
-    pub(super) waker: RefCell<Option<Waker>>,
+    pub(super) waker: Cell<Option<Waker>>,
     /// TLS had to write in order to read, or the other way round: the
     /// operation goes on with the next event of either kind.
     pub(super) crossed: Cell<bool>,
