@@ -345,21 +345,28 @@ nil "unread data in buffer"
 
 
 === TEST 14: data in the kernel: a connection in dubious state is closed; one that the peer closed is said to be
+--- location_config
+    lua_socket_log_errors off;
 --- lua
 for _, script in ipairs { "say:x hold", "", "half hold", "reset" } do
     local sock = open(script)
     ngx.sleep(0.25)
     show(sock:setkeepalive())
+    show(sock:receive(1))
     show(sock:close())
 end
 --- response_body
 nil "connection in dubious state"
 nil "closed"
 nil "closed"
+nil "closed"
+nil "closed" ""
 1
 nil "closed"
+nil "closed" ""
 1
 nil "closed"
+nil "closed" ""
 1
 
 

@@ -6,6 +6,7 @@
 
 use std::cell::{RefCell, RefMut};
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 
 use crate::rt::Millis;
@@ -95,7 +96,8 @@ pub(crate) struct Connection<T: Transport> {
     pub(super) transport: T,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// `receive("*a")` met the end: no error, so the half stays open, with nothing to wait for.
+    /// `receive("*a")` or `setkeepalive` met the end: no read has failed, so the half stays open,
+    /// with nothing to wait for.
     pub(super) ended: bool,
     reused: u32,
     membership: Membership<T>,
@@ -445,8 +447,11 @@ impl<T: Transport> TcpSocket<T> {
             return Ok(());
         }
         if connection.transport.ready(Direction::Read) && !connection.transport.is_quiet() {
-            if matches!(connection.transport.recv(&mut [0]), Ok(1..)) {
-                return Err(Error::DubiousState);
+            match connection.transport.recv(&mut [0]) {
+                Ok(1..) => return Err(Error::DubiousState),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // No event will tell of the end again.
+                Ok(0) | Err(_) => connection.ended = true,
             }
             self.0.socket.borrow_mut().connection = Some(connection);
             return Err(Error::Closed);
@@ -511,11 +516,11 @@ impl<T: Transport> TcpSocket<T> {
     /// Takes the whole socket, as for a TLS handshake.
     ///
     /// # Errors
-    /// `closed` and the busy strings.
+    /// `closed`, also where only one half is, and the busy strings.
     pub fn exclusive(&self) -> Result<Exclusive<T>, Error> {
         let mut socket = self.0.socket.borrow_mut();
         socket.slots.idle(&Slots::ANY)?;
-        if socket.connection.is_none() {
+        if !matches!(&socket.connection, Some(c) if c.readable && c.writable && !c.ended) {
             return Err(not_connected());
         }
         socket.slots.set(Operation::Connecting);
