@@ -345,14 +345,12 @@ nil "unread data in buffer"
 
 
 === TEST 14: data in the kernel: a connection in dubious state is closed; one that the peer closed is said to be
---- location_config
-    lua_socket_log_errors off;
 --- lua
 for _, script in ipairs { "say:x hold", "", "half hold", "reset" } do
     local sock = open(script)
     ngx.sleep(0.25)
     show(sock:setkeepalive())
-    show(sock:receive(1))
+    show(sock:receive())
     show(sock:close())
 end
 --- response_body
@@ -368,6 +366,8 @@ nil "closed" ""
 nil "closed"
 nil "closed" ""
 1
+--- location_config
+lua_socket_log_errors off;
 
 
 

@@ -108,7 +108,52 @@ $
 
 
 
-=== TEST 4: the same list, until nobody is left in it
+=== TEST 4: a coroutine that stands where another one stood is not its threads' parent
+--- config
+    location /t {
+        content_by_lua_block {
+            -- A thread, and where its parent stood, which the collector has taken.
+            local function orphan()
+                local thread
+                local function parent()
+                    thread = ngx.thread.spawn(ngx.sleep, 0.01)
+                    coroutine.yield()
+                end
+                local co = coroutine.create(parent)
+                coroutine.resume(co)
+                return thread, tostring(co)
+            end
+            local stranger
+            for round = 1, 5000 do
+                local thread, place = orphan()
+                collectgarbage()
+                collectgarbage()
+                local all = {}
+                for i = 1, 200 do
+                    all[i] = coroutine.create(function() return pcall(ngx.thread.wait, thread) end)
+                    if tostring(all[i]) == place then
+                        stranger = all[i]
+                        break
+                    end
+                end
+                if stranger then break end
+            end
+            if not stranger then
+                return ngx.say("no coroutine came to stand there")
+            end
+            ngx.say(coroutine.resume(stranger))
+        }
+    }
+--- request
+GET /t
+--- response_body_like
+^truefalse.*only the parent coroutine can wait on the thread$
+--- no_error_log
+[error]
+
+
+
+=== TEST 5: the same list, until nobody is left in it
 --- config
     location /t {
         content_by_lua_block {
