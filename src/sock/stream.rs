@@ -103,7 +103,8 @@ pub(crate) struct Connection<T: Transport> {
     pub(super) transport: T,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// `receive("*a")` met the end: no error, so the half stays open, with nothing to wait for.
+    /// `receive("*a")` or `setkeepalive` met the end: no read has failed, so the half stays open,
+    /// with nothing to wait for.
     pub(super) ended: bool,
     reused: u32,
     membership: Membership<T>,
@@ -518,11 +519,11 @@ impl<T: Transport> TcpSocket<T> {
     /// Takes the whole socket, as for a TLS handshake.
     ///
     /// # Errors
-    /// `closed` and the busy strings.
+    /// `closed`, also where only one half is, and the busy strings.
     pub fn exclusive(&self) -> Result<Exclusive<T>, Error> {
         let mut socket = self.0.socket.borrow_mut();
         socket.slots.idle(&Slots::ANY)?;
-        if socket.connection.is_none() {
+        if !matches!(&socket.connection, Some(c) if c.readable && c.writable && !c.ended) {
             return Err(not_connected());
         }
         socket.slots.set(Operation::Connecting);
@@ -588,12 +589,8 @@ impl<T: Transport> Connecting<T> {
 
 impl<T: Transport> Drop for Connecting<T> {
     fn drop(&mut self) {
-        self.0
-            .0
-            .socket
-            .borrow_mut()
-            .slots
-            .clear(Operation::Connecting);
+        let mut socket = self.0.0.socket.borrow_mut();
+        socket.slots.clear(Operation::Connecting);
     }
 }
 
