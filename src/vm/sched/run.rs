@@ -13,6 +13,7 @@ use crate::vm::function::Ret;
 use crate::vm::mark::Mark;
 use crate::vm::op::Parked;
 use crate::vm::protect::NO_MEMORY;
+use crate::vm::resume::resume;
 use crate::vm::stack::State;
 use crate::vm::state::Coroutine;
 use crate::vm::trace::describe_error;
@@ -275,7 +276,7 @@ fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
         thread.running.set(true);
         // SAFETY: `l` is the anchored last coroutine of the chain; function
         // and arguments, or results of the yield, stand on its stack.
-        let status = unsafe { ffi::lua_resume_(l, nargs) };
+        let status = unsafe { resume(l, nargs) };
         thread.running.set(false);
         let request = SCHED.with(|s| s.request.take());
         if thread.life.get() != Life::Alive {
