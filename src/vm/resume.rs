@@ -17,7 +17,7 @@ const COUNTS_RESULTS_ONLY: bool = cfg!(target_arch = "x86_64");
 /// `l` must be a live coroutine that does not run, with that many values, and
 /// its function below them if it is to begin.
 #[inline]
-pub(super) unsafe fn resume(l: *mut ffi::lua_State, n: c_int) -> c_int {
+pub(super) unsafe fn resume_with(l: *mut ffi::lua_State, n: c_int) -> c_int {
     // SAFETY: by the caller's promise.
     unsafe {
         if !COUNTS_RESULTS_ONLY && ffi::lua_status(l) == ffi::LUA_YIELD {
@@ -31,7 +31,7 @@ pub(super) unsafe fn resume(l: *mut ffi::lua_State, n: c_int) -> c_int {
 
 #[cfg(test)]
 mod tests {
-    use super::resume;
+    use super::resume_with;
     use crate::vm::ffi;
     use crate::vm::function::{LuaResult, Ret};
     use crate::vm::stack::State;
@@ -55,10 +55,10 @@ mod tests {
                 assert_eq!(ffi::luaL_loadbuffer(l, text, size, c"=test".as_ptr()), 0);
                 co.push_function(waits);
                 (0..args).for_each(|i| co.push_int(i.into()));
-                assert_eq!(resume(l, args + 1), ffi::LUA_YIELD);
+                assert_eq!(resume_with(l, args + 1), ffi::LUA_YIELD);
                 assert_eq!(co.top(), args);
                 (0..results).for_each(|i| co.push_int(10 + i64::from(i)));
-                assert_eq!(resume(l, results), ffi::LUA_OK);
+                assert_eq!(resume_with(l, results), ffi::LUA_OK);
                 let got: Vec<_> = (1..=co.top()).map(|i| co.number(i)).collect();
                 let want: Vec<_> = (0..results).map(|i| Some(f64::from(10 + i))).collect();
                 assert_eq!(got, want, "{args} arguments");
