@@ -85,7 +85,8 @@ impl Piece {
 fn line_end(data: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 0xff;
     let Some((&word, rest)) = data.split_first_chunk() else {
-        return memchr2(b'\r', b'\n', data);
+        // Nothing is what most first lines of an answer find.
+        return data.first().and_then(|_| memchr2(b'\r', b'\n', data));
     };
     let word = u64::from_le_bytes(word);
     // The lowest bit that is set stands in the first byte that is `byte`.

@@ -6,13 +6,14 @@
 
 use std::cell::{RefCell, RefMut};
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 
 use crate::rt::Millis;
 use crate::sock::error::{Error, Operation, Stage};
 use crate::sock::framing::{Frame, Mode, Piece};
 use crate::sock::net::Local;
-use crate::sock::ops::{Advance, ReadOp, SendOp};
+use crate::sock::ops::{ReadOp, SendOp, Stalled};
 use crate::sock::pool::{IdleKey, Lease, Poolable, Pools};
 use crate::sock::rxbuf::{Buffers, RxBuf};
 use crate::sock::transport::{Direction, Transport};
@@ -58,23 +59,27 @@ pub enum ReadOutcome {
     Failed(Error, Option<Piece>),
 }
 
-/// A connection in a keepalive pool.
-pub struct Idle<T> {
-    transport: T,
-    reused: u32,
-    timeout: Option<Millis>,
-}
+/// A connection in a keepalive pool: whole, and nobody's.
+pub struct Idle<T: Transport>(Box<Connection<T>>);
 
 impl<T: Transport> Poolable for Idle<T> {
     fn park(&mut self, key: IdleKey) {
-        self.transport.park(key, self.timeout);
+        let connection = &mut *self.0;
+        connection.transport.park(key, connection.keep);
     }
 }
 
 impl<T: Transport> Idle<T> {
     /// The connection; see [`Net::adopt`](crate::sock::Net::adopt).
     pub(crate) fn transport(&mut self) -> &mut T {
-        &mut self.transport
+        &mut self.0.transport
+    }
+
+    /// Ends the idleness.
+    pub(crate) fn reuse(mut self, lease: Lease<Idle<T>>) -> Box<Connection<T>> {
+        self.0.reused = self.0.reused.saturating_add(1);
+        self.0.membership = Membership::Leased(lease);
+        self.0
     }
 }
 
@@ -87,9 +92,12 @@ pub(crate) enum Membership<T: Transport> {
     Leased(Lease<Idle<T>>),
     /// There was no pool; `setkeepalive` will use, or create, the one of this name.
     Named(Box<[u8]>),
+    /// It is idle in a pool.
+    Idle,
 }
 
-/// An established connection, as a socket owns it.
+/// An established connection, as a socket owns it. It stays where it is in memory when it goes
+/// to a pool and comes back.
 pub(crate) struct Connection<T: Transport> {
     // Dropped first: the descriptor is closed before the slot of the pool is passed on.
     pub(super) transport: T,
@@ -99,29 +107,21 @@ pub(crate) struct Connection<T: Transport> {
     pub(super) ended: bool,
     reused: u32,
     membership: Membership<T>,
+    /// How long it may be idle; `None` is no limit.
+    keep: Option<Millis>,
 }
 
 impl<T: Transport> Connection<T> {
-    pub(crate) fn fresh(transport: T, membership: Membership<T>) -> Self {
-        Self {
+    pub(crate) fn fresh(transport: T, membership: Membership<T>) -> Box<Self> {
+        Box::new(Self {
             transport,
             readable: true,
             writable: true,
             ended: false,
             reused: 0,
             membership,
-        }
-    }
-
-    pub(crate) fn reused(idle: Idle<T>, lease: Lease<Idle<T>>) -> Self {
-        Self {
-            transport: idle.transport,
-            readable: true,
-            writable: true,
-            ended: false,
-            reused: idle.reused.saturating_add(1),
-            membership: Membership::Leased(lease),
-        }
+            keep: None,
+        })
     }
 }
 
@@ -165,7 +165,7 @@ impl Slots {
 }
 
 pub(super) struct Socket<T: Transport> {
-    pub(super) connection: Option<Connection<T>>,
+    pub(super) connection: Option<Box<Connection<T>>>,
     /// `connect` was called.
     used: bool,
     pub(super) slots: Slots,
@@ -176,7 +176,7 @@ pub(super) struct Socket<T: Transport> {
 
 impl<T: Transport> Socket<T> {
     /// Takes out a connection of which both halves are closed.
-    pub(super) fn take_dead(&mut self) -> Option<Connection<T>> {
+    pub(super) fn take_dead(&mut self) -> Option<Box<Connection<T>>> {
         self.connection
             .take_if(|connection| !(connection.readable || connection.writable))
     }
@@ -358,12 +358,13 @@ impl<T: Transport> TcpSocket<T> {
             socket.advance(&mut rx, &mut frame)
         };
         match advance {
-            Advance::Done(outcome) => Begun::Ready(outcome),
-            Advance::Ended(outcome) => {
-                self.reap();
+            Ok(outcome) => {
+                if matches!(outcome, ReadOutcome::Failed(..)) {
+                    self.reap();
+                }
                 Begun::Ready(outcome)
             }
-            Advance::Stalled { .. } => Begun::Pending(ReadOp::new(self.clone(), frame)),
+            Err(Stalled { .. }) => Begun::Pending(ReadOp::new(self.clone(), frame)),
         }
     }
 
@@ -445,27 +446,24 @@ impl<T: Transport> TcpSocket<T> {
             return Ok(());
         }
         if connection.transport.ready(Direction::Read) && !connection.transport.is_quiet() {
-            if matches!(connection.transport.recv(&mut [0]), Ok(1..)) {
-                return Err(Error::DubiousState);
+            // An end is reported once only: nobody may wait for it again.
+            match connection.transport.recv(&mut [0]) {
+                Ok(0) => connection.ended = true,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    connection.readable = false;
+                }
+                // The look at TLS takes a byte, which may have been the only one.
+                _ => return Err(Error::DubiousState),
             }
             self.0.socket.borrow_mut().connection = Some(connection);
             return Err(Error::Closed);
         }
         connection.transport.disown();
-        let Connection {
-            transport,
-            reused,
-            membership,
-            ..
-        } = connection;
-        let idle = Idle {
-            transport,
-            reused,
-            timeout,
-        };
-        match membership {
-            Membership::Leased(lease) => pools.put(lease, idle),
-            Membership::Named(name) => pools.put_new(&name, size, idle),
+        connection.keep = timeout;
+        match std::mem::replace(&mut connection.membership, Membership::Idle) {
+            Membership::Leased(lease) => pools.put(lease, Idle(connection)),
+            Membership::Named(name) => pools.put_new(&name, size, Idle(connection)),
+            Membership::Idle => {}
         }
         Ok(())
     }
@@ -491,6 +489,15 @@ impl<T: Transport> TcpSocket<T> {
         drop(closed);
         if let Ok(mut rx) = self.rx() {
             rx.clear();
+        }
+    }
+
+    /// [`abandon`](Self::abandon), where nobody else may hold the socket.
+    #[inline]
+    pub fn give_up(self) {
+        // Dropping the last one closes it.
+        if Rc::strong_count(&self.0) > 1 {
+            self.abandon();
         }
     }
 
@@ -564,11 +571,17 @@ impl<T: Transport> Drop for Exclusive<T> {
 }
 
 /// The connecting slot of a socket; given back on drop.
-pub(crate) struct Connecting<T: Transport>(TcpSocket<T>);
+pub struct Connecting<T: Transport>(TcpSocket<T>);
 
 impl<T: Transport> Connecting<T> {
+    /// The socket that is to be connected.
+    pub fn socket(&self) -> &TcpSocket<T> {
+        &self.0
+    }
+
     /// The connect succeeded.
-    pub(crate) fn install(self, connection: Connection<T>) {
+    #[inline]
+    pub(crate) fn install(self, connection: Box<Connection<T>>) {
         self.0.0.socket.borrow_mut().connection = Some(connection);
     }
 }

@@ -21,7 +21,7 @@ use ngx::ffi::{
 
 use super::address::RawAddress;
 use super::entry::{cycle_log, guard};
-use super::side::Side;
+use super::side::{Side, mute};
 use super::ssl::{self, SslSession};
 use crate::rt::{Millis, wake_both_now, worker_local};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
@@ -70,8 +70,8 @@ impl Shared {
         let (side, other) = (self.side(dir), self.side(other));
         let crossed = other.crossed.get();
         [
-            side.waker.borrow_mut().take(),
-            crossed.then(|| other.waker.borrow_mut().take()).flatten(),
+            side.waker.take(),
+            crossed.then(|| other.waker.take()).flatten(),
         ]
     }
 }
@@ -327,6 +327,9 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
                 None => (None, shared.take_wakers(dir)),
             }
         };
+        if idle.is_none() && matches!(wakers, [None, None]) {
+            mute(event);
+        }
         // Nothing of the connection is used any more: what follows may close it.
         if let Some(key) = idle {
             super::net::pools().on_idle_event(key);
@@ -392,10 +395,11 @@ impl Transport for Connection {
         }
     }
 
+    #[inline(always)]
     fn wait(&mut self, dir: Direction, waker: &Waker, timer: Timer) {
         let event = self.event(dir);
         let side = self.shared.side(dir);
-        *side.waker.borrow_mut() = Some(waker.clone());
+        side.waker.set(Some(waker.clone()));
         if let Timer::Arm(timeout) = timer {
             side.arm(event, timeout);
         }
@@ -416,11 +420,11 @@ impl Transport for Connection {
         self.shared.side(dir).timed_out.get()
     }
 
+    #[inline(always)]
     fn cancel_wait(&mut self, dir: Direction) {
         let side = self.shared.side(dir);
         side.disarm();
-        let waker = side.waker.borrow_mut().take();
-        drop(waker);
+        drop(side.waker.take());
     }
 
     fn connect_result(&mut self) -> Poll<io::Result<()>> {

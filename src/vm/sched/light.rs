@@ -301,7 +301,8 @@ fn coroutine_at(state: &State, idx: c_int) -> Result<*mut ffi::lua_State, Throw>
     Ok(l)
 }
 
-/// `ngx.thread.wait(thread, ...)`
+/// `ngx.thread.wait(thread, ...)`: those that were waited for or killed before count only
+/// if there is no other, so that the same list can be waited for until none is left.
 pub fn wait(state: &mut State) -> LuaResult {
     let n = state.top();
     if n == 0 {
@@ -311,6 +312,7 @@ pub fn wait(state: &mut State) -> LuaResult {
         return Err(Throw::error("no request found"));
     };
     let number = SCHED.with(|s| next(&s.waits));
+    let mut any_runs = false;
     for idx in 1..=n {
         let l = coroutine_at(state, idx)?;
         let found = Found::of(l);
@@ -326,6 +328,7 @@ pub fn wait(state: &mut State) -> LuaResult {
         }
         match found {
             Found::Running(awaited) => {
+                any_runs = true;
                 if let Some(member) = &awaited.light {
                     let thread = thread.id();
                     member.waiter.set(Some(WaitId { thread, number }));
@@ -340,12 +343,13 @@ pub fn wait(state: &mut State) -> LuaResult {
                 };
                 return Ok(Ret::Values(n));
             }
-            Found::Over(_) | Found::Nothing => {
-                return Ok(Ret::Values(state.push_nil_err("already waited or killed")));
-            }
+            Found::Over(_) | Found::Nothing => {}
         }
     }
-    let suspended = suspend(state, Waiting)?;
+    if !any_runs {
+        return Ok(Ret::Values(state.push_nil_err("already waited or killed")));
+    }
+    let suspended = suspend(state, Box::new(Waiting))?;
     thread.wait.set(number);
     Ok(suspended)
 }

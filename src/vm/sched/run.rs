@@ -358,6 +358,11 @@ fn run_on(thread: &Rc<Thread>, mut status: c_int, mut request: Request) -> Stop 
                 return spawned.map_or(Stop::Waits, |child| Stop::Spawned(child, n));
             }
             (ffi::LUA_YIELD, Request::Resume(child, n)) => {
+                // SAFETY: the child is anchored.
+                if unsafe { ffi::lua_status(child.l) } == ffi::LUA_OK {
+                    // It begins, perhaps where one stood that the collector has taken.
+                    thread.coroutine_ended(child.l);
+                }
                 thread.enter_coroutine(child);
                 (child.l, n)
             }
