@@ -537,7 +537,7 @@ impl Scheduler {
     }
 
     /// A coroutine is not one of a thread any more.
-    #[inline]
+    #[inline(always)]
     fn forget(&self, l: *mut ffi::lua_State) {
         let thread = self.known.borrow_mut().remove(l);
         drop(thread);
