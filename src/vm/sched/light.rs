@@ -249,7 +249,7 @@ enum Found {
 }
 
 impl Found {
-    #[inline]
+    #[inline(always)]
     fn of(l: *mut ffi::lua_State) -> Found {
         match super::thread_of(l) {
             Some(thread) if thread.light.is_some() && thread.base.l == l => Found::Running(thread),
