@@ -13,7 +13,7 @@ use crate::rt::Millis;
 use crate::sock::error::{Error, Operation, Stage};
 use crate::sock::framing::{Frame, Mode, Piece};
 use crate::sock::net::Local;
-use crate::sock::ops::{ReadOp, SendOp, Stalled};
+use crate::sock::ops::{ReadOp, SendOp};
 use crate::sock::pool::{IdleKey, Lease, Poolable, Pools};
 use crate::sock::rxbuf::{Buffers, RxBuf};
 use crate::sock::transport::{Direction, Transport};
@@ -124,6 +124,12 @@ impl<T: Transport> Connection<T> {
             keep: None,
         })
     }
+
+    /// Whether a read that needs more than was received cannot but wait.
+    #[inline]
+    pub(super) fn must_wait(&self) -> bool {
+        self.readable && !self.ended && !self.transport.ready(Direction::Read)
+    }
 }
 
 /// A set of operations under way.
@@ -194,10 +200,8 @@ impl<T: Transport> Socket<T> {
 
     /// Whether a read that needs more than was received cannot but wait.
     #[inline]
-    fn must_wait(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| {
-            connection.readable && !connection.ended && !connection.transport.ready(Direction::Read)
-        })
+    pub(super) fn must_wait(&self) -> bool {
+        matches!(&self.connection, Some(connection) if connection.must_wait())
     }
 
     pub(super) fn close_half(&mut self, dir: Direction) {
@@ -351,11 +355,6 @@ impl<T: Transport> TcpSocket<T> {
             if frame.take_end() {
                 return Begun::Ready(ReadOutcome::EndOfPieces);
             }
-            if rx.is_empty() && frame.needs_data() && socket.must_wait() {
-                // Nearly every first read of an answer.
-                drop((socket, rx));
-                return Begun::Pending(ReadOp::new(self.clone(), frame));
-            }
             socket.advance(&mut rx, &mut frame)
         };
         match advance {
@@ -365,7 +364,7 @@ impl<T: Transport> TcpSocket<T> {
                 }
                 Begun::Ready(outcome)
             }
-            Err(Stalled { .. }) => Begun::Pending(ReadOp::new(self.clone(), frame)),
+            Err(stalled) => Begun::Pending(ReadOp::new(self.clone(), frame, stalled.want)),
         }
     }
 
@@ -503,6 +502,7 @@ impl<T: Transport> TcpSocket<T> {
     }
 
     /// Takes the connecting slot and closes the connection there may be.
+    #[inline(always)]
     pub(crate) fn begin_connect(&self) -> Result<Connecting<T>, Error> {
         let closed = {
             let mut socket = self.0.socket.borrow_mut();
@@ -581,7 +581,7 @@ impl<T: Transport> Connecting<T> {
     }
 
     /// The connect succeeded.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn install(self, connection: Box<Connection<T>>) {
         self.0.0.socket.borrow_mut().connection = Some(connection);
     }
