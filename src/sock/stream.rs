@@ -6,6 +6,7 @@
 
 use std::cell::{RefCell, RefMut};
 use std::fmt;
+use std::io;
 use std::num::NonZero;
 use std::rc::Rc;
 
@@ -105,7 +106,8 @@ pub(crate) struct Connection<T: Transport> {
     pub(super) transport: T,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// `receive("*a")` met the end: no error, so the half stays open, with nothing to wait for.
+    /// `receive("*a")` or `setkeepalive` met the end: no read has failed, so the half stays open,
+    /// with nothing to wait for.
     pub(super) ended: bool,
     reused: u32,
     membership: Membership<T>,
@@ -427,8 +429,14 @@ impl<T: Transport> TcpSocket<T> {
             return Ok(());
         }
         if connection.transport.ready(Direction::Read) && !connection.transport.is_quiet() {
-            if matches!(connection.transport.recv(&mut [0]), Ok(1..)) {
-                return Err(Error::DubiousState);
+            // An end is reported once only: nobody may wait for it again.
+            match connection.transport.recv(&mut [0]) {
+                Ok(0) => connection.ended = true,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    connection.readable = false;
+                }
+                // The look at TLS takes a byte, which may have been the only one.
+                _ => return Err(Error::DubiousState),
             }
             self.0.socket.borrow_mut().connection = Some(connection);
             return Err(Error::Closed);
@@ -494,11 +502,11 @@ impl<T: Transport> TcpSocket<T> {
     /// Takes the whole socket, as for a TLS handshake.
     ///
     /// # Errors
-    /// `closed` and the busy strings.
+    /// `closed`, also where only one half is, and the busy strings.
     pub fn exclusive(&self) -> Result<Exclusive<T>, Error> {
         let mut socket = self.0.socket.borrow_mut();
         socket.slots.idle(&Slots::ANY)?;
-        if socket.connection.is_none() {
+        if !matches!(&socket.connection, Some(c) if c.readable && c.writable && !c.ended) {
             return Err(not_connected());
         }
         socket.slots.set(Operation::Connecting);
@@ -564,12 +572,8 @@ impl<T: Transport> Connecting<T> {
 
 impl<T: Transport> Drop for Connecting<T> {
     fn drop(&mut self) {
-        self.0
-            .0
-            .socket
-            .borrow_mut()
-            .slots
-            .clear(Operation::Connecting);
+        let mut socket = self.0.0.socket.borrow_mut();
+        socket.slots.clear(Operation::Connecting);
     }
 }
 

@@ -4,7 +4,10 @@ use std::cell::Cell;
 use std::num::NonZero;
 use std::task::Waker;
 
-use ngx::ffi::{ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_msec_t};
+use ngx::ffi::{
+    ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_handle_read_event, ngx_handle_write_event,
+    ngx_int_t, ngx_msec_t,
+};
 
 use super::event::now_msec;
 use crate::rt::Millis;
@@ -74,4 +77,18 @@ pub(super) fn disarm(event: *mut ngx_event_t) {
         }
         (*event).set_timedout(0);
     }
+}
+
+/// Nobody waits for what an event has reported. Where events are level-triggered
+/// (select, poll) it would be reported in each round of the event loop: not
+/// until somebody waits again.
+pub(super) fn mute(event: *mut ngx_event_t) {
+    // SAFETY: callers pass an event of a live connection. Should nginx fail, it
+    // has logged why, and the event comes again.
+    let _: ngx_int_t = unsafe {
+        match (*event).write() {
+            0 => ngx_handle_read_event(event, 0),
+            _ => ngx_handle_write_event(event, 0),
+        }
+    };
 }
