@@ -13,7 +13,7 @@ use crate::rt::Millis;
 use crate::sock::error::{Error, Operation, Stage};
 use crate::sock::framing::{Frame, Mode, Piece};
 use crate::sock::net::Local;
-use crate::sock::ops::{ReadOp, SendOp, Stalled};
+use crate::sock::ops::{ReadOp, SendOp};
 use crate::sock::pool::{IdleKey, Lease, Poolable, Pools};
 use crate::sock::rxbuf::{Buffers, RxBuf};
 use crate::sock::transport::{Direction, Transport};
@@ -103,7 +103,8 @@ pub(crate) struct Connection<T: Transport> {
     pub(super) transport: T,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// `receive("*a")` met the end: no error, so the half stays open, with nothing to wait for.
+    /// `receive("*a")` or `setkeepalive` met the end: no read has failed, so the half stays open,
+    /// with nothing to wait for.
     pub(super) ended: bool,
     reused: u32,
     membership: Membership<T>,
@@ -122,6 +123,12 @@ impl<T: Transport> Connection<T> {
             membership,
             keep: None,
         })
+    }
+
+    /// Whether a read that needs more than was received cannot but wait.
+    #[inline]
+    pub(super) fn must_wait(&self) -> bool {
+        self.readable && !self.ended && !self.transport.ready(Direction::Read)
     }
 }
 
@@ -193,10 +200,8 @@ impl<T: Transport> Socket<T> {
 
     /// Whether a read that needs more than was received cannot but wait.
     #[inline]
-    fn must_wait(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| {
-            connection.readable && !connection.ended && !connection.transport.ready(Direction::Read)
-        })
+    pub(super) fn must_wait(&self) -> bool {
+        matches!(&self.connection, Some(connection) if connection.must_wait())
     }
 
     pub(super) fn close_half(&mut self, dir: Direction) {
@@ -350,11 +355,6 @@ impl<T: Transport> TcpSocket<T> {
             if frame.take_end() {
                 return Begun::Ready(ReadOutcome::EndOfPieces);
             }
-            if rx.is_empty() && frame.needs_data() && socket.must_wait() {
-                // Nearly every first read of an answer.
-                drop((socket, rx));
-                return Begun::Pending(ReadOp::new(self.clone(), frame));
-            }
             socket.advance(&mut rx, &mut frame)
         };
         match advance {
@@ -364,7 +364,7 @@ impl<T: Transport> TcpSocket<T> {
                 }
                 Begun::Ready(outcome)
             }
-            Err(Stalled { .. }) => Begun::Pending(ReadOp::new(self.clone(), frame)),
+            Err(stalled) => Begun::Pending(ReadOp::new(self.clone(), frame, stalled.want)),
         }
     }
 
@@ -502,6 +502,7 @@ impl<T: Transport> TcpSocket<T> {
     }
 
     /// Takes the connecting slot and closes the connection there may be.
+    #[inline(always)]
     pub(crate) fn begin_connect(&self) -> Result<Connecting<T>, Error> {
         let closed = {
             let mut socket = self.0.socket.borrow_mut();
@@ -518,11 +519,11 @@ impl<T: Transport> TcpSocket<T> {
     /// Takes the whole socket, as for a TLS handshake.
     ///
     /// # Errors
-    /// `closed` and the busy strings.
+    /// `closed`, also where only one half is, and the busy strings.
     pub fn exclusive(&self) -> Result<Exclusive<T>, Error> {
         let mut socket = self.0.socket.borrow_mut();
         socket.slots.idle(&Slots::ANY)?;
-        if socket.connection.is_none() {
+        if !matches!(&socket.connection, Some(c) if c.readable && c.writable && !c.ended) {
             return Err(not_connected());
         }
         socket.slots.set(Operation::Connecting);
@@ -580,7 +581,7 @@ impl<T: Transport> Connecting<T> {
     }
 
     /// The connect succeeded.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn install(self, connection: Box<Connection<T>>) {
         self.0.0.socket.borrow_mut().connection = Some(connection);
     }
@@ -588,12 +589,8 @@ impl<T: Transport> Connecting<T> {
 
 impl<T: Transport> Drop for Connecting<T> {
     fn drop(&mut self) {
-        self.0
-            .0
-            .socket
-            .borrow_mut()
-            .slots
-            .clear(Operation::Connecting);
+        let mut socket = self.0.0.socket.borrow_mut();
+        socket.slots.clear(Operation::Connecting);
     }
 }
 

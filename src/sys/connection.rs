@@ -40,6 +40,8 @@ pub struct Connection {
     unsent: bool,
     /// TLS swallowed this error of the system.
     swallowed: i32,
+    /// The error of the system for which its events are not reported; else 0.
+    unwatched: i32,
 }
 
 /// What event handlers see.
@@ -187,6 +189,7 @@ impl Connection {
             unanswered: false,
             unsent: false,
             swallowed: 0,
+            unwatched: 0,
         };
         connection.take_events();
         connection
@@ -287,6 +290,15 @@ impl Connection {
         }
     }
 
+    /// Fails where nobody would hear of what cannot be done at once: to wait
+    /// again and again would never end.
+    pub(super) fn check_watched(&self) -> io::Result<()> {
+        match self.unwatched {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
     fn set_idle(&mut self, idle: bool) {
         // SAFETY: the connection is live.
         unsafe {
@@ -340,6 +352,7 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
 
 impl Transport for Connection {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.check_watched()?;
         clear_errno();
         // SAFETY: the connection is live and its recv the one that fits it.
         let n = unsafe {
@@ -358,6 +371,7 @@ impl Transport for Connection {
     }
 
     fn send(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.check_watched()?;
         if self.unanswered {
             self.no_tcp_delay();
         }
@@ -410,6 +424,8 @@ impl Transport for Connection {
                 Direction::Write => ngx_handle_write_event(event, 0),
             };
             if rc != NGX_OK as ngx_int_t {
+                let errno = io::Error::last_os_error().raw_os_error();
+                self.unwatched = errno.filter(|&errno| errno != 0).unwrap_or(libc::EIO);
                 (*event).set_ready(1);
                 ngx::ffi::ngx_post_event(event, &raw mut ngx::ffi::ngx_posted_events);
             }
@@ -434,6 +450,7 @@ impl Transport for Connection {
         if !self.ready(Direction::Write) {
             return Poll::Pending;
         }
+        self.check_watched()?;
         self.connecting = false;
         // SAFETY: the connection is live.
         if unsafe { (*(*self.c).write).pending_eof() } == 0 && !self.ready(Direction::Read) {

@@ -13,6 +13,7 @@ use crate::vm::ffi;
 use crate::vm::function::Ret;
 use crate::vm::op::Parked;
 use crate::vm::protect::NO_MEMORY;
+use crate::vm::resume::resume_with;
 use crate::vm::stack::State;
 use crate::vm::state::Coroutine;
 use crate::vm::trace::describe_error;
@@ -307,7 +308,7 @@ fn resume(thread: &Thread, l: *mut ffi::lua_State, nargs: c_int) -> (c_int, Requ
     let previous = SCHED.with(|s| s.running.replace(l));
     // SAFETY: `l` is the anchored last coroutine of the chain; function
     // and arguments, or results of the yield, stand on its stack.
-    let status = unsafe { ffi::lua_resume_(l, nargs) };
+    let status = unsafe { resume_with(l, nargs) };
     SCHED.with(|s| s.running.set(previous));
     thread.running.set(false);
     (status, SCHED.with(|s| s.request.take()))
