@@ -109,12 +109,17 @@ impl<O: OneShot> TimerList<O> {
         let Some(until) = firing.0.armed.take() else {
             return;
         };
+        let mut is_alone = true;
         while let Some(first) = firing.0.first()
             && first.at <= until
         {
             first.unlink();
+            // Several have their turn together: then those of one handler go on
+            // one after the other.
+            is_alone &= firing.0.first().is_none_or(|next| next.at > until);
             match first.action.take() {
-                Some(Action::Wake(waker)) => wake_now(waker),
+                Some(Action::Wake(waker)) if is_alone => wake_now(waker),
+                Some(Action::Wake(waker)) => waker.wake(),
                 Some(Action::Call(f)) => f(),
                 None => {}
             }
