@@ -316,6 +316,43 @@ impl<T: Transport> fmt::Debug for ReadOp<T> {
     }
 }
 
+impl<T: Transport> TcpSocket<T> {
+    /// `send`: ready with the byte count when the kernel took everything; otherwise the rest is
+    /// copied and the operation holds the writing slot.
+    pub fn send(&self, data: &[u8]) -> Begun<Result<usize, Error>, SendOp<T>> {
+        self.send_rest(data, self.send_now(data))
+    }
+
+    /// The beginning of [`send`](Self::send), which [`send_rest`](Self::send_rest) has to follow
+    /// unless all of `data` is sent: how much the kernel took.
+    ///
+    /// # Errors
+    /// As `send`.
+    #[inline(always)]
+    pub fn send_now(&self, data: &[u8]) -> Result<usize, Error> {
+        let mut socket = self.0.socket.borrow_mut();
+        socket.begin_send()?;
+        socket.push(data)
+    }
+
+    /// Goes on with a [`send`](Self::send) that has begun.
+    pub fn send_rest(
+        &self,
+        data: &[u8],
+        sent: Result<usize, Error>,
+    ) -> Begun<Result<usize, Error>, SendOp<T>> {
+        match sent {
+            Ok(sent) if sent == data.len() => Begun::Ready(Ok(sent)),
+            Ok(sent) => SendOp::begin(self, data, sent),
+            Err(error) => {
+                // Where it could not even begin, there is nothing to reap.
+                self.reap();
+                Begun::Ready(Err(error))
+            }
+        }
+    }
+}
+
 /// A send that waits; completes with the count of all bytes of the call. Dropping it early closes
 /// the connection, or only the write half while another light thread is reading.
 #[must_use = "dropping a send closes the connection"]

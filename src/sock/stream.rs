@@ -7,13 +7,14 @@
 use std::cell::{RefCell, RefMut};
 use std::fmt;
 use std::io;
+use std::num::NonZero;
 use std::rc::Rc;
 
 use crate::rt::Millis;
 use crate::sock::error::{Error, Operation, Stage};
 use crate::sock::framing::{Frame, Mode, Piece};
 use crate::sock::net::Local;
-use crate::sock::ops::{ReadOp, SendOp};
+use crate::sock::ops::ReadOp;
 use crate::sock::pool::{IdleKey, Lease, Poolable, Pools};
 use crate::sock::rxbuf::{Buffers, RxBuf};
 use crate::sock::transport::{Direction, Transport};
@@ -65,7 +66,9 @@ pub struct Idle<T: Transport>(Box<Connection<T>>);
 impl<T: Transport> Poolable for Idle<T> {
     fn park(&mut self, key: IdleKey) {
         let connection = &mut *self.0;
-        connection.transport.park(key, connection.keep);
+        connection
+            .transport
+            .park(key, connection.keep.map(NonZero::get));
     }
 }
 
@@ -109,7 +112,7 @@ pub(crate) struct Connection<T: Transport> {
     reused: u32,
     membership: Membership<T>,
     /// How long it may be idle; `None` is no limit.
-    keep: Option<Millis>,
+    keep: Option<NonZero<Millis>>,
 }
 
 impl<T: Transport> Connection<T> {
@@ -393,26 +396,6 @@ impl<T: Transport> TcpSocket<T> {
         result
     }
 
-    /// `send`: ready with the byte count when the kernel took everything; otherwise the rest is
-    /// copied and the operation holds the writing slot.
-    pub fn send(&self, data: &[u8]) -> Begun<Result<usize, Error>, SendOp<T>> {
-        let sent = {
-            let mut socket = self.0.socket.borrow_mut();
-            match socket.begin_send() {
-                Err(error) => return Begun::Ready(Err(error)),
-                Ok(()) => socket.push(data),
-            }
-        };
-        match sent {
-            Ok(sent) if sent == data.len() => Begun::Ready(Ok(sent)),
-            Ok(sent) => SendOp::begin(self, data, sent),
-            Err(error) => {
-                self.reap();
-                Begun::Ready(Err(error))
-            }
-        }
-    }
-
     /// `setkeepalive`. `timeout`: `None` is no limit. `size` is used if this creates the pool.
     /// `exiting`: the worker exits, so the connection is just closed.
     ///
@@ -459,7 +442,7 @@ impl<T: Transport> TcpSocket<T> {
             return Err(Error::Closed);
         }
         connection.transport.disown();
-        connection.keep = timeout;
+        connection.keep = timeout.and_then(NonZero::new);
         match std::mem::replace(&mut connection.membership, Membership::Idle) {
             Membership::Leased(lease) => pools.put(lease, Idle(connection)),
             Membership::Named(name) => pools.put_new(&name, size, Idle(connection)),
