@@ -13,7 +13,7 @@ local function hex(s) return (s:gsub(".", function(b) return ("%02x"):format(b:b
 for _, s in ipairs { "", "hello", ("a"):rep(1000), "\0\255", 32, true } do
     show(ngx.md5(s), hex(ngx.md5_bin(s)) == ngx.md5(s), hex(ngx.sha1_bin(s)), ngx.crc32_short(s), ngx.crc32_long(s))
 end
-show(ngx.md5(nil) == ngx.md5(""), ngx.sha1_bin(nil) == ngx.sha1_bin(""), ngx.crc32_long(nil))
+show(ngx.md5(nil) == ngx.md5(""), ngx.sha1_bin(false) == ngx.sha1_bin(""), ngx.crc32_long(nil))
 show(hex(ngx.hmac_sha1("thisisverysecretstuff", "some string we want to sign")))
 show(hex(ngx.hmac_sha1("key", "The quick brown fox jumps over the lazy dog")))
 show(hex(ngx.hmac_sha1(("\170"):rep(80), "Test Using Larger Than Block-Size Key - Hash Key First")))
@@ -73,6 +73,8 @@ for _, name in ipairs { "md5", "md5_bin", "sha1_bin", "crc32_short", "crc32_long
 end
 show(ngx.md5(("a"):gsub("b", "c")) == ngx.md5("a"), ngx.crc32_short("", 1), ngx.decode_base64("YQ", 1))
 fails(ngx.hmac_sha1, "a", {})
+fails(ngx.hmac_sha1, nil, "a")
+fails(ngx.hmac_sha1, "a", true)
 fails(ngx.encode_base64, "a", "b")
 fails(ngx.decode_base64, 12)
 fails(ngx.decode_base64, nil)
@@ -97,6 +99,8 @@ expecting two arguments
 expecting two arguments
 true 0 "a"
 bad argument #2 to '?' (string expected, got table)
+bad argument #1 to '?' (string expected, got nil)
+bad argument #2 to '?' (string expected, got boolean)
 bad no_padding: boolean expected, got string
 string argument only
 string argument only

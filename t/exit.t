@@ -2,7 +2,7 @@
 use Test::Nginx::Socket::Lua;
 
 repeat_each(2);
-plan tests => repeat_each() * 91;
+plan tests => repeat_each() * 97;
 no_long_string();
 workers(1);
 run_tests();
@@ -281,3 +281,18 @@ GET /t
 100 200 302 404 444 504 507
 012345678
 userdata: NULL userdata false
+
+
+
+=== TEST 13: 204 is sent whatever the status was, other successes leave that as it is
+--- config
+    location /t {
+        content_by_lua_block {
+            ngx.status = 429
+            ngx.exit(tonumber(ngx.var.arg_code))
+        }
+    }
+--- request eval
+["GET /t?code=204", "POST /t?code=204\nbody", "GET /t?code=200", "GET /t?code=201", "GET /t?code=0", "GET /t?code=403"]
+--- error_code eval
+[204, 204, 429, 429, 429, 403]

@@ -81,7 +81,7 @@ show("none", match("a", "a", ""), match("a", "a", nil))
 "m" {0="two"} nil
 "s" {0="a\nb"} nil
 "d" {0="foobar"} {0="foo"}
-"d has no groups" {0="foobar" n=false}
+"d has no groups" {0="foobar"}
 "J" {0="ab" 1="a" 2=false} {0="b"} {0="ab"}
 "j" {0="oo"} {0="oo"}
 "all" {0="A\nb"}

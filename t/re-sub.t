@@ -37,7 +37,7 @@ show(sub("aba", "(?<name>b)", "[$1]", "jo"))
 
 === TEST 2: bad templates
 --- lua
-for _, template in ipairs { "$", "a$-", "$name", "${1", "${name}", "${}" } do
+for _, template in ipairs { "$", "a$-", "$name", "${1", "${name}", "$1${}", "a${" } do
     show(ngx.re.sub("a", "a", template))
 end
 show(ngx.re.gsub("b", "a", "$"))
@@ -49,15 +49,17 @@ nil nil "failed to compile the replacement template"
 nil nil "failed to compile the replacement template"
 nil nil "failed to compile the replacement template"
 nil nil "failed to compile the replacement template"
---- grep_error_log eval: qr/(?:invalid|attempt|the closing)[^,]*/
+nil nil "failed to compile the replacement template"
+--- grep_error_log eval: qr/(?:lua script|attempt|the closing)[^,]*/
 --- grep_error_log_out
-invalid capturing variable name found in "$"
-invalid capturing variable name found in "$-"
+lua script: invalid capturing variable name found in "$"
+lua script: invalid capturing variable name found in "a$-"
 attempt to use named capturing variable "name" (named captures not supported yet)
 the closing bracket in "1" variable is missing
 attempt to use named capturing variable "name" (named captures not supported yet)
-invalid capturing variable name found in "${}"
-invalid capturing variable name found in "$"
+lua script: invalid capturing variable name found in "$1${}"
+lua script: invalid capturing variable name found in "a${"
+lua script: invalid capturing variable name found in "$"
 
 
 
@@ -97,34 +99,56 @@ end, "jo"))
 
 
 
-=== TEST 5: functions that fail, wait, or return no text
+=== TEST 5: functions that fail, or return no text
 --- lua
 fails(ngx.re.gsub, "hello", "l", function() error("oh no") end)
 fails(ngx.re.gsub, "hello", "l", function() error({}, 0) end)
-fails(ngx.re.gsub, "hello", "l", function() return nil end)
-fails(ngx.re.sub, "hello", "l", function() end)
-fails(ngx.re.sub, "hello", "l", function() return {} end)
-fails(ngx.re.sub, "hello", "l", function() ngx.sleep(0.001) return "x" end)
-fails(ngx.re.sub, "hello", "l", function() coroutine.yield() return "x" end)
-fails(ngx.re.sub, "hello", "l", function() return ngx.exit(200) end)
+show(ngx.re.gsub("hello", "l", function() return nil end))
+show(ngx.re.gsub("hello", "(x)?l", function(m) return m[1] end))
+show(ngx.re.sub("hello", "l", function() end))
+show(ngx.re.sub("hello", "l", function() return setmetatable({}, { __tostring = function() return "t" end }), 2 end))
 fails(ngx.re.sub, "hello", "l", {})
+fails(ngx.re.gsub, {}, "l", print)
+show(ngx.re.gsub("hello", "(", print))
 show(ngx.re.sub("hello", "l", "L"))
 --- response_body_like eval
 qr/^oh no
 table: 0x\w+
-bad argument #3 to '\?' \(string or number expected to be returned by the replace function, got nil\)
-bad argument #3 to '\?' \(string or number expected to be returned by the replace function, got nil\)
-bad argument #3 to '\?' \(string or number expected to be returned by the replace function, got table\)
-attempt to yield across C-call boundary
-attempt to yield across C-call boundary
-attempt to yield across C-call boundary
+"heniln[i]lo" 2
+"hefalsefalseo" 2
+"henillo" 1
+"hetlo" 1
 bad argument #3 to '\?' \(string expected, got table\)
+bad argument #1 to '\?' \(string expected, got table\)
+nil nil "pcre2_compile\(\) failed: missing closing parenthesis in \\"\(\\""
 "heLlo" 1
 $/
 
 
 
-=== TEST 6: all matches
+=== TEST 6: functions may wait
+--- lua
+show(ngx.re.sub("hello", "l", function() ngx.sleep(0.001) return "x" end))
+local co = coroutine.wrap(function()
+    return "done", ngx.re.gsub("a1b2", "\\d", function(m)
+        ngx.sleep(0.001)
+        return coroutine.yield(m[0])
+    end)
+end)
+show(co(), co("one"), co("two"))
+show(ngx.re.gsub("ab", "a|b", function(m)
+    return ngx.re.gsub(m[0], ".", function() ngx.sleep(0.001) return "<$0>" end) .. m[0]
+end))
+ngx.re.sub("hello", "l", function() return ngx.exit(200) end)
+show("not reached")
+--- response_body
+"hexlo" 1
+"1" "2" "done" "aonebtwo" 2
+"<$0>a<$0>b" 2
+
+
+
+=== TEST 7: all matches
 --- lua
 local gsub = ngx.re.gsub
 show(gsub("hello, world", "([a-z])[a-z]+", "[$0,$1]", "i"))
@@ -147,7 +171,7 @@ show(gsub("one two", "\\b", "|"))
 
 
 
-=== TEST 7: empty matches move on by a character
+=== TEST 8: empty matches move on by a character
 --- lua
 local gsub = ngx.re.gsub
 for _, by in ipairs { "-", function() return "-" end } do
@@ -171,7 +195,7 @@ true
 
 
 
-=== TEST 8: UTF-8 is checked once, in long texts too
+=== TEST 9: UTF-8 is checked once, in long texts too
 --- lua
 local text = ("美好"):rep(50000)
 local seconds = t.timed(function()
@@ -191,7 +215,7 @@ nil nil "pcre_exec() failed: -36"
 
 
 
-=== TEST 9: errors
+=== TEST 10: errors
 --- lua
 show(ngx.re.sub("x", "a(b", "x"))
 show(ngx.re.gsub("x", "a(b", print))

@@ -339,3 +339,33 @@ bad argument #3 to '__newindex' (invalid status nan)
 bad argument #3 to '__newindex' (invalid status -inf)
 bad argument #3 to '__newindex' (invalid status 1000)
 0
+
+
+
+=== TEST 17: after a status below 200 the connection ends, for the client waits for another
+--- config
+    location /status {
+        content_by_lua_block {
+            ngx.status = tonumber(ngx.var.arg_status)
+            ngx.print("x")
+        }
+    }
+    location /exit { access_by_lua_block { ngx.exit(ngx.var.arg_status) } }
+    location /t {
+        content_by_lua_block {
+            for _, uri in ipairs { "/status?status=1", "/status?status=100", "/status?status=101", "/exit?status=199" } do
+                local sock = ngx.socket.connect("127.0.0.1", ngx.var.server_port)
+                sock:settimeout(3000)
+                sock:send("GET " .. uri .. " HTTP/1.1\r\nHost: a\r\n\r\n")
+                local response, err = sock:receive("*a")
+                ngx.say(response and response:match("HTTP/1.1 %d+") or err, " ", response and #response:match("\r\n\r\n(.*)"))
+            end
+        }
+    }
+--- request
+GET /t
+--- response_body
+HTTP/1.1 001 1
+HTTP/1.1 100 1
+HTTP/1.1 101 1
+HTTP/1.1 199 0

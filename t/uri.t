@@ -22,7 +22,7 @@ __DATA__
 --- request
 GET /t
 --- response_body
-a%20%E4%BD%A0%2Fb%3Fc%3Dd%26e%2Bf%25-._~%21%2A%27%28%29
+a%20%E4%BD%A0%2Fb%3Fc%3Dd%26e%2Bf%25-._~!*'()
 a%20b
 plain
 %00%7F%FF
@@ -61,7 +61,7 @@ GET /t
 --- response_body
 "type" -1 out of range
 "type" 7 out of range
-"type" is not number
+"type" is not a number
 a%20b
 
 
@@ -126,7 +126,7 @@ try %search% %again%
 GET /t
 --- response_body
 true
-636000
+626000
 
 
 

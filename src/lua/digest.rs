@@ -39,21 +39,25 @@ fn expect_arguments(state: &State, expected: c_int) -> Result<(), Throw> {
     }
 }
 
-/// Makes text of the argument at `idx`; nil is empty.
-fn text_argument(state: &mut State, idx: c_int) -> Result<(), Throw> {
-    if state.type_of(idx) == Type::Nil {
+/// Makes text of argument 1; nil is empty.
+fn text_argument(state: &mut State) -> Result<(), Throw> {
+    if state.type_of(1) == Type::Nil {
         state.push_bytes("");
-        state.replace(idx);
-    } else if !make_text(state, idx)? {
-        return Err(wrong_type(state, idx, "string", idx));
+        state.replace(1);
+    } else if !make_text(state, 1)? {
+        return Err(wrong_type(state, 1, "string", 1));
     }
     Ok(())
 }
 
-/// Pushes what `push` makes of the only argument.
+/// Pushes what `push` makes of the only argument; nil and false are empty texts.
 fn digest(state: &mut State, push: impl FnOnce(&[u8], &State)) -> LuaResult {
     expect_arguments(state, 1)?;
-    text_argument(state, 1)?;
+    if !state.to_bool(1) {
+        state.push_nil();
+        state.replace(1);
+    }
+    text_argument(state)?;
     push(state.bytes(1).unwrap_or_default(), state);
     Ok(Ret::Values(1))
 }
@@ -71,8 +75,11 @@ fn hex<const N: usize>(bytes: &[u8; N]) -> Vec<u8> {
 fn hmac_sha1(state: &mut State) -> LuaResult {
     const BLOCK: usize = 64;
     expect_arguments(state, 2)?;
-    text_argument(state, 1)?;
-    text_argument(state, 2)?;
+    for idx in 1..=2 {
+        if state.bytes(idx).is_none() {
+            return Err(wrong_type(state, idx, "string", idx));
+        }
+    }
     let key = state.bytes(1).unwrap_or_default();
     let mut inner = [0x36; BLOCK];
     let mut outer = [0x5c; BLOCK];
@@ -118,7 +125,7 @@ fn encode(state: &mut State) -> LuaResult {
     if !(1..=2).contains(&n) {
         return Err(Throw::error("expecting one argument"));
     }
-    text_argument(state, 1)?;
+    text_argument(state)?;
     if !matches!(state.type_of(2), Type::None | Type::Nil | Type::Boolean) {
         return Err(Throw::error(format!(
             "bad no_padding: boolean expected, got {}",

@@ -34,14 +34,15 @@ static KINDS: [EscapeSet; 7] = [
 
 const URI_COMPONENT: usize = 2;
 
-/// All but the characters that a URI leaves unreserved.
+/// All but the characters that a URI leaves unreserved, and those that
+/// JavaScript's `encodeURIComponent` leaves as well.
 const COMPONENT: EscapeSet = {
     let mut set = [true; 256];
     let mut byte = 0;
     while byte < 256 {
         set[byte] = !matches!(
             byte as u8,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'\'' | b'('..=b'*'
         );
         byte += 1;
     }
@@ -75,7 +76,7 @@ fn escape_uri(state: &mut State) -> LuaResult {
             }
             kind as usize
         }
-        _ => return Err(Throw::error("\"type\" is not number")),
+        _ => return Err(Throw::error("\"type\" is not a number")),
     };
     convert(state, |text, to| escape(text, &KINDS[kind], to))
 }

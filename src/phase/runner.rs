@@ -23,6 +23,7 @@ const ERROR: isize = NGX_ERROR as isize;
 const REDIRECTED: isize = isize::MIN;
 const HTTP_CONTINUE: isize = 100;
 const HTTP_OK: isize = 200;
+const HTTP_NO_CONTENT: isize = 204;
 const HTTP_SPECIAL_RESPONSE: isize = 300;
 const HTTP_INTERNAL_SERVER_ERROR: isize = 500;
 
@@ -196,6 +197,7 @@ fn conclude(
         Outcome::Exit(code) => match code as isize {
             DECLINED if !answered => DECLINED,
             DECLINED => complete(handler, request),
+            HTTP_NO_CONTENT if !answered => HTTP_NO_CONTENT,
             status @ HTTP_CONTINUE..HTTP_SPECIAL_RESPONSE => {
                 if !answered {
                     request.set_default_status(status as usize);

@@ -15,6 +15,7 @@ mod mark;
 mod object;
 mod op;
 mod protect;
+mod resume;
 pub mod sched;
 mod stack;
 mod state;

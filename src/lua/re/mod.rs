@@ -48,8 +48,7 @@ pub fn open(state: &mut State) {
     add(state, "match", search::find_captures);
     add(state, "find", search::find_position);
     add(state, "gmatch", search::iterate);
-    add(state, "sub", sub::sub);
-    add(state, "gsub", sub::gsub);
+    sub::open(state);
     state.pop(2);
     state.raw_set_field(-2, "re");
 }

@@ -10,12 +10,18 @@ pub enum Piece<'a> {
 }
 
 /// The pieces of a replacement. An error is what is wrong with it.
-pub struct Pieces<'a>(&'a [u8]);
+pub struct Pieces<'a> {
+    template: &'a [u8],
+    rest: &'a [u8],
+}
 
 impl<'a> Pieces<'a> {
     /// The pieces of `template`.
     pub fn of(template: &'a [u8]) -> Pieces<'a> {
-        Pieces(template)
+        Pieces {
+            template,
+            rest: template,
+        }
     }
 }
 
@@ -23,17 +29,17 @@ impl<'a> Iterator for Pieces<'a> {
     type Item = Result<Piece<'a>, String>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let text = self.0;
+        let text = self.rest;
         let Some(dollar) = memchr::memchr(b'$', text) else {
-            self.0 = &[];
+            self.rest = &[];
             return (!text.is_empty()).then_some(Ok(Piece::Text(text)));
         };
         if dollar > 0 {
-            self.0 = &text[dollar..];
+            self.rest = &text[dollar..];
             return Some(Ok(Piece::Text(&text[..dollar])));
         }
-        let piece = variable(text);
-        self.0 = match piece {
+        let piece = variable(text, self.template);
+        self.rest = match piece {
             Ok((_, rest)) => rest,
             Err(_) => &[],
         };
@@ -41,8 +47,9 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
-/// What stands at a dollar sign, and what comes after it.
-fn variable(text: &[u8]) -> Result<(Piece<'_>, &[u8]), String> {
+/// What stands at the dollar sign with which `text` begins, a part of `template`, and what comes
+/// after it.
+fn variable<'a>(text: &'a [u8], template: &[u8]) -> Result<(Piece<'a>, &'a [u8]), String> {
     let after = &text[1..];
     match after.first() {
         Some(b'$') => Ok((Piece::Text(&after[..1]), &after[1..])),
@@ -51,11 +58,11 @@ fn variable(text: &[u8]) -> Result<(Piece<'_>, &[u8]), String> {
             match (group(name), rest.split_first()) {
                 (Some(group), Some((b'}', rest))) => Ok((Piece::Group(group), rest)),
                 (_, Some((b'}', _))) if !name.is_empty() => Err(named(name)),
-                (_, None) | (Some(_), _) => Err(format!(
+                (_, None) | (Some(_), _) if !name.is_empty() => Err(format!(
                     "the closing bracket in \"{}\" variable is missing",
                     String::from_utf8_lossy(name)
                 )),
-                _ => Err(invalid(text)),
+                _ => Err(invalid(template)),
             }
         }
         _ => {
@@ -64,7 +71,7 @@ fn variable(text: &[u8]) -> Result<(Piece<'_>, &[u8]), String> {
             match group(digits) {
                 Some(group) => Ok((Piece::Group(group), rest)),
                 None => match name(after).0 {
-                    [] => Err(invalid(text)),
+                    [] => Err(invalid(template)),
                     name => Err(named(name)),
                 },
             }
@@ -98,10 +105,10 @@ fn named(name: &[u8]) -> String {
     )
 }
 
-fn invalid(text: &[u8]) -> String {
+fn invalid(template: &[u8]) -> String {
     format!(
-        "invalid capturing variable name found in \"{}\"",
-        String::from_utf8_lossy(text)
+        "lua script: invalid capturing variable name found in \"{}\"",
+        String::from_utf8_lossy(template)
     )
 }
 
@@ -136,15 +143,27 @@ mod tests {
     #[test]
     fn what_is_no_group_is_an_error() {
         let cases = [
-            ("a$", "invalid capturing variable name found in \"$\""),
-            ("$-1", "invalid capturing variable name found in \"$-1\""),
-            ("${}", "invalid capturing variable name found in \"${}\""),
             (
-                "${-1}",
-                "invalid capturing variable name found in \"${-1}\"",
+                "a$",
+                "lua script: invalid capturing variable name found in \"a$\"",
+            ),
+            (
+                "a$-1",
+                "lua script: invalid capturing variable name found in \"a$-1\"",
+            ),
+            (
+                "${}",
+                "lua script: invalid capturing variable name found in \"${}\"",
+            ),
+            (
+                "$1${-1}",
+                "lua script: invalid capturing variable name found in \"$1${-1}\"",
             ),
             ("${1", "the closing bracket in \"1\" variable is missing"),
-            ("${", "the closing bracket in \"\" variable is missing"),
+            (
+                "$1${",
+                "lua script: invalid capturing variable name found in \"$1${\"",
+            ),
             ("${1-}", "the closing bracket in \"1\" variable is missing"),
             (
                 "$name",

@@ -14,9 +14,9 @@ use std::ptr;
 use std::task::{Context, Poll, Waker};
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_ERROR, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_VERSION_11, NGX_HTTP_WRITE_BUFFERED,
-    NGX_LOWLEVEL_BUFFERED, NGX_OK, ngx_add_timer, ngx_connection_t, ngx_del_timer,
-    ngx_handle_write_event, ngx_http_output_filter, ngx_http_send_header,
+    NGX_AGAIN, NGX_ERROR, NGX_HTTP_OK, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_VERSION_11,
+    NGX_HTTP_WRITE_BUFFERED, NGX_LOWLEVEL_BUFFERED, NGX_OK, ngx_add_timer, ngx_connection_t,
+    ngx_del_timer, ngx_handle_write_event, ngx_http_output_filter, ngx_http_send_header,
     ngx_http_set_content_type, ngx_int_t,
 };
 
@@ -287,6 +287,10 @@ impl Output {
                 && ngx_http_set_content_type(raw) != NGX_OK as ngx_int_t
             {
                 return Err(OutputError::Failed);
+            }
+            // The client waits for another response after one of these: what it gets is the end.
+            if (*raw).headers_out.status < NGX_HTTP_OK as usize && !r.is_subrequest() {
+                r.close_after_response();
             }
             ngx_http_send_header(raw)
         };

@@ -68,7 +68,9 @@ impl Regex {
         };
         regex.groups = regex.info(PCRE2_INFO_CAPTURECOUNT, 0_u32);
         regex.splits_characters = regex.info(PCRE2_INFO_HASBACKSLASHC, 1_u32) != 0;
-        regex.names = regex.read_names();
+        if !options.longest {
+            regex.names = regex.read_names();
+        }
         if options.jit && !options.longest {
             regex.compile_to_machine_code();
         }
