@@ -361,3 +361,38 @@ POST /discard
 0123456789
 --- response_body
 POST 0
+
+
+
+=== TEST 10: a body in the place of one that a request socket has read, once it is at its end
+--- config
+    location = /socket {
+        access_by_lua_block {
+            local sock = ngx.req.socket()
+            local text = sock:receive(2)
+            local ok, err = pcall(ngx.req.set_body_data, "early")
+            text = text .. sock:receive("*a")
+            ngx.req.set_body_data(text:upper() .. " " .. tostring(err))
+        }
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/echo;
+    }
+    location = /at-once {
+        access_by_lua_block {
+            local sock = ngx.req.socket()
+            ngx.req.set_body_data("new")
+            ngx.var.args = sock:receive("*a")
+        }
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/echo;
+    }
+--- script
+local next = "GET /echo HTTP/1.1\r\nHost: localhost\r\n" .. close .. "\r\n"
+talk(post("/socket", "hello"):sub(1, -3), "lo" .. next)
+talk("POST /socket HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n", "2\r\nlo\r\n0\r\n\r\n" .. next)
+talk(post("/at-once", "hello") .. next)
+--- response_body
+200 POST 31 nil HELLO request body not read yet
+200 GET nil nil nil
+200 POST 31 nil HELLO request body not read yet
+200 GET nil nil nil
+200 POST 3 nil new
+200 GET nil nil nil

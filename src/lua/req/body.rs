@@ -145,7 +145,8 @@ fn replaceable() -> Result<Request, Throw> {
             "request body already discarded asynchronously",
         ));
     }
-    if !request.has_read_body() {
+    // nginx would read what a request socket asks for into the new body.
+    if !request.has_read_body() || request.has_unread_socket() {
         return Err(Throw::error("request body not read yet"));
     }
     Ok(request)
