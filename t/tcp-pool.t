@@ -350,17 +350,24 @@ for _, script in ipairs { "say:x hold", "", "half hold", "reset" } do
     local sock = open(script)
     ngx.sleep(0.25)
     show(sock:setkeepalive())
+    show(sock:receive())
     show(sock:close())
 end
 --- response_body
 nil "connection in dubious state"
 nil "closed"
 nil "closed"
+nil "closed"
+nil "closed" ""
 1
 nil "closed"
+nil "closed" ""
 1
 nil "closed"
+nil "closed" ""
 1
+--- location_config
+lua_socket_log_errors off;
 
 
 

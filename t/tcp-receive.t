@@ -304,7 +304,8 @@ local function check(name, data, err, partial)
     data = data or partial
     show(name, #data, data:sub(1, 16), data:sub(-16))
 end
-local took = t.timed(function()
+local start = os.clock() -- the processor's time, whatever else the machine does
+do
     local sock = open("fill:" .. size)
     check("n", sock:receive(size))
     sock = open("fill:" .. size)
@@ -321,8 +322,9 @@ local took = t.timed(function()
         sum = sum + #data
     end
     show("any", sum)
-end)
-show(took < 8 and "fast enough" or took)
+end
+local took = os.clock() - start
+show(took < 4 and "fast enough" or took)
 --- timeout: 30
 --- response_body
 "n" 67108864 "0123456789abcdef" "0123456789abcdef"

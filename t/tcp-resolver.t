@@ -355,3 +355,26 @@ show(sock:connect("once.test", port))
 --- response_body
 1
 1
+
+
+
+=== TEST 16: who gets an address first ends others that wait for the same
+nginx walks the list of those who wait. Debian's copes with one that ends there; the
+original, as tools/mainline.sh has it, raises an alert and uses memory that it has freed.
+--- lua
+for _, name in ipairs { "slow.test", "none.test" } do
+    local done
+    local function query()
+        ngx.socket.udp():setpeername(name, port)
+        done = true
+        ngx.exit(200)
+    end
+    -- Whoever is the first ends a handler with all of its threads.
+    ngx.timer.at(0, function()
+        for i = 1, 4 do ngx.thread.spawn(query) end
+    end)
+    show(name, t.eventually(true, function() return done end))
+end
+--- response_body
+"slow.test" true
+"none.test" true

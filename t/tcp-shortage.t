@@ -187,3 +187,43 @@ nil "a.test could not be resolved (110: Operation timed out)"
 worker_connections are not enough
 --- error_log
 worker_connections
+
+
+
+=== TEST 6: the kernel does not take one more socket to watch
+--- lua
+local ffi = require "ffi"
+ffi.cdef [[
+    int epoll_ctl(int epoll, int what, int fd, void *event);
+    ptrdiff_t readlink(const char *path, char *text, size_t size);
+]]
+local text = ffi.new("char[64]")
+local function link(fd)
+    return ffi.string(text, math.max(0, tonumber(ffi.C.readlink("/proc/self/fd/" .. fd, text, 64))))
+end
+local epoll
+for fd = 0, 63 do
+    if link(fd):find("eventpoll", 1, true) then epoll = fd end
+end
+local sock = ngx.socket.udp()
+assert(sock:setpeername("127.0.0.1", port))
+sock:settimeout(1000)
+-- What is watched already is refused: nginx has not asked for datagram sockets yet.
+for fd = 0, 63 do
+    local kind, size = ffi.new("int[1]"), ffi.new("unsigned[1]", 4)
+    if ffi.C.getsockopt(fd, 1, 3, kind, size) == 0 and kind[0] == 2 then -- SO_TYPE, SOCK_DGRAM
+        ffi.C.epoll_ctl(epoll, 1, fd, ffi.new("char[16]"))
+    end
+end
+local took, data, err = t.timed(sock.receive, sock)
+show(data, err, took < 0.5)
+show(sock:receive())
+show(sock:close())
+--- response_body
+nil "file exists" true
+nil "file exists"
+1
+--- error_log
+epoll_ctl(1
+--- allow_error_log
+[alert]

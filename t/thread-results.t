@@ -105,3 +105,81 @@ false.*attempt to wait on a coroutine that is not a user thread
 $
 --- no_error_log
 [error]
+
+
+
+=== TEST 4: a coroutine that stands where another one stood is not its threads' parent
+--- config
+    location /t {
+        content_by_lua_block {
+            -- A thread, and where its parent stood, which the collector has taken.
+            local function orphan()
+                local thread
+                local function parent()
+                    thread = ngx.thread.spawn(ngx.sleep, 0.01)
+                    coroutine.yield()
+                end
+                local co = coroutine.create(parent)
+                coroutine.resume(co)
+                return thread, tostring(co)
+            end
+            local stranger
+            for round = 1, 5000 do
+                local thread, place = orphan()
+                collectgarbage()
+                collectgarbage()
+                local all = {}
+                for i = 1, 200 do
+                    all[i] = coroutine.create(function() return pcall(ngx.thread.wait, thread) end)
+                    if tostring(all[i]) == place then
+                        stranger = all[i]
+                        break
+                    end
+                end
+                if stranger then break end
+            end
+            if not stranger then
+                return ngx.say("no coroutine came to stand there")
+            end
+            ngx.say(coroutine.resume(stranger))
+        }
+    }
+--- request
+GET /t
+--- response_body_like
+^truefalse.*only the parent coroutine can wait on the thread$
+--- no_error_log
+[error]
+
+
+
+=== TEST 5: the same list, until nobody is left in it
+--- config
+    location /t {
+        content_by_lua_block {
+            local spawn, wait = ngx.thread.spawn, ngx.thread.wait
+            local function f(delay)
+                if delay then ngx.sleep(delay) end
+                return delay or "at once"
+            end
+            local a, b, c = spawn(f, 0.02), spawn(f), spawn(f, 0.1)
+            for _ = 1, 4 do ngx.say(wait(a, b, c)) end
+            ngx.say(wait(a, spawn(f), b, c))
+            ngx.say(wait(spawn(f, 0.01), a, b))
+            local killed = spawn(f, 10)
+            ngx.thread.kill(killed)
+            ngx.say(wait(killed, a))
+        }
+    }
+--- request
+GET /t
+--- response_body
+trueat once
+true0.02
+true0.1
+nilalready waited or killed
+trueat once
+true0.01
+nilalready waited or killed
+--- no_error_log
+[error]

@@ -72,6 +72,10 @@ ngx.sleep(0.1)
 show(#sock:receiveany(4096), #sock:receiveany(4096), sock:setkeepalive())
 sock:connect("127.0.0.1", port, { pool = "q" })
 show(sock:getreusedtimes())
+sock = open("tls:good say:x hold")
+assert(sock:sslhandshake(false))
+ngx.sleep(0.1)
+show("one byte", sock:setkeepalive())
 sock = open("tls:good wait:0.1 say:late hold", { pool = "r" })
 assert(sock:sslhandshake(false))
 show(sock:setkeepalive())
@@ -84,6 +88,7 @@ nil "unread data in buffer"
 "456789" 1
 4096 4096 nil "connection in dubious state"
 0
+"one byte" nil "connection in dubious state"
 1
 0
 --- location_config

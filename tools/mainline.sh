@@ -54,7 +54,7 @@ if [[ ! $tree/objs/nginx -nt $ROOT/tools/mainline.sh ]]; then
             --with-http_ssl_module --with-http_v2_module --with-http_realip_module \
             --with-http_auth_request_module --with-http_stub_status_module \
             --with-http_addition_module --with-http_sub_module --with-http_gunzip_module \
-            --with-http_slice_module \
+            --with-http_slice_module --with-poll_module \
             --error-log-path=stderr </dev/null
         make -j"$(nproc)" -f objs/Makefile binary
     } >"$log" 2>&1 || {

@@ -101,6 +101,7 @@ impl Default for List {
 pub struct Arena<T> {
     nodes: Vec<Node<T>>,
     free: u32,
+    count: usize,
 }
 
 impl<T> Arena<T> {
@@ -109,10 +110,17 @@ impl<T> Arena<T> {
         Self {
             nodes: Vec::new(),
             free: NIL,
+            count: 0,
         }
     }
 
+    /// The number of entries, whatever list they are in.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// Appends what `make` returns to `list`; `make` is told the key of the new entry.
+    #[inline(always)]
     pub fn push_back(&mut self, list: &mut List, make: impl FnOnce(Key) -> T) -> Key {
         let index = self.vacant();
         let generation = self
@@ -124,6 +132,7 @@ impl<T> Arena<T> {
             node.value = Some(value);
         }
         self.link_back(list, index);
+        self.count += 1;
         key
     }
 
@@ -135,6 +144,19 @@ impl<T> Arena<T> {
     /// The newest entry of `list`.
     pub fn back(&self, list: &List) -> Option<Key> {
         self.key_at(list.tail)
+    }
+
+    /// The first entry of `list` that `is_it`.
+    #[inline(always)]
+    pub fn find(&self, list: &List, is_it: impl Fn(&T) -> bool) -> Option<Key> {
+        let mut index = list.head;
+        loop {
+            let node = self.node(index)?;
+            if node.value.as_ref().is_some_and(&is_it) {
+                return self.key_at(index);
+            }
+            index = node.next;
+        }
     }
 
     /// The entries of `list`, from the oldest to the newest.
@@ -154,18 +176,18 @@ impl<T> Arena<T> {
 
     /// The entry named `key`.
     pub fn get(&self, key: Key) -> Option<&T> {
-        self.node(key.index)
-            .filter(|node| node.generation == key.generation)?
-            .value
-            .as_ref()
+        match self.node(key.index) {
+            Some(node) if node.generation == key.generation => node.value.as_ref(),
+            _ => None,
+        }
     }
 
     /// The entry named `key`.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        self.node_mut(key.index)
-            .filter(|node| node.generation == key.generation)?
-            .value
-            .as_mut()
+        match self.node_mut(key.index) {
+            Some(node) if node.generation == key.generation => node.value.as_mut(),
+            _ => None,
+        }
     }
 
     /// Takes the entry named `key` out of `list`, which must be the list it is in.
@@ -181,6 +203,7 @@ impl<T> Arena<T> {
             node.next = free;
         }
         self.free = key.index;
+        self.count -= 1;
         Some(value)
     }
 

@@ -66,44 +66,55 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
-/// The part of a connect that needs little: closes the connection the socket has, then takes one
-/// from the pool called `pool`; or, where there is no such pool and the connect `creates` none,
-/// begins to connect to an address that need not be looked for. `None`: go on with [`connect`].
+/// The beginning of a connect: closes the connection the socket has, and takes one from the pool
+/// called `pool`. `None`: that was all; else go on with [`connect_directly`] or [`connect`].
 ///
 /// # Errors
-/// As [`connect`]. After the busy strings nothing was closed.
-pub fn try_connect_now<N: Net>(
+/// The busy strings; nothing was closed then.
+#[inline(always)]
+pub fn connect_idle<N: Net>(
     socket: &TcpSocket<N::Transport>,
     net: &N,
     pools: &TcpPools<N::Transport>,
     pool: PoolName<'_>,
-    creates: bool,
-) -> Option<BegunConnect<N::Transport>> {
-    let connecting = match socket.begin_connect() {
-        Ok(connecting) => connecting,
-        Err(busy) => return Some(Begun::Ready(Err(busy.into()))),
-    };
+) -> Result<Option<Connecting<N::Transport>>, Error> {
+    let connecting = socket.begin_connect()?;
     while let Some((lease, idle)) = pools.take_idle(pool) {
         if let Ok(connection) = reuse(net, lease, idle) {
             connecting.install(connection);
-            return Some(Begun::Ready(Ok(())));
+            return Ok(None);
         }
     }
+    Ok(Some(connecting))
+}
+
+/// Begins to connect to an address that need not be looked for, where there is no pool of that
+/// name and none is asked for. `None`: it takes a [`connect`].
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_directly<N: Net>(
+    connecting: Connecting<N::Transport>,
+    net: &N,
+    pools: &TcpPools<N::Transport>,
+    pool: PoolName<'_>,
+) -> Option<BegunConnect<N::Transport>> {
     let PoolName::Peer(host, port) = pool else {
         return None;
     };
-    if creates || pools.contains(pool) {
+    if pools.contains(pool) {
         return None;
     }
     let address = Address::literal(host, port)?;
     let name = pool.text();
+    let socket = connecting.socket();
     Some(match net.connect(&address, &name, &socket.local()) {
         Ok(transport) => Begun::Pending(DirectConnect {
+            timer: Timer::Arm(socket.timeouts().connect),
             under_way: Some((
                 Connection::fresh(transport, Membership::Named(name)),
                 connecting,
             )),
-            timer: Timer::Arm(socket.timeouts().connect),
             address,
         }),
         Err(error) => Begun::Ready(Err(ConnectError::at(error, &address))),
@@ -116,7 +127,7 @@ pub type BegunConnect<T> = Begun<Result<(), ConnectError>, DirectConnect<T>>;
 /// A connect to the only address there is. Dropping it gives everything back.
 pub struct DirectConnect<T: Transport> {
     /// `None` once it is over.
-    under_way: Option<(Connection<T>, Connecting<T>)>,
+    under_way: Option<(Box<Connection<T>>, Connecting<T>)>,
     timer: Timer,
     address: Address,
 }
@@ -196,19 +207,23 @@ pub async fn connect<N: Net>(
     Ok(())
 }
 
+/// A connection that is taken over, or the leave to open another one.
+type Reused<T> = Result<Box<Connection<T>>, Lease<Idle<T>>>;
+
 /// Takes over a connection of the pool, or drops it if something happened on it that the event
 /// loop did not report yet.
+#[inline(always)]
 fn reuse<N: Net>(
     net: &N,
     lease: Lease<Idle<N::Transport>>,
     mut idle: Idle<N::Transport>,
-) -> Result<Connection<N::Transport>, Lease<Idle<N::Transport>>> {
+) -> Reused<N::Transport> {
     let transport = idle.transport();
     net.adopt(transport);
     if transport.ready(Direction::Read) && !transport.is_quiet() {
         return Err(lease);
     }
-    Ok(Connection::reused(idle, lease))
+    Ok(idle.reuse(lease))
 }
 
 /// `None`: timed out.
@@ -235,10 +250,9 @@ async fn find<N: Net>(net: &N, target: &Target) -> Result<Vec<Address>, Error> {
 }
 
 pub(super) fn parse(target: &Target) -> Result<HostPort, Error> {
-    target.parse().map_err(|reason| Error::BadHost {
-        host: target.name(),
-        reason,
-    })
+    target
+        .parse()
+        .map_err(|reason| Error::unresolved(target.name(), ResolveError::NoHost(reason)))
 }
 
 /// At least one address.
@@ -251,11 +265,8 @@ pub(super) async fn resolve<N: Net>(
         Ok(addresses) if !addresses.is_empty() => {
             Ok(addresses.into_iter().map(Address::Ip).collect())
         }
-        Ok(_) => Err(Error::Resolve {
-            host: name,
-            error: ResolveError::host_not_found(),
-        }),
-        Err(error) => Err(Error::Resolve { host: name, error }),
+        Ok(_) => Err(Error::unresolved(name, ResolveError::host_not_found())),
+        Err(error) => Err(Error::unresolved(name, error)),
     }
 }
 

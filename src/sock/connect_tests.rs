@@ -72,9 +72,10 @@ impl World {
 
     fn connect_now(&self, socket: &Sock, host: &str) -> Option<Result<(), ConnectError>> {
         let pool = PoolName::Peer(host.as_bytes(), 80);
-        match try_connect_now(socket, &self.net, &self.pools, pool, true)? {
-            Begun::Ready(result) => Some(result),
-            Begun::Pending(_) => panic!("creates a pool, hence is not direct"),
+        match connect_idle(socket, &self.net, &self.pools, pool) {
+            Ok(None) => Some(Ok(())),
+            Ok(Some(_)) => None,
+            Err(busy) => Some(Err(busy.into())),
         }
     }
 
@@ -84,7 +85,8 @@ impl World {
         socket: &Sock,
         pool: PoolName<'_>,
     ) -> Option<Task<impl Future<Output = Result<(), ConnectError>> + use<>>> {
-        let begun = try_connect_now(socket, &self.net, &self.pools, pool, false)?;
+        let connecting = connect_idle(socket, &self.net, &self.pools, pool).unwrap();
+        let begun = connect_directly(connecting?, &self.net, &self.pools, pool)?;
         Some(Task::new(async {
             match begun {
                 Begun::Ready(result) => result,

@@ -52,13 +52,8 @@ pub enum Error {
     System { errno: i32, stage: Stage },
     /// The backlog of the pool is full.
     TooManyWaiting,
-    /// `host` is not one: the reason in nginx's words.
-    BadHost {
-        host: Box<str>,
-        reason: &'static str,
-    },
-    /// The name could not be resolved.
-    Resolve { host: Box<str>, error: ResolveError },
+    /// A host has no address. In a box: all operations return errors, most of them none.
+    Unresolved(Box<Unresolved>),
     /// nginx has no connection left.
     NoLiveConnection,
     /// A result would be too large, or memory is short.
@@ -69,9 +64,18 @@ pub enum Error {
     DubiousState,
 }
 
+/// A host of which there is no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    host: Box<str>,
+    error: ResolveError,
+}
+
 /// Why a name could not be resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResolveError {
+    /// It is not one: the reason in nginx's words.
+    NoHost(&'static str),
     /// No `resolver` directive applies.
     NoResolver,
     /// The query could not be started.
@@ -93,6 +97,11 @@ impl ResolveError {
 }
 
 impl Error {
+    /// There is no address of `host`.
+    pub fn unresolved(host: Box<str>, error: ResolveError) -> Self {
+        Self::Unresolved(Box::new(Unresolved { host, error }))
+    }
+
     /// The error of a failed `recv`, `send` or `connect`.
     pub fn from_io(error: &io::Error, stage: Stage) -> Self {
         match error.raw_os_error() {
@@ -169,17 +178,7 @@ impl fmt::Display for Error {
             Self::BodyTooLarge => f.write_str("request body too large"),
             Self::System { errno, .. } => f.write_str(&system_message(*errno).to_lowercase()),
             Self::TooManyWaiting => f.write_str("too many waiting connect operations"),
-            Self::BadHost { host, reason } => {
-                write!(f, "failed to parse host name \"{host}\": {reason}")
-            }
-            Self::Resolve { host, error } => match error {
-                ResolveError::NoResolver => write!(f, "no resolver defined to resolve \"{host}\""),
-                ResolveError::NotStarted => f.write_str("failed to start the resolver"),
-                ResolveError::NotWorking => f.write_str("resolver not working"),
-                ResolveError::Failed { code, text } => {
-                    write!(f, "{host} could not be resolved ({code}: {text})")
-                }
-            },
+            Self::Unresolved(unresolved) => unresolved.fmt(f),
             Self::NoLiveConnection => f.write_str("no live connection"),
             Self::NoMemory => f.write_str("no memory"),
             Self::UnreadData => f.write_str("unread data in buffer"),
@@ -189,6 +188,23 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = &self.host;
+        match &self.error {
+            ResolveError::NoHost(reason) => {
+                write!(f, "failed to parse host name \"{host}\": {reason}")
+            }
+            ResolveError::NoResolver => write!(f, "no resolver defined to resolve \"{host}\""),
+            ResolveError::NotStarted => f.write_str("failed to start the resolver"),
+            ResolveError::NotWorking => f.write_str("resolver not working"),
+            ResolveError::Failed { code, text } => {
+                write!(f, "{host} could not be resolved ({code}: {text})")
+            }
+        }
+    }
+}
 
 /// The text that Lua gets for a failed system call.
 pub fn system_text(error: &io::Error) -> String {
@@ -229,13 +245,7 @@ mod tests {
 
     #[test]
     fn resolver_messages() {
-        let text = |error| {
-            Error::Resolve {
-                host: "a.test".into(),
-                error,
-            }
-            .to_string()
-        };
+        let text = |error| Error::unresolved("a.test".into(), error).to_string();
         assert_eq!(
             text(ResolveError::NoResolver),
             "no resolver defined to resolve \"a.test\""
@@ -261,10 +271,7 @@ mod tests {
 
     #[test]
     fn parse_message() {
-        let error = Error::BadHost {
-            host: "a/b".into(),
-            reason: "invalid host",
-        };
+        let error = Error::unresolved("a/b".into(), ResolveError::NoHost("invalid host"));
         assert_eq!(
             error.to_string(),
             "failed to parse host name \"a/b\": invalid host"

@@ -33,7 +33,9 @@ pub mod until;
 pub mod mock;
 
 pub use address::{Address, HostPort, Target};
-pub use connect::{ConnectError, ConnectRequest, DirectConnect, connect, try_connect_now};
+pub use connect::{
+    ConnectError, ConnectRequest, DirectConnect, connect, connect_directly, connect_idle,
+};
 pub use datagram::{DatagramSocket, ReceiveOp, Received};
 pub use error::{Error, Operation, ResolveError, Stage};
 pub use framing::{Mode, Piece};
@@ -42,6 +44,8 @@ pub use ops::{ReadOp, SendOp};
 pub use pool::{IdleKey, Poolable, Pools};
 pub use pool_name::PoolName;
 pub use rxbuf::Buffers;
-pub use stream::{Begun, Exclusive, Idle, ReadOutcome, Status, TcpPools, TcpSocket, Timeouts};
+pub use stream::{
+    Begun, Connecting, Exclusive, Idle, ReadOutcome, Status, TcpPools, TcpSocket, Timeouts,
+};
 pub use transport::{DatagramTransport, Direction, Timer, Transport};
 pub use until::Until;

@@ -16,92 +16,96 @@ use crate::sock::rxbuf::RxBuf;
 use crate::sock::stream::{Begun, ReadOutcome, Socket, TcpSocket};
 use crate::sock::transport::{Direction, Timer, Transport};
 
-/// How far a read came without waiting.
-pub(super) enum Advance {
-    Done(ReadOutcome),
-    /// Done, and the read half is closed now: the caller reaps.
-    Ended(ReadOutcome),
-    Stalled {
-        /// Something was received.
-        progress: bool,
-    },
+/// A read has to wait.
+pub(super) struct Stalled {
+    /// How much it needs.
+    pub(super) want: usize,
+    /// Something was received.
+    progress: bool,
 }
 
 impl<T: Transport> Socket<T> {
-    /// Receives until `frame` is complete or there is nothing to receive. Inlined up to where
-    /// the data are there already: that is the life of a pipeline of short replies.
+    /// Looks for the end of `frame`, and receives until it is there or there is nothing to
+    /// receive. Inlined up to where the data are there already: that is the life of a pipeline of
+    /// short replies. When it has failed, the read half may be closed, and the caller reaps.
     #[inline(always)]
-    pub(super) fn advance(&mut self, rx: &mut RxBuf, frame: &mut Frame) -> Advance {
+    pub(super) fn advance(
+        &mut self,
+        rx: &mut RxBuf,
+        frame: &mut Frame,
+    ) -> Result<ReadOutcome, Stalled> {
         match &self.connection {
             Some(connection) if connection.readable => match frame.step(rx.data()) {
-                Step::Done(piece) => Advance::Done(ReadOutcome::Data(piece)),
+                Step::Done(piece) => Ok(ReadOutcome::Data(piece)),
+                // Nearly every first read of an answer.
+                Step::Want(want) if connection.must_wait() => Err(Stalled {
+                    want,
+                    progress: false,
+                }),
                 Step::Want(want) => self.receive(rx, frame, want),
             },
-            _ => {
-                let error = Error::NotConnected(Stage::Read);
-                Advance::Done(ReadOutcome::Failed(error, None))
-            }
+            _ => Ok(not_connected()),
         }
     }
 
+    /// Receives, for a `frame` that still needs `want` bytes; see [`advance`](Self::advance).
     #[inline(never)]
-    fn receive(&mut self, rx: &mut RxBuf, frame: &mut Frame, mut want: usize) -> Advance {
+    fn receive(
+        &mut self,
+        rx: &mut RxBuf,
+        frame: &mut Frame,
+        mut want: usize,
+    ) -> Result<ReadOutcome, Stalled> {
         let mut progress = false;
         let error = loop {
             let transport = match &mut self.connection {
-                Some(connection) if connection.ended => return self.at_eof(rx, frame),
+                Some(connection) if !connection.readable => return Ok(not_connected()),
+                Some(connection) if connection.ended => return Ok(self.at_eof(rx, frame)),
                 Some(connection) if connection.transport.ready(Direction::Read) => {
                     &mut connection.transport
                 }
-                _ => {
+                Some(_) => {
                     rx.release_if_empty();
-                    return Advance::Stalled { progress };
+                    return Err(Stalled { want, progress });
                 }
+                None => return Ok(not_connected()),
             };
             let spare = match rx.spare(want) {
                 Ok(spare) => spare,
                 Err(error) => break error,
             };
             match transport.recv(spare) {
-                Ok(0) => return self.at_eof(rx, frame),
+                Ok(0) => return Ok(self.at_eof(rx, frame)),
                 Ok(n) => rx.filled(n),
                 // The transport is no longer ready.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     rx.release_if_empty();
-                    return Advance::Stalled { progress };
+                    return Err(Stalled { want, progress });
                 }
                 Err(error) => break Error::from_io(&error, Stage::Read),
             }
             progress = true;
             match frame.step(rx.data()) {
-                Step::Done(piece) => return Advance::Done(ReadOutcome::Data(piece)),
+                Step::Done(piece) => return Ok(ReadOutcome::Data(piece)),
                 Step::Want(more) => want = more,
             }
         };
         self.close_half(Direction::Read);
-        let partial = frame.partial(rx.data());
-        Advance::Ended(ReadOutcome::Failed(error, Some(partial)))
+        Ok(ReadOutcome::Failed(error, Some(frame.partial(rx.data()))))
     }
 
-    fn at_eof(&mut self, rx: &mut RxBuf, frame: &mut Frame) -> Advance {
+    fn at_eof(&mut self, rx: &mut RxBuf, frame: &mut Frame) -> ReadOutcome {
         match frame.at_eof(rx.data()) {
             Ok(whole) => {
                 if let Some(connection) = &mut self.connection {
                     connection.ended = true;
                 }
-                Advance::Done(ReadOutcome::Data(whole))
+                ReadOutcome::Data(whole)
             }
             Err(part) => {
                 self.close_half(Direction::Read);
-                Advance::Ended(ReadOutcome::Failed(Error::Closed, Some(part)))
+                ReadOutcome::Failed(Error::Closed, Some(part))
             }
-        }
-    }
-
-    fn is_ready(&self, dir: Direction) -> bool {
-        match &self.connection {
-            Some(connection) => connection.transport.ready(dir),
-            None => true,
         }
     }
 
@@ -163,6 +167,7 @@ impl<T: Transport> Socket<T> {
     }
 
     /// The operation in `dir` is over.
+    #[inline(always)]
     fn finish(&mut self, dir: Direction, wait: &mut Wait) {
         if let (Wait::Waiting, Some(connection)) = (&wait, &mut self.connection) {
             connection.transport.cancel_wait(dir);
@@ -170,6 +175,11 @@ impl<T: Transport> Socket<T> {
         *wait = Wait::Over;
         self.slots.clear(operation(dir));
     }
+}
+
+#[cold]
+fn not_connected() -> ReadOutcome {
+    ReadOutcome::Failed(Error::NotConnected(Stage::Read), None)
 }
 
 struct TimedOut;
@@ -219,16 +229,19 @@ fn abort<T: Transport>(socket: &TcpSocket<T>, dir: Direction, wait: &mut Wait) {
 pub struct ReadOp<T: Transport> {
     socket: TcpSocket<T>,
     frame: Frame,
+    /// How much the frame still needs.
+    want: usize,
     wait: Wait,
 }
 
 impl<T: Transport> ReadOp<T> {
     /// Takes the reading slot.
-    pub(super) fn new(socket: TcpSocket<T>, frame: Frame) -> Self {
+    pub(super) fn new(socket: TcpSocket<T>, frame: Frame, want: usize) -> Self {
         socket.0.socket.borrow_mut().slots.set(Operation::Reading);
         Self {
             socket,
             frame,
+            want,
             wait: Wait::Begun,
         }
     }
@@ -246,6 +259,7 @@ impl<T: Transport> Future for ReadOp<T> {
         let Self {
             socket,
             frame,
+            want,
             wait,
         } = &mut *self;
         if *wait == Wait::Over {
@@ -256,30 +270,32 @@ impl<T: Transport> Future for ReadOp<T> {
         let Ok(mut rx) = socket.rx() else {
             return Poll::Pending;
         };
-        let advance = if *wait == Wait::Begun && !inner.is_ready(Direction::Read) {
+        let received = if *wait == Wait::Begun && inner.must_wait() {
             // As when it began, right before.
-            Advance::Stalled { progress: false }
+            Err(Stalled {
+                want: *want,
+                progress: false,
+            })
         } else {
-            inner.advance(&mut rx, frame)
+            inner.receive(&mut rx, frame, *want)
         };
-        let (outcome, ended) = match advance {
-            Advance::Done(outcome) => (outcome, false),
-            Advance::Ended(outcome) => (outcome, true),
-            Advance::Stalled { progress } => {
+        let outcome = match received {
+            Ok(outcome) => outcome,
+            Err(stalled) => {
+                *want = stalled.want;
                 let timeout = inner.timeouts.read;
-                match inner.wait(Direction::Read, wait, progress, timeout, cx) {
+                match inner.wait(Direction::Read, wait, stalled.progress, timeout, cx) {
                     Ok(()) => return Poll::Pending,
                     Err(TimedOut) => {
                         let partial = frame.partial_at_timeout(rx.data());
-                        let error = Error::Timeout(Stage::Read);
-                        (ReadOutcome::Failed(error, Some(partial)), false)
+                        ReadOutcome::Failed(Error::Timeout(Stage::Read), Some(partial))
                     }
                 }
             }
         };
         inner.finish(Direction::Read, wait);
         drop((inner, rx));
-        if ended {
+        if matches!(outcome, ReadOutcome::Failed(..)) {
             socket.reap();
         }
         Poll::Ready(outcome)

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::rt::{Arena, Key, List};
-use crate::sock::pool_name::PoolName;
+use crate::sock::pool_name::{OwnName, PoolName};
 
 /// So many pools are looked at one after the other.
 const FEW: usize = 8;
@@ -49,7 +49,7 @@ struct Registry<I> {
 }
 
 struct Pool {
-    name: Rc<[u8]>,
+    name: OwnName,
     size: usize,
     backlog: Option<usize>,
     /// Leases and grants.
@@ -57,6 +57,28 @@ struct Pool {
     /// Least recently used first.
     idle: List,
     waiting: List,
+}
+
+impl Pool {
+    /// Makes `item` idle in this pool, whose key is `key`; returns the connection that is too many
+    /// then.
+    #[inline(always)]
+    fn park<I: Poolable>(
+        &mut self,
+        idle: &mut Arena<Parked<I>>,
+        key: Key,
+        mut item: I,
+    ) -> Option<I> {
+        let oldest = match idle.front(&self.idle) {
+            Some(oldest) if self.idle.len() >= self.size => idle.remove(&mut self.idle, oldest),
+            _ => None,
+        };
+        idle.push_back(&mut self.idle, |entry| {
+            item.park(IdleKey(entry));
+            Parked { item, pool: key }
+        });
+        oldest.map(|parked| parked.item)
+    }
 }
 
 struct Parked<I> {
@@ -234,30 +256,36 @@ impl<I: Poolable> Registry<I> {
             return Some(key);
         }
         let pool = Pool {
-            name: name.into(),
+            name: OwnName::new(name),
             size: size?.max(1),
             backlog,
             active: 0,
             idle: List::new(),
             waiting: List::new(),
         };
-        let name = Rc::clone(&pool.name);
+        let name = Rc::clone(pool.name.text());
         let key = self.pools.push_back(&mut self.all, |_| pool);
         self.by_name.insert(name, key);
         Some(key)
     }
 
+    #[inline(always)]
     fn find(&self, name: PoolName<'_>) -> Option<Key> {
         if self.all.len() <= FEW {
-            let is_it = |key: &Key| self.pools.get(*key).is_some_and(|pool| name.is(&pool.name));
-            return self.pools.keys(&self.all).find(is_it);
+            return self.pools.find(&self.all, |pool| pool.name.is(name));
         }
+        self.find_among_many(name)
+    }
+
+    #[inline(never)]
+    fn find_among_many(&self, name: PoolName<'_>) -> Option<Key> {
         match name {
             PoolName::Text(text) => self.by_name.get(text).copied(),
             peer => self.by_name.get(&*peer.text()).copied(),
         }
     }
 
+    #[inline(always)]
     fn take_idle(&mut self, name: PoolName<'_>) -> Option<(Key, I)> {
         let key = self.find(name)?;
         let pool = self.pools.get_mut(key)?;
@@ -268,46 +296,28 @@ impl<I: Poolable> Registry<I> {
     }
 
     /// Returns whom to wake, and what to close.
+    #[inline(always)]
     fn put(&mut self, key: Key, item: I) -> (Option<Waker>, Option<I>) {
-        match self.grant(key, Some(item)) {
-            Ok(waker) => (waker, None),
-            Err(item) => {
-                if let Some(pool) = self.pools.get_mut(key) {
-                    pool.active = pool.active.saturating_sub(1);
-                }
-                (None, item.and_then(|item| self.park(key, item)))
-            }
+        let Some(pool) = self.pools.get_mut(key) else {
+            return (None, Some(item));
+        };
+        if !pool.waiting.is_empty() {
+            return (self.grant(key, Some(item)), None);
         }
+        pool.active = pool.active.saturating_sub(1);
+        (None, pool.park(&mut self.idle, key, item))
     }
 
     fn put_new(&mut self, name: &[u8], size: usize, item: I) -> Option<I> {
         let Some(key) = self.find_or_create(name, Some(size), None) else {
             return Some(item);
         };
-        match self.pools.get(key) {
+        match self.pools.get_mut(key) {
             Some(pool) if pool.backlog.is_none() || pool.active + pool.idle.len() < pool.size => {
-                self.park(key, item)
+                pool.park(&mut self.idle, key, item)
             }
             _ => Some(item),
         }
-    }
-
-    /// Makes `item` idle; returns the connection that is too many then.
-    fn park(&mut self, key: Key, mut item: I) -> Option<I> {
-        let Some(pool) = self.pools.get_mut(key) else {
-            return Some(item);
-        };
-        let oldest = match self.idle.front(&pool.idle) {
-            Some(oldest) if pool.idle.len() >= pool.size => {
-                self.idle.remove(&mut pool.idle, oldest)
-            }
-            _ => None,
-        };
-        self.idle.push_back(&mut pool.idle, |entry| {
-            item.park(IdleKey(entry));
-            Parked { item, pool: key }
-        });
-        oldest.map(|parked| parked.item)
     }
 
     fn remove_idle(&mut self, key: IdleKey) -> Option<I> {
@@ -320,34 +330,26 @@ impl<I: Poolable> Registry<I> {
 
     /// A lease ends without a connection to put back.
     fn release(&mut self, key: Key) -> Option<Waker> {
-        match self.grant(key, None) {
-            Ok(waker) => waker,
-            Err(_) => {
-                if let Some(pool) = self.pools.get_mut(key) {
-                    pool.active = pool.active.saturating_sub(1);
-                }
-                self.drop_if_unused(key);
-                None
-            }
+        let pool = self.pools.get_mut(key)?;
+        if !pool.waiting.is_empty() {
+            return self.grant(key, None);
         }
+        pool.active = pool.active.saturating_sub(1);
+        self.drop_if_unused(key);
+        None
     }
 
-    /// Hands the slot of an ending lease to the first that waits, or gives `item` back.
-    fn grant(&mut self, key: Key, item: Option<I>) -> Result<Option<Waker>, Option<I>> {
-        let Some(pool) = self.pools.get_mut(key) else {
-            return Err(item);
-        };
-        let Some(first) = self.queue.front(&pool.waiting) else {
-            return Err(item);
-        };
+    /// Hands the slot of an ending lease to the first that waits: whom to wake.
+    #[inline(never)]
+    fn grant(&mut self, key: Key, item: Option<I>) -> Option<Waker> {
+        let pool = self.pools.get_mut(key)?;
+        let first = self.queue.front(&pool.waiting)?;
         self.queue
             .transfer(&mut pool.waiting, &mut self.granted, first);
-        let Some(entry) = self.queue.get_mut(first) else {
-            return Err(item);
-        };
+        let entry = self.queue.get_mut(first)?;
         match std::mem::replace(&mut entry.state, WaitState::Granted(item)) {
-            WaitState::Queued(waker) => Ok(waker),
-            WaitState::Granted(_) => Ok(None),
+            WaitState::Queued(waker) => waker,
+            WaitState::Granted(_) => None,
         }
     }
 
@@ -357,7 +359,7 @@ impl<I: Poolable> Registry<I> {
         if self.pools.get(key).filter(unused).is_some()
             && let Some(pool) = self.pools.remove(&mut self.all, key)
         {
-            self.by_name.remove(&pool.name);
+            self.by_name.remove(pool.name.text());
         }
     }
 

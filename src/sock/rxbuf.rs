@@ -50,6 +50,7 @@ impl Buffers {
     }
 
     /// Takes back what [`get`](Self::get) made.
+    #[inline]
     pub(super) fn put(&self, buf: Vec<u8>) {
         let class = class_of(buf.len());
         if let Some(kept) = self.0.borrow_mut().get_mut(class)

@@ -6,13 +6,14 @@
 
 use std::cell::{RefCell, RefMut};
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 
 use crate::rt::Millis;
 use crate::sock::error::{Error, Operation, Stage};
 use crate::sock::framing::{Frame, Mode, Piece};
 use crate::sock::net::Local;
-use crate::sock::ops::{Advance, ReadOp, SendOp};
+use crate::sock::ops::{ReadOp, SendOp};
 use crate::sock::pool::{IdleKey, Lease, Poolable, Pools};
 use crate::sock::rxbuf::{Buffers, RxBuf};
 use crate::sock::transport::{Direction, Transport};
@@ -58,23 +59,27 @@ pub enum ReadOutcome {
     Failed(Error, Option<Piece>),
 }
 
-/// A connection in a keepalive pool.
-pub struct Idle<T> {
-    transport: T,
-    reused: u32,
-    timeout: Option<Millis>,
-}
+/// A connection in a keepalive pool: whole, and nobody's.
+pub struct Idle<T: Transport>(Box<Connection<T>>);
 
 impl<T: Transport> Poolable for Idle<T> {
     fn park(&mut self, key: IdleKey) {
-        self.transport.park(key, self.timeout);
+        let connection = &mut *self.0;
+        connection.transport.park(key, connection.keep);
     }
 }
 
 impl<T: Transport> Idle<T> {
     /// The connection; see [`Net::adopt`](crate::sock::Net::adopt).
     pub(crate) fn transport(&mut self) -> &mut T {
-        &mut self.transport
+        &mut self.0.transport
+    }
+
+    /// Ends the idleness.
+    pub(crate) fn reuse(mut self, lease: Lease<Idle<T>>) -> Box<Connection<T>> {
+        self.0.reused = self.0.reused.saturating_add(1);
+        self.0.membership = Membership::Leased(lease);
+        self.0
     }
 }
 
@@ -87,41 +92,43 @@ pub(crate) enum Membership<T: Transport> {
     Leased(Lease<Idle<T>>),
     /// There was no pool; `setkeepalive` will use, or create, the one of this name.
     Named(Box<[u8]>),
+    /// It is idle in a pool.
+    Idle,
 }
 
-/// An established connection, as a socket owns it.
+/// An established connection, as a socket owns it. It stays where it is in memory when it goes
+/// to a pool and comes back.
 pub(crate) struct Connection<T: Transport> {
     // Dropped first: the descriptor is closed before the slot of the pool is passed on.
     pub(super) transport: T,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// `receive("*a")` met the end: no error, so the half stays open, with nothing to wait for.
+    /// `receive("*a")` or `setkeepalive` met the end: no read has failed, so the half stays open,
+    /// with nothing to wait for.
     pub(super) ended: bool,
     reused: u32,
     membership: Membership<T>,
+    /// How long it may be idle; `None` is no limit.
+    keep: Option<Millis>,
 }
 
 impl<T: Transport> Connection<T> {
-    pub(crate) fn fresh(transport: T, membership: Membership<T>) -> Self {
-        Self {
+    pub(crate) fn fresh(transport: T, membership: Membership<T>) -> Box<Self> {
+        Box::new(Self {
             transport,
             readable: true,
             writable: true,
             ended: false,
             reused: 0,
             membership,
-        }
+            keep: None,
+        })
     }
 
-    pub(crate) fn reused(idle: Idle<T>, lease: Lease<Idle<T>>) -> Self {
-        Self {
-            transport: idle.transport,
-            readable: true,
-            writable: true,
-            ended: false,
-            reused: idle.reused.saturating_add(1),
-            membership: Membership::Leased(lease),
-        }
+    /// Whether a read that needs more than was received cannot but wait.
+    #[inline]
+    pub(super) fn must_wait(&self) -> bool {
+        self.readable && !self.ended && !self.transport.ready(Direction::Read)
     }
 }
 
@@ -165,7 +172,7 @@ impl Slots {
 }
 
 pub(super) struct Socket<T: Transport> {
-    pub(super) connection: Option<Connection<T>>,
+    pub(super) connection: Option<Box<Connection<T>>>,
     /// `connect` was called.
     used: bool,
     pub(super) slots: Slots,
@@ -176,7 +183,7 @@ pub(super) struct Socket<T: Transport> {
 
 impl<T: Transport> Socket<T> {
     /// Takes out a connection of which both halves are closed.
-    pub(super) fn take_dead(&mut self) -> Option<Connection<T>> {
+    pub(super) fn take_dead(&mut self) -> Option<Box<Connection<T>>> {
         self.connection
             .take_if(|connection| !(connection.readable || connection.writable))
     }
@@ -193,10 +200,8 @@ impl<T: Transport> Socket<T> {
 
     /// Whether a read that needs more than was received cannot but wait.
     #[inline]
-    fn must_wait(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| {
-            connection.readable && !connection.ended && !connection.transport.ready(Direction::Read)
-        })
+    pub(super) fn must_wait(&self) -> bool {
+        matches!(&self.connection, Some(connection) if connection.must_wait())
     }
 
     pub(super) fn close_half(&mut self, dir: Direction) {
@@ -350,20 +355,16 @@ impl<T: Transport> TcpSocket<T> {
             if frame.take_end() {
                 return Begun::Ready(ReadOutcome::EndOfPieces);
             }
-            if rx.is_empty() && frame.needs_data() && socket.must_wait() {
-                // Nearly every first read of an answer.
-                drop((socket, rx));
-                return Begun::Pending(ReadOp::new(self.clone(), frame));
-            }
             socket.advance(&mut rx, &mut frame)
         };
         match advance {
-            Advance::Done(outcome) => Begun::Ready(outcome),
-            Advance::Ended(outcome) => {
-                self.reap();
+            Ok(outcome) => {
+                if matches!(outcome, ReadOutcome::Failed(..)) {
+                    self.reap();
+                }
                 Begun::Ready(outcome)
             }
-            Advance::Stalled { .. } => Begun::Pending(ReadOp::new(self.clone(), frame)),
+            Err(stalled) => Begun::Pending(ReadOp::new(self.clone(), frame, stalled.want)),
         }
     }
 
@@ -445,27 +446,24 @@ impl<T: Transport> TcpSocket<T> {
             return Ok(());
         }
         if connection.transport.ready(Direction::Read) && !connection.transport.is_quiet() {
-            if matches!(connection.transport.recv(&mut [0]), Ok(1..)) {
-                return Err(Error::DubiousState);
+            // An end is reported once only: nobody may wait for it again.
+            match connection.transport.recv(&mut [0]) {
+                Ok(0) => connection.ended = true,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    connection.readable = false;
+                }
+                // The look at TLS takes a byte, which may have been the only one.
+                _ => return Err(Error::DubiousState),
             }
             self.0.socket.borrow_mut().connection = Some(connection);
             return Err(Error::Closed);
         }
         connection.transport.disown();
-        let Connection {
-            transport,
-            reused,
-            membership,
-            ..
-        } = connection;
-        let idle = Idle {
-            transport,
-            reused,
-            timeout,
-        };
-        match membership {
-            Membership::Leased(lease) => pools.put(lease, idle),
-            Membership::Named(name) => pools.put_new(&name, size, idle),
+        connection.keep = timeout;
+        match std::mem::replace(&mut connection.membership, Membership::Idle) {
+            Membership::Leased(lease) => pools.put(lease, Idle(connection)),
+            Membership::Named(name) => pools.put_new(&name, size, Idle(connection)),
+            Membership::Idle => {}
         }
         Ok(())
     }
@@ -494,7 +492,17 @@ impl<T: Transport> TcpSocket<T> {
         }
     }
 
+    /// [`abandon`](Self::abandon), where nobody else may hold the socket.
+    #[inline]
+    pub fn give_up(self) {
+        // Dropping the last one closes it.
+        if Rc::strong_count(&self.0) > 1 {
+            self.abandon();
+        }
+    }
+
     /// Takes the connecting slot and closes the connection there may be.
+    #[inline(always)]
     pub(crate) fn begin_connect(&self) -> Result<Connecting<T>, Error> {
         let closed = {
             let mut socket = self.0.socket.borrow_mut();
@@ -511,11 +519,11 @@ impl<T: Transport> TcpSocket<T> {
     /// Takes the whole socket, as for a TLS handshake.
     ///
     /// # Errors
-    /// `closed` and the busy strings.
+    /// `closed`, also where only one half is, and the busy strings.
     pub fn exclusive(&self) -> Result<Exclusive<T>, Error> {
         let mut socket = self.0.socket.borrow_mut();
         socket.slots.idle(&Slots::ANY)?;
-        if socket.connection.is_none() {
+        if !matches!(&socket.connection, Some(c) if c.readable && c.writable && !c.ended) {
             return Err(not_connected());
         }
         socket.slots.set(Operation::Connecting);
@@ -564,23 +572,25 @@ impl<T: Transport> Drop for Exclusive<T> {
 }
 
 /// The connecting slot of a socket; given back on drop.
-pub(crate) struct Connecting<T: Transport>(TcpSocket<T>);
+pub struct Connecting<T: Transport>(TcpSocket<T>);
 
 impl<T: Transport> Connecting<T> {
+    /// The socket that is to be connected.
+    pub fn socket(&self) -> &TcpSocket<T> {
+        &self.0
+    }
+
     /// The connect succeeded.
-    pub(crate) fn install(self, connection: Connection<T>) {
+    #[inline(always)]
+    pub(crate) fn install(self, connection: Box<Connection<T>>) {
         self.0.0.socket.borrow_mut().connection = Some(connection);
     }
 }
 
 impl<T: Transport> Drop for Connecting<T> {
     fn drop(&mut self) {
-        self.0
-            .0
-            .socket
-            .borrow_mut()
-            .slots
-            .clear(Operation::Connecting);
+        let mut socket = self.0.0.socket.borrow_mut();
+        socket.slots.clear(Operation::Connecting);
     }
 }
 

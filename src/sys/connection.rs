@@ -21,7 +21,7 @@ use ngx::ffi::{
 
 use super::address::RawAddress;
 use super::entry::{cycle_log, guard};
-use super::side::Side;
+use super::side::{Side, mute};
 use super::ssl::{self, SslSession};
 use crate::rt::{Millis, wake_both_now, worker_local};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
@@ -40,6 +40,8 @@ pub struct Connection {
     unsent: bool,
     /// TLS swallowed this error of the system.
     swallowed: i32,
+    /// The error of the system for which its events are not reported; else 0.
+    unwatched: i32,
 }
 
 /// What event handlers see.
@@ -70,8 +72,8 @@ impl Shared {
         let (side, other) = (self.side(dir), self.side(other));
         let crossed = other.crossed.get();
         [
-            side.waker.borrow_mut().take(),
-            crossed.then(|| other.waker.borrow_mut().take()).flatten(),
+            side.waker.take(),
+            crossed.then(|| other.waker.take()).flatten(),
         ]
     }
 }
@@ -187,6 +189,7 @@ impl Connection {
             unanswered: false,
             unsent: false,
             swallowed: 0,
+            unwatched: 0,
         };
         connection.take_events();
         connection
@@ -287,6 +290,15 @@ impl Connection {
         }
     }
 
+    /// Fails where nobody would hear of what cannot be done at once: to wait
+    /// again and again would never end.
+    pub(super) fn check_watched(&self) -> io::Result<()> {
+        match self.unwatched {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
     fn set_idle(&mut self, idle: bool) {
         // SAFETY: the connection is live.
         unsafe {
@@ -327,6 +339,9 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
                 None => (None, shared.take_wakers(dir)),
             }
         };
+        if idle.is_none() && matches!(wakers, [None, None]) {
+            mute(event);
+        }
         // Nothing of the connection is used any more: what follows may close it.
         if let Some(key) = idle {
             super::net::pools().on_idle_event(key);
@@ -337,6 +352,7 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
 
 impl Transport for Connection {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.check_watched()?;
         clear_errno();
         // SAFETY: the connection is live and its recv the one that fits it.
         let n = unsafe {
@@ -355,6 +371,7 @@ impl Transport for Connection {
     }
 
     fn send(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.check_watched()?;
         if self.unanswered {
             self.no_tcp_delay();
         }
@@ -392,10 +409,11 @@ impl Transport for Connection {
         }
     }
 
+    #[inline(always)]
     fn wait(&mut self, dir: Direction, waker: &Waker, timer: Timer) {
         let event = self.event(dir);
         let side = self.shared.side(dir);
-        *side.waker.borrow_mut() = Some(waker.clone());
+        side.waker.set(Some(waker.clone()));
         if let Timer::Arm(timeout) = timer {
             side.arm(event, timeout);
         }
@@ -406,6 +424,8 @@ impl Transport for Connection {
                 Direction::Write => ngx_handle_write_event(event, 0),
             };
             if rc != NGX_OK as ngx_int_t {
+                let errno = io::Error::last_os_error().raw_os_error();
+                self.unwatched = errno.filter(|&errno| errno != 0).unwrap_or(libc::EIO);
                 (*event).set_ready(1);
                 ngx::ffi::ngx_post_event(event, &raw mut ngx::ffi::ngx_posted_events);
             }
@@ -416,11 +436,11 @@ impl Transport for Connection {
         self.shared.side(dir).timed_out.get()
     }
 
+    #[inline(always)]
     fn cancel_wait(&mut self, dir: Direction) {
         let side = self.shared.side(dir);
         side.disarm();
-        let waker = side.waker.borrow_mut().take();
-        drop(waker);
+        drop(side.waker.take());
     }
 
     fn connect_result(&mut self) -> Poll<io::Result<()>> {
@@ -430,6 +450,7 @@ impl Transport for Connection {
         if !self.ready(Direction::Write) {
             return Poll::Pending;
         }
+        self.check_watched()?;
         self.connecting = false;
         // SAFETY: the connection is live.
         if unsafe { (*(*self.c).write).pending_eof() } == 0 && !self.ready(Direction::Read) {

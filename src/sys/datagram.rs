@@ -85,6 +85,7 @@ fn uninterrupted(mut call: impl FnMut() -> isize) -> io::Result<usize> {
 
 impl DatagramTransport for Datagram {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.check_watched()?;
         let fd = self.0.fd();
         // SAFETY: the descriptor is open and the buffer has the given room.
         let result =

@@ -35,5 +35,6 @@ pub mod sockopt;
 pub mod ssl;
 pub mod text;
 pub mod time;
+mod timers;
 pub mod uri;
 pub mod variable;

@@ -16,7 +16,6 @@ use ngx::ffi::{
 };
 
 use super::entry::guard;
-use crate::rt::wake_now;
 use crate::sock::ResolveError;
 
 /// nginx's `resolver_timeout` where none is set.
@@ -153,8 +152,10 @@ unsafe extern "C" fn on_answer(query: *mut ngx_resolver_ctx_t) {
             ngx_resolve_name_done(query);
             shared.waker.borrow_mut().take()
         };
+        // Not at once: nginx walks a list of those who wait for the same name, and Lua
+        // may cancel the next of them.
         if let Some(waker) = waker {
-            wake_now(waker);
+            waker.wake();
         }
     });
 }

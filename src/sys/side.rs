@@ -1,9 +1,12 @@
 //! Waiting for one direction of a connection.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::task::Waker;
 
-use ngx::ffi::{ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_msec_t};
+use ngx::ffi::{
+    ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_handle_read_event, ngx_handle_write_event,
+    ngx_int_t, ngx_msec_t,
+};
 
 use super::event::now_msec;
 use crate::rt::Millis;
@@ -11,7 +14,7 @@ use crate::rt::Millis;
 /// What event handlers see of one direction.
 #[derive(Default)]
 pub(super) struct Side {
-    pub(super) waker: RefCell<Option<Waker>>,
+    pub(super) waker: Cell<Option<Waker>>,
     /// TLS had to write in order to read, or the other way round: the
     /// operation goes on with the next event of either kind.
     pub(super) crossed: Cell<bool>,
@@ -73,4 +76,18 @@ pub(super) fn disarm(event: *mut ngx_event_t) {
         }
         (*event).set_timedout(0);
     }
+}
+
+/// Nobody waits for what an event has reported. Where events are level-triggered
+/// (select, poll) it would be reported in each round of the event loop: not
+/// until somebody waits again.
+pub(super) fn mute(event: *mut ngx_event_t) {
+    // SAFETY: callers pass an event of a live connection. Should nginx fail, it
+    // has logged why, and the event comes again.
+    let _: ngx_int_t = unsafe {
+        match (*event).write() {
+            0 => ngx_handle_read_event(event, 0),
+            _ => ngx_handle_write_event(event, 0),
+        }
+    };
 }

@@ -25,6 +25,14 @@ impl Socket {
             Socket::Datagram(socket) => socket.abandon(),
         }
     }
+
+    /// The same, for good.
+    fn give_up(self) {
+        match self {
+            Socket::Stream(socket) => socket.give_up(),
+            Socket::Datagram(socket) => socket.abandon(),
+        }
+    }
 }
 
 /// One kind of sockets.
@@ -118,7 +126,7 @@ impl Sockets {
         while !self.is_empty()
             && let Some(owned) = take()
         {
-            owned.socket.abandon();
+            owned.socket.give_up();
         }
     }
 
@@ -156,6 +164,11 @@ pub fn adopt(context: &Rc<Context>, socket: Socket, vm: usize) -> Key {
     let sockets = &context.sockets;
     sockets.vm.set(vm);
     sockets.with(|arena, list| arena.push_back(list, |_| owned))
+}
+
+/// How many sockets there are.
+pub fn count() -> usize {
+    SOCKETS.with_borrow(Arena::count)
 }
 
 /// Whose socket a key names.
@@ -204,7 +217,7 @@ pub fn close_lost(vm: usize, mut is_left: impl FnMut(u32) -> bool) {
         if let Some(owned) =
             owner.and_then(|owner| owner.sockets.with(|arena, list| arena.remove(list, key)))
         {
-            owned.socket.abandon();
+            owned.socket.give_up();
         }
     }
 }

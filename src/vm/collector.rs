@@ -14,8 +14,9 @@
 //! Sockets are another matter, and so are certificates, keys and TLS sessions: Lua
 //! knows nothing of the memory that they take outside of its heap, and of
 //! connections, of which nginx has not so many. A cycle begins when there are
-//! [`MANY`] new ones, however small they are to Lua; not so where somebody else has
-//! set the pause.
+//! [`MANY`] more sockets than before, or so many new ones of the others, however small
+//! they are to Lua; not so where somebody else has set the pause. Sockets that end with
+//! their request, as nearly all do, leave nothing behind to be collected soon.
 
 use std::cell::Cell;
 use std::os::raw::c_int;
@@ -30,6 +31,9 @@ const FLOOR: c_int = 1024;
 /// New objects after which a cycle begins.
 const MANY: i64 = 768;
 
+/// No number of sockets: [`look_at`] takes the next one.
+const UNKNOWN: usize = usize::MAX - MANY as usize;
+
 /// What takes kilobytes outside of Lua's heap counts as so many objects.
 const HEAVY: i64 = 4;
 
@@ -40,6 +44,8 @@ worker_local! {
     /// Objects that were made since a cycle ended. Far below 0 where the
     /// pause is the user's.
     static NEW: Cell<i64> = Cell::new(0);
+    /// The fewest sockets there were since a cycle ended.
+    static FEWEST: Cell<usize> = Cell::new(UNKNOWN);
 }
 
 /// Begins with the first sentinel.
@@ -53,30 +59,34 @@ pub(super) fn install(state: &mut State) {
     leave_sentinel(state);
 }
 
-/// To be called for each new object that stands for more than Lua knows.
+/// To be told, when another one is made, how many objects there are that stand for more than
+/// Lua knows, which may go before Lua collects them.
 #[inline]
-pub(super) fn count(state: &State) {
-    count_as(state, 1);
+pub(super) fn look_at(state: &State, held: usize) {
+    let fewest = FEWEST.get().min(held);
+    FEWEST.set(fewest);
+    if held >= fewest + MANY as usize {
+        begin_cycle(state);
+    }
 }
 
 impl State {
     /// To be called for each value that takes kilobytes outside of Lua's heap as long as
     /// Lua has it, such as a certificate.
     pub fn count_heavy(&self) {
-        count_as(self, HEAVY);
-    }
-}
-
-#[inline]
-fn count_as(state: &State, objects: i64) {
-    NEW.set(NEW.get() + objects);
-    if NEW.get() >= MANY {
-        begin_cycle(state);
+        NEW.set(NEW.get() + HEAVY);
+        if NEW.get() >= MANY {
+            begin_cycle(self);
+        }
     }
 }
 
 #[cold]
 fn begin_cycle(state: &State) {
+    FEWEST.set(UNKNOWN);
+    if NEW.get() < 0 {
+        return;
+    }
     NEW.set(0);
     // SAFETY: the state is live. A collector that was stopped stays so; what
     // "restart" does to one that runs is to begin.
@@ -114,6 +124,7 @@ fn leave_sentinel(state: &mut State) {
 /// Called by Lua only, as `__gc` of a sentinel.
 unsafe extern "C-unwind" fn cycle_ends(l: *mut ffi::lua_State) -> c_int {
     NEW.set(0);
+    FEWEST.set(UNKNOWN);
     // SAFETY: Lua passes the running state, with the sentinel, which has held a
     // number since it was made, and a metatable.
     unsafe {

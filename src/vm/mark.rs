@@ -14,9 +14,9 @@ pub(super) enum Mark {
     Abandoned,
     /// A light thread that has returned (or failed, and left its error), while
     /// nobody has asked for that.
-    Zombie { parent: u64, ok: bool },
+    Zombie { parent: i64, ok: bool },
     /// A light thread that was killed, or waited for.
-    Gone { parent: u64 },
+    Gone { parent: i64 },
 }
 
 /// The addresses tell the marks from all other light userdata.
@@ -71,11 +71,11 @@ impl Mark {
                 Some(Mark::Abandoned)
             } else if ptr::eq(value, tag(1)) {
                 Some(Mark::Zombie {
-                    parent: ffi::lua_tonumber(l, -3) as u64,
+                    parent: ffi::lua_tonumber(l, -3) as i64,
                     ok: ffi::lua_toboolean(l, -2) != 0,
                 })
             } else if ptr::eq(value, tag(2)) {
-                let parent = ffi::lua_tonumber(l, -2) as u64;
+                let parent = ffi::lua_tonumber(l, -2) as i64;
                 Some(Mark::Gone { parent })
             } else {
                 None

@@ -14,6 +14,7 @@ mod mark;
 mod object;
 mod op;
 mod protect;
+mod resume;
 pub mod sched;
 mod stack;
 mod state;

@@ -112,6 +112,7 @@ impl State {
 
     /// Pushes an object with the metatable at the index `metatable`. `make` says what its
     /// number is, and its place in the register at the index `register`, which is free.
+    /// There are `held` objects already whose things are still there.
     ///
     /// From when `make` is called until the object is in the register, nothing
     /// sets off the collector.
@@ -119,12 +120,13 @@ impl State {
         &mut self,
         metatable: c_int,
         register: c_int,
+        held: usize,
         make: impl FnOnce() -> (f64, u32),
     ) {
         if IS_MISSING.get() {
             self.make_sentinel(register);
         }
-        collector::count(self);
+        collector::look_at(self, held);
         // Without room for anything else: nearly no code needs it.
         self.new_table(NUMBER, 0);
         let (number, place) = make();

@@ -31,7 +31,10 @@ pub trait Parked {
 
 /// Runs `op` as the body of a Lua function: returns its results at once where
 /// it completes at once, else suspends the running coroutine until it does.
-pub fn run_op<O: Parked + 'static>(state: &mut State, mut op: O) -> LuaResult {
+#[inline]
+pub fn run_op<O: Parked + 'static>(state: &mut State, op: O) -> LuaResult {
+    // Where it stays: nearly all that get here wait.
+    let mut op = Box::new(op);
     let Some(waker) = sched::current_waker() else {
         return Err(Throw::error("no request found"));
     };
@@ -42,10 +45,11 @@ pub fn run_op<O: Parked + 'static>(state: &mut State, mut op: O) -> LuaResult {
 }
 
 /// Suspends the running coroutine until `op`, which is pending, completes.
-pub(super) fn suspend<O: Parked + 'static>(state: &mut State, op: O) -> LuaResult {
+#[inline(always)]
+pub(super) fn suspend(state: &mut State, op: Box<dyn Parked>) -> LuaResult {
     if !state.is_yieldable() {
         return Err(Throw::error("attempt to yield across C-call boundary"));
     }
-    sched::park(Box::new(op));
+    sched::park(op);
     Ok(Ret::Yield(state.top()))
 }

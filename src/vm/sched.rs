@@ -18,7 +18,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem;
 use std::os::raw::c_int;
+use std::ptr;
 use std::rc::Rc;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
@@ -64,52 +66,57 @@ pub enum Outcome {
     Error,
 }
 
-/// Identifies a thread; the generation tells a new thread from an ended one
-/// that used the same slot.
+/// Identifies a thread: the address of its base coroutine, and a number that
+/// tells it from earlier threads which had that coroutine, or one at that address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ThreadId {
-    index: u32,
-    generation: u32,
-}
+pub struct ThreadId(usize);
 
 impl ThreadId {
-    fn to_token(self) -> usize {
-        ((self.generation as usize) << 32) | self.index as usize
+    /// Names nobody.
+    const NONE: ThreadId = ThreadId(0);
+    /// LuaJIT relies on it that objects are aligned to 8 bytes and stand below
+    /// 2^47: so many bits are left for the number.
+    const NUMBER_BITS: u32 = 20;
+    const ALIGNMENT_BITS: u32 = 3;
+
+    fn new(l: *mut ffi::lua_State, number: usize) -> ThreadId {
+        let number = number & ((1 << Self::NUMBER_BITS) - 1);
+        ThreadId(l.addr() << (Self::NUMBER_BITS - Self::ALIGNMENT_BITS) | number)
     }
 
-    fn from_token(token: usize) -> ThreadId {
-        ThreadId {
-            index: token as u32,
-            generation: (token >> 32) as u32,
-        }
+    /// The base coroutine, to look for.
+    fn coroutine(self) -> *const ffi::lua_State {
+        ptr::without_provenance(self.0 >> Self::NUMBER_BITS << Self::ALIGNMENT_BITS)
     }
 }
 
 /// A thread: the entry thread of a handler, or a light one.
 pub struct Thread {
     /// Given to it when it is asked for, first: a handler that does not wait
-    /// needs none.
-    id: Cell<Option<ThreadId>>,
+    /// needs none. One that has it is among the known ones while it lives.
+    id: Cell<ThreadId>,
     life: Cell<Life>,
     host: Rc<dyn Host>,
     base: Coroutine,
     /// Coroutines above the base that are being resumed, each anchored in
     /// the registry while it is here.
     chain: RefCell<Vec<Coroutine>>,
-    parked: RefCell<Option<Box<dyn Parked>>>,
-    /// Lua code may have got hold of the base coroutine: it is among the active
-    /// ones, and cannot be recycled.
+    /// The last of these coroutines.
+    top: Cell<*mut ffi::lua_State>,
+    parked: Cell<Option<Box<dyn Parked>>>,
+    /// Lua code may have got hold of the base coroutine, which cannot be
+    /// recycled.
     escaped: Cell<bool>,
     /// A light thread that runs for the first time, inside of its parent:
     /// nobody knows of it yet.
     fresh: Cell<bool>,
     /// The number of the base coroutine as one that has spawned light threads;
     /// else 0.
-    number: Cell<u64>,
+    number: Cell<i64>,
     /// Its last coroutine is running, and may have called nginx.
     running: Cell<bool>,
     /// The `ngx.thread.wait` that it waits in, by number; else 0.
-    wait: Cell<u64>,
+    wait: Cell<i64>,
     /// What makes it a light thread.
     light: Option<Member>,
     /// The light threads of an entry thread, once there was one.
@@ -130,12 +137,13 @@ impl Thread {
     #[inline]
     fn new(vm: &Rc<Vm>, host: Rc<dyn Host>, base: Coroutine, light: Option<Member>) -> Rc<Thread> {
         Rc::new(Thread {
-            id: Cell::new(None),
+            id: Cell::new(ThreadId::NONE),
             vm: vm.clone(),
             host,
             base,
             chain: RefCell::default(),
-            parked: RefCell::default(),
+            top: Cell::new(base.l),
+            parked: Cell::default(),
             escaped: Cell::new(false),
             fresh: Cell::new(light.is_some()),
             number: Cell::new(0),
@@ -151,8 +159,8 @@ impl Thread {
     #[inline]
     pub fn id(self: &Rc<Self>) -> ThreadId {
         match self.id.get() {
-            Some(id) => id,
-            None => SCHED.with(|s| s.register(self)),
+            ThreadId::NONE => SCHED.with(|s| s.register(self)),
+            id => id,
         }
     }
 
@@ -166,14 +174,6 @@ impl Thread {
         &self.host
     }
 
-    /// Lua code may have a hand on the base coroutine from now on.
-    fn activate(self: &Rc<Self>) {
-        if !self.escaped.replace(true) {
-            let id = self.id();
-            SCHED.with(|s| s.active.borrow_mut().insert(self.base.l, id));
-        }
-    }
-
     /// What error messages call it.
     fn kind(&self) -> &'static str {
         match self.light {
@@ -182,8 +182,32 @@ impl Thread {
         }
     }
 
+    /// The coroutine that runs or waits.
+    #[inline]
     fn top(&self) -> *mut ffi::lua_State {
-        self.chain.borrow().last().map_or(self.base.l, |co| co.l)
+        self.top.get()
+    }
+
+    /// Goes on in `child`, which it resumes.
+    fn enter_coroutine(self: &Rc<Self>, child: Coroutine) {
+        self.chain.borrow_mut().push(child);
+        self.top.set(child.l);
+        SCHED.with(|s| s.known.borrow_mut().insert(child.l, self.clone()));
+    }
+
+    /// Goes back to the one that has resumed the last coroutine, which is
+    /// returned. None for the base coroutine.
+    #[inline]
+    fn leave_coroutine(&self) -> Option<Coroutine> {
+        if self.top.get() == self.base.l {
+            return None;
+        }
+        let mut chain = self.chain.borrow_mut();
+        let child = chain.pop()?;
+        self.top.set(chain.last().map_or(self.base.l, |co| co.l));
+        drop(chain);
+        SCHED.with(|s| s.forget(child.l));
+        Some(child)
     }
 
     /// The entry thread of its handler.
@@ -208,12 +232,6 @@ impl Thread {
         }
     }
 
-    /// A coroutine above the base ends with the thread.
-    fn forget(self: &Rc<Self>, co: Coroutine) {
-        self.coroutine_ended(co.l);
-        SCHED.with(|s| s.active.borrow_mut().remove(co.l));
-    }
-
     /// A coroutine of the handler has ended.
     #[inline]
     fn coroutine_ended(self: &Rc<Self>, l: *mut ffi::lua_State) {
@@ -221,11 +239,6 @@ impl Thread {
             family.forget_parent(l);
         }
     }
-}
-
-struct Slot {
-    generation: u32,
-    thread: Option<Rc<Thread>>,
 }
 
 /// Values that a coroutine which waits has room for: Lua promises 20 slots to
@@ -246,22 +259,26 @@ enum Request {
 }
 
 struct Scheduler {
-    slots: RefCell<Vec<Slot>>,
-    free: RefCell<Vec<u32>>,
-    current: RefCell<Option<Rc<Thread>>>,
+    /// Threads by their base coroutines, if they have an id, and by all others
+    /// that they are resuming.
+    known: RefCell<AddressMap<Rc<Thread>>>,
+    /// How many threads were given an id.
+    registered: Cell<usize>,
+    current: Cell<Option<Rc<Thread>>>,
+    /// The last coroutine that was resumed and has not stopped since.
+    running: Cell<*mut ffi::lua_State>,
     request: Cell<Request>,
     spawned: Cell<Option<Rc<Thread>>>,
     ready: RefCell<VecDeque<ThreadId>>,
-    /// Coroutines that Lua code may have a hand on, and that are in some
-    /// thread's chain or the base of one.
-    active: RefCell<AddressMap<ThreadId>>,
+    /// How many of these have their turn before others that become ready.
+    turns: Cell<usize>,
     post: Cell<Option<fn(Turn)>>,
     /// Collect all garbage before each resume.
     gc_stress: Cell<bool>,
     /// How many coroutines have spawned light threads.
-    parents: Cell<u64>,
+    parents: Cell<i64>,
     /// How often a thread has waited for others.
-    waits: Cell<u64>,
+    waits: Cell<i64>,
 }
 
 /// When the ready queue is to be run.
@@ -290,25 +307,35 @@ pub fn set_poster(post: fn(Turn)) {
 
 /// The running thread, if Lua runs in a handler.
 pub fn current() -> Option<Rc<Thread>> {
-    SCHED.with(|s| s.current.borrow().clone())
+    with_current(|thread| thread.cloned())
+}
+
+/// Looks at the running thread; `f` must not ask for it again.
+#[inline]
+fn with_current<R>(f: impl FnOnce(Option<&Rc<Thread>>) -> R) -> R {
+    SCHED.with(|s| {
+        let thread = s.current.take();
+        let result = f(thread.as_ref());
+        let meanwhile = s.current.replace(thread);
+        debug_assert!(meanwhile.is_none());
+        mem::forget(meanwhile);
+        result
+    })
 }
 
 /// Whether Lua runs in a handler, with a scheduler above it.
 pub fn in_handler() -> bool {
-    SCHED.with(|s| s.current.borrow().is_some())
+    with_current(|thread| thread.is_some())
 }
 
 /// Names the VM of the running thread; 0 where none runs.
 pub fn current_vm() -> usize {
-    SCHED.with(|s| match &*s.current.borrow() {
-        Some(thread) => Rc::as_ptr(&thread.vm).addr(),
-        None => 0,
-    })
+    with_current(|thread| thread.map_or(0, |thread| Rc::as_ptr(&thread.vm).addr()))
 }
 
 /// A waker for the running thread.
 pub fn current_waker() -> Option<Waker> {
-    SCHED.with(|s| s.current.borrow().as_ref().map(|t| waker(t.id())))
+    with_current(|thread| thread.map(|thread| waker(thread.id())))
 }
 
 /// Starts a handler that runs `chunk`. Some(outcome) when it ended at once;
@@ -350,34 +377,23 @@ pub fn kill(entry: &Rc<Thread>) {
 
 /// The thread that has the coroutine `l`, which Lua code has a hand on.
 fn thread_of(l: *mut ffi::lua_State) -> Option<Rc<Thread>> {
-    SCHED.with(|s| {
-        let id = *s.active.borrow().get(l)?;
-        s.get(id)
-    })
+    SCHED.with(|s| s.known.borrow().get(l).cloned())
 }
 
 /// Ends all handlers; nobody hears of that.
 pub fn kill_all() {
-    let threads: Vec<_> = SCHED.with(|s| {
-        let slots = s.slots.borrow();
-        slots
-            .iter()
-            .filter_map(|slot| slot.thread.clone())
-            .collect()
-    });
+    let threads: Vec<_> = SCHED.with(|s| s.known.borrow().values().cloned().collect());
     threads.iter().for_each(|thread| kill(thread.entry()));
 }
 
 /// Keeps `op` until it completes; the caller then yields.
 pub(super) fn park(op: Box<dyn Parked>) {
-    SCHED.with(|s| {
-        if let Some(thread) = &*s.current.borrow() {
-            // There is none: it was taken out to be polled.
-            let previous = thread.parked.replace(Some(op));
-            debug_assert!(previous.is_none());
-            s.request.set(Request::Park);
-        }
+    let previous = with_current(|thread| {
+        SCHED.with(|s| s.request.set(Request::Park));
+        thread.and_then(|thread| thread.parked.replace(Some(op)))
     });
+    // There is none: it was taken out to be polled.
+    debug_assert!(previous.is_none());
 }
 
 /// Ends the running handler with `status` once the caller yields.
@@ -402,7 +418,7 @@ fn request_spawn(thread: Rc<Thread>, nargs: c_int) {
 
 /// Whether a coroutine is being resumed, in whatever thread.
 pub(super) fn is_active(l: *mut ffi::lua_State) -> bool {
-    SCHED.with(|s| s.active.borrow().contains(l))
+    SCHED.with(|s| s.known.borrow().contains(l))
 }
 
 /// Whether a coroutine is what some thread runs, or waits in.
@@ -412,8 +428,9 @@ pub(super) fn is_top(l: *mut ffi::lua_State) -> bool {
 
 /// Whether `l` is what the scheduler runs, and not a coroutine that a C
 /// function resumed on top of that.
+#[inline]
 pub(super) fn runs(l: *mut ffi::lua_State) -> bool {
-    SCHED.with(|s| s.current.borrow().as_ref().is_some_and(|t| t.top() == l))
+    SCHED.with(|s| s.running.get()) == l
 }
 
 /// Lua code got hold of the running coroutine.
@@ -421,7 +438,8 @@ pub(super) fn mark_escaped(l: *mut ffi::lua_State) {
     if let Some(thread) = current()
         && thread.base.l == l
     {
-        thread.activate();
+        thread.escaped.set(true);
+        thread.id();
     }
 }
 
@@ -448,7 +466,7 @@ fn advance(id: ThreadId) {
     let Some(thread) = SCHED.with(|s| s.get(id)) else {
         return;
     };
-    let Some(op) = thread.parked.borrow_mut().take() else {
+    let Some(op) = thread.parked.take() else {
         return;
     };
     if let Some(outcome) = drive(&thread, Step::Poll(op)) {
@@ -458,11 +476,9 @@ fn advance(id: ThreadId) {
 
 /// Wakes those threads that were ready when it was called.
 pub fn run_ready() {
-    let count = SCHED.with(|s| s.ready.borrow().len());
-    for _ in 0..count {
-        let Some(id) = SCHED.with(|s| s.ready.borrow_mut().pop_front()) else {
-            return;
-        };
+    SCHED.with(|s| s.turns.set(s.ready.borrow().len()));
+    while let Some(id) = SCHED.with(|s| s.first_ready()) {
+        SCHED.with(|s| s.begin_turn());
         advance(id);
     }
 }
@@ -470,13 +486,14 @@ pub fn run_ready() {
 impl Scheduler {
     const fn new() -> Scheduler {
         Scheduler {
-            slots: RefCell::new(Vec::new()),
-            free: RefCell::new(Vec::new()),
-            current: RefCell::new(None),
+            known: RefCell::new(AddressMap::new()),
+            registered: Cell::new(0),
+            current: Cell::new(None),
+            running: Cell::new(ptr::null_mut()),
             request: Cell::new(Request::None),
             spawned: Cell::new(None),
             ready: RefCell::new(VecDeque::new()),
-            active: RefCell::new(AddressMap::new()),
+            turns: Cell::new(0),
             post: Cell::new(None),
             gc_stress: Cell::new(false),
             parents: Cell::new(0),
@@ -484,47 +501,46 @@ impl Scheduler {
         }
     }
 
-    /// Gives the thread an id.
+    /// Gives the thread an id. That of one which has ended, but still runs,
+    /// names nobody.
     #[inline(never)]
     fn register(&self, thread: &Rc<Thread>) -> ThreadId {
-        let mut slots = self.slots.borrow_mut();
-        let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
-            slots.push(Slot {
-                generation: 0,
-                thread: None,
-            });
-            (slots.len() - 1) as u32
-        });
-        let slot = &mut slots[index as usize];
-        let id = ThreadId {
-            index,
-            generation: slot.generation,
-        };
-        slot.thread = Some(thread.clone());
-        thread.id.set(Some(id));
+        let number = self.registered.get().wrapping_add(1);
+        self.registered.set(number);
+        let id = ThreadId::new(thread.base.l, number);
+        thread.id.set(id);
+        if thread.life.get() == Life::Alive {
+            let mut known = self.known.borrow_mut();
+            known.insert(thread.base.l, thread.clone());
+        }
         id
     }
 
     fn get(&self, id: ThreadId) -> Option<Rc<Thread>> {
-        let slots = self.slots.borrow();
-        let slot = slots.get(id.index as usize)?;
-        if slot.generation == id.generation {
-            slot.thread.clone()
-        } else {
-            None
+        let known = self.known.borrow();
+        let thread = known.get(id.coroutine())?;
+        (thread.id.get() == id).then(|| thread.clone())
+    }
+
+    /// The thread whose turn is next, if any has one.
+    fn first_ready(&self) -> Option<ThreadId> {
+        match self.turns.get() {
+            0 => None,
+            _ => self.ready.borrow().front().copied(),
         }
     }
 
-    fn remove(&self, id: ThreadId) -> Option<Rc<Thread>> {
-        let mut slots = self.slots.borrow_mut();
-        let slot = slots.get_mut(id.index as usize)?;
-        if slot.generation != id.generation {
-            return None;
-        }
-        let thread = slot.thread.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.borrow_mut().push(id.index);
-        Some(thread)
+    /// It has its turn.
+    fn begin_turn(&self) {
+        self.ready.borrow_mut().pop_front();
+        self.turns.set(self.turns.get().saturating_sub(1));
+    }
+
+    /// A coroutine is not one of a thread any more.
+    #[inline(always)]
+    fn forget(&self, l: *mut ffi::lua_State) {
+        let thread = self.known.borrow_mut().remove(l);
+        drop(thread);
     }
 }
 
@@ -557,13 +573,13 @@ impl Drop for Entered<'_> {
 
 const WAKER: RawWakerVTable = RawWakerVTable::new(
     |token| RawWaker::new(token, &WAKER),
-    |token| wake(ThreadId::from_token(token.addr())),
-    |token| wake(ThreadId::from_token(token.addr())),
+    |token| wake(ThreadId(token.addr())),
+    |token| wake(ThreadId(token.addr())),
     |_| {},
 );
 
 fn waker(id: ThreadId) -> Waker {
-    let token = std::ptr::without_provenance(id.to_token());
+    let token = ptr::without_provenance(id.0);
     // SAFETY: the token is a plain number, so the functions may be called at
     // any time and in any number; a worker has one thread only, so that the
     // waker never reaches another one.

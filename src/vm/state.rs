@@ -214,7 +214,7 @@ impl Vm {
         })
     }
 
-    /// Takes back a place where no coroutine stands.
+    /// Takes back a place where no coroutine stands, or one that may.
     pub(super) fn give_place(&self, place: c_int) {
         let mut places = self.places.borrow_mut();
         if places.len() < SPARE_COROUTINES {

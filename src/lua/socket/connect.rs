@@ -12,7 +12,7 @@ use super::{context, cosocket_context, log_errors, log_line};
 use crate::conf;
 use crate::lua::text::wrong_type;
 use crate::sock::{
-    self, Address, Begun, ConnectError, ConnectRequest, DirectConnect, PoolName, Target,
+    self, Address, Begun, ConnectError, ConnectRequest, DirectConnect, PoolName, Target, TcpPools,
 };
 use crate::sys::link::Link;
 use crate::sys::net::{self, HandlerNet};
@@ -58,6 +58,7 @@ pub fn socket_connect(state: &mut State) -> LuaResult {
 
 /// Connects `socket` to what the arguments say. The result is the `object`, or
 /// 1 where there is none.
+#[inline(always)]
 fn connect_with(
     state: &mut State,
     socket: &TcpSocket,
@@ -83,16 +84,40 @@ fn connect_with(
         Some(name) => PoolName::Text(name),
         None => peer.pool_name(),
     };
+    let begun = match sock::connect_idle(socket, &net, &pools, pool) {
+        Ok(None) => return Ok(Ret::Values(push_connected(state, object))),
+        Ok(Some(connecting)) => begin(connecting, net, pools, &peer, pool, &options),
+        Err(busy) => Begun::Ready(Err(busy.into())),
+    };
+    match begun {
+        Begun::Ready(result) => Ok(Ret::Values(push_result(state, object, result))),
+        Begun::Pending(way) => run_op(state, Connecting { way, object }),
+    }
+}
+
+/// Begins to connect where there is no idle connection.
+#[inline(never)]
+fn begin(
+    connecting: sock::Connecting<Link>,
+    net: HandlerNet,
+    pools: TcpPools<Link>,
+    peer: &Peer<'_>,
+    pool: PoolName<'_>,
+    options: &Options,
+) -> Begun<Result<(), ConnectError>, Way> {
     let pool_size = options.pool_size.or_else(|| {
         let default = || conf::SocketConf::default().pool_size();
         options
             .backlog
             .map(|_| conf::current().map_or_else(default, |conf| conf.socket.pool_size()))
     });
-    match sock::try_connect_now(socket, &net, &pools, pool, pool_size.is_some()) {
-        Some(Begun::Ready(result)) => return Ok(Ret::Values(push_result(state, object, result))),
-        Some(Begun::Pending(op)) => return run_op(state, Direct { op, object }),
-        None => {}
+    let socket = connecting.socket().clone();
+    if pool_size.is_none() {
+        match sock::connect_directly(connecting, &net, &pools, pool) {
+            Some(Begun::Ready(result)) => return Begun::Ready(result),
+            Some(Begun::Pending(op)) => return Begun::Pending(Way::Direct(op)),
+            None => {}
+        }
     }
     let request = ConnectRequest {
         target: peer.target(),
@@ -100,8 +125,9 @@ fn connect_with(
         pool: pool.text(),
         backlog: options.backlog,
     };
-    let future = Box::pin(sock::connect(socket.clone(), net, pools, request));
-    run_op(state, Connecting { future, object })
+    Begun::Pending(Way::Any(Box::pin(sock::connect(
+        socket, net, pools, request,
+    ))))
 }
 
 /// The arguments that say where to connect to.
@@ -138,6 +164,7 @@ impl Peer<'_> {
 
 /// The host in the argument `first`, and the port after it if there is one;
 /// Err: the string for Lua.
+#[inline(always)]
 pub fn peer(
     state: &State,
     first: c_int,
@@ -168,13 +195,20 @@ pub fn peer(
 
 /// Pushes what a connect returns.
 fn push_result(state: &State, object: Option<c_int>, result: Result<(), ConnectError>) -> c_int {
-    match (result, object) {
-        (Ok(()), Some(object)) => state.push_value(object),
-        (Ok(()), None) => state.push_int(1),
-        (Err(error), _) => {
+    match result {
+        Ok(()) => push_connected(state, object),
+        Err(error) => {
             log_line(error.log_line());
-            return state.push_nil_err(error.to_string());
+            state.push_nil_err(error.to_string())
         }
+    }
+}
+
+#[inline]
+fn push_connected(state: &State, object: Option<c_int>) -> c_int {
+    match object {
+        Some(object) => state.push_value(object),
+        None => state.push_int(1),
     }
     1
 }
@@ -218,33 +252,26 @@ fn bad_type(state: &State, idx: c_int, name: &str) -> Throw {
     )
 }
 
+/// How a connect goes on.
+enum Way {
+    /// It waits for nothing but its only address.
+    Direct(DirectConnect<Link>),
+    Any(Pin<Box<dyn Future<Output = Result<(), ConnectError>>>>),
+}
+
 /// A connect that waits.
 struct Connecting {
-    future: Pin<Box<dyn Future<Output = Result<(), ConnectError>>>>,
+    way: Way,
     /// Where the object stands on the stack, if that is the result.
     object: Option<c_int>,
 }
 
 impl Parked for Connecting {
     fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
-        self.future
-            .as_mut()
-            .poll(cx)
-            .map(|result| push_result(state, self.object, result))
-    }
-}
-
-/// A connect that waits for nothing but its only address.
-struct Direct {
-    op: DirectConnect<Link>,
-    /// As in [`Connecting`].
-    object: Option<c_int>,
-}
-
-impl Parked for Direct {
-    fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
-        self.op
-            .poll(cx)
-            .map(|result| push_result(state, self.object, result))
+        match &mut self.way {
+            Way::Direct(op) => op.poll(cx),
+            Way::Any(future) => future.as_mut().poll(cx),
+        }
+        .map(|result| push_result(state, self.object, result))
     }
 }

@@ -162,13 +162,14 @@ fn setkeepalive(state: &mut State) -> LuaResult {
     let default = conf::SocketConf::default();
     let conf = conf::current().map_or(&default, |conf| &conf.socket);
     let timeout = match state.number(2) {
-        Some(ms) if (0.0..TIMEOUT_LIMIT).contains(&ms) => ms as Millis,
+        Some(ms) if (0.0..TIMEOUT_LIMIT).contains(&ms) => ms as i64 as Millis,
         Some(_) => return Err(Throw::argument(2, "bad timeout value")),
         None if state.is_none_or_nil(2) => conf.keepalive_timeout(),
         None => return Err(wrong_type(state, 2, "number", 2)),
     };
     let size = match state.number(3) {
-        Some(size) if size >= 1.0 => size as usize,
+        // More than i64::MAX is as good as no limit anyway.
+        Some(size) if size >= 1.0 => size as i64 as usize,
         Some(size) => {
             return Err(Throw::argument(
                 3,

@@ -56,7 +56,7 @@ pub fn push_object<S: Kind>(
     metatable: c_int,
     register: c_int,
 ) {
-    state.push_object(metatable, register, || {
+    state.push_object(metatable, register, sockets::count(), || {
         let key = sockets::adopt(context, socket.into(), sched::current_vm());
         (key.to_number(), key.place())
     });

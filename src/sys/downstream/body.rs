@@ -46,6 +46,13 @@ impl Default for Body {
     }
 }
 
+impl Body {
+    /// Whether nginx has not seen the end yet.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.unfinished.get()
+    }
+}
+
 /// nginx has looked at what came with the header; reading goes on as Lua asks.
 unsafe extern "C" fn on_begun(_r: *mut ngx_http_request_t) {}
 

@@ -20,7 +20,7 @@ use ngx::ffi::{
 use self::body::Body;
 use super::event::now_msec;
 use super::request::Request;
-use super::side::disarm;
+use super::side::{disarm, mute};
 use super::ssl;
 use crate::rt::{AddressMap, Millis, wake_both_now, worker_local};
 use crate::sock::{Direction, IdleKey, Timer, Transport};
@@ -211,10 +211,6 @@ unsafe fn take(to: &mut [u8], from: *mut ngx_buf_t) -> usize {
     }
 }
 
-fn is_open(request: Request) -> bool {
-    OPEN.with_borrow(|open| open.contains(request.raw()))
-}
-
 fn shared_of(request: Request) -> Option<Rc<Shared>> {
     OPEN.with_borrow(|open| open.get(request.raw()).cloned())
 }
@@ -240,9 +236,12 @@ fn on_readable(request: Request) {
         shared.readable.set(true);
     }
     match shared.take_wakers(Direction::Read, expired) {
-        [None, None] if !expired && shared.watched.get() => {
-            drop(shared);
-            request.test_client();
+        [None, None] => {
+            mute(event(request, Direction::Read));
+            if !expired && shared.watched.get() {
+                drop(shared);
+                request.test_client();
+            }
         }
         wakers => wake_both_now(wakers),
     }
@@ -265,8 +264,12 @@ pub fn on_writable(request: Request) -> bool {
     if shared.kind == Kind::Body {
         return false;
     }
-    let expired = take_expired(event(request, Direction::Write));
-    wake_both_now(shared.take_wakers(Direction::Write, expired));
+    let event = event(request, Direction::Write);
+    let expired = take_expired(event);
+    match shared.take_wakers(Direction::Write, expired) {
+        [None, None] => mute(event),
+        wakers => wake_both_now(wakers),
+    }
     true
 }
 

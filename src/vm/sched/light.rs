@@ -25,14 +25,14 @@ use crate::vm::state::{Coroutine, Vm};
 #[derive(Clone, Copy)]
 pub(super) struct WaitId {
     pub(super) thread: ThreadId,
-    pub(super) number: u64,
+    pub(super) number: i64,
 }
 
 /// What makes a thread a light one.
 pub(super) struct Member {
     pub(super) entry: Rc<Thread>,
     /// The coroutine that spawned it, by the number that the family gave it.
-    parent: u64,
+    pub(super) parent: i64,
     /// Who waits for it.
     waiter: Cell<Option<WaitId>>,
     /// The handler ends without waiting for it.
@@ -45,18 +45,6 @@ impl Member {
     /// Who waits for it, now that it has ended?
     pub(super) fn take_waiter(&self) -> Option<WaitId> {
         self.waiter.take()
-    }
-
-    /// The mark of one that has ended by itself.
-    pub(super) fn zombie(&self, ok: bool) -> Mark {
-        let parent = self.parent;
-        Mark::Zombie { parent, ok }
-    }
-
-    /// The mark of one that nobody can wait for any more.
-    pub(super) fn gone(&self) -> Mark {
-        let parent = self.parent;
-        Mark::Gone { parent }
     }
 
     /// The thread has ended.
@@ -84,7 +72,7 @@ pub(super) struct Family {
     /// Coroutines that have spawned some and not ended, with their numbers:
     /// an address may come to be that of another coroutine. Those of threads
     /// are not among them.
-    parents: AddressMap<u64>,
+    parents: AddressMap<i64>,
     /// Those that have spawned others, and go on when these have had their turn.
     spawners: VecDeque<Rc<Thread>>,
 }
@@ -116,7 +104,7 @@ impl Family {
     }
 
     /// Whether the coroutine with `number` may still wait for its threads.
-    fn has_parent(&self, entry: &Thread, number: u64) -> bool {
+    fn has_parent(&self, entry: &Thread, number: i64) -> bool {
         let is_parent = |thread: &Thread| thread.number.get() == number;
         is_parent(entry)
             || self.threads.iter().any(|thread| is_parent(thread))
@@ -141,7 +129,7 @@ impl Family {
 }
 
 /// Whether `l`, the running coroutine of `thread`, is the one with `number`.
-fn is_parent(thread: &Rc<Thread>, l: *mut ffi::lua_State, number: u64) -> bool {
+fn is_parent(thread: &Rc<Thread>, l: *mut ffi::lua_State, number: i64) -> bool {
     if l == thread.base.l {
         return thread.number.get() == number;
     }
@@ -162,6 +150,7 @@ pub fn spawn_in_background(state: &mut State) -> LuaResult {
     spawn_as(state, true)
 }
 
+#[inline(always)]
 fn spawn_as(state: &mut State, background: bool) -> LuaResult {
     if state.type_of(1) != Type::Function {
         return Err(Throw::argument(
@@ -213,7 +202,7 @@ pub(super) fn settle(state: &mut State, thread: &Rc<Thread>) {
     thread.fresh.set(false);
     state.push_value(1);
     state.raw_seti(ffi::LUA_REGISTRYINDEX, thread.base.anchor);
-    thread.activate();
+    thread.id();
     if let Some(family) = thread.entry().family.borrow_mut().as_mut() {
         family.add(thread.clone());
     }
@@ -221,14 +210,20 @@ pub(super) fn settle(state: &mut State, thread: &Rc<Thread>) {
 
 /// The number of `l`, the running coroutine of `thread`, which spawns another
 /// one.
-fn parent_number(thread: &Rc<Thread>, l: *mut ffi::lua_State) -> u64 {
+#[inline]
+fn parent_number(thread: &Rc<Thread>, l: *mut ffi::lua_State) -> i64 {
+    match thread.number.get() {
+        number if number != 0 && l == thread.base.l => number,
+        _ => find_parent_number(thread, l),
+    }
+}
+
+#[inline(never)]
+fn find_parent_number(thread: &Rc<Thread>, l: *mut ffi::lua_State) -> i64 {
     let mut family = thread.entry().family.borrow_mut();
     let family = family.get_or_insert_default();
     let is_base = l == thread.base.l;
-    let known = match is_base {
-        true => Some(thread.number.get()).filter(|&number| number != 0),
-        false => family.parents.get(l).copied(),
-    };
+    let known = family.parents.get(l).filter(|_| !is_base).copied();
     known.unwrap_or_else(|| {
         let number = SCHED.with(|s| next(&s.parents));
         match is_base {
@@ -239,7 +234,7 @@ fn parent_number(thread: &Rc<Thread>, l: *mut ffi::lua_State) -> u64 {
     })
 }
 
-fn next(counter: &Cell<u64>) -> u64 {
+fn next(counter: &Cell<i64>) -> i64 {
     counter.set(counter.get() + 1);
     counter.get()
 }
@@ -254,13 +249,16 @@ enum Found {
 }
 
 impl Found {
+    #[inline(always)]
     fn of(l: *mut ffi::lua_State) -> Found {
-        if let Some(thread) = super::thread_of(l) {
-            return match &thread.light {
-                Some(_) if thread.base.l == l => Found::Running(thread),
-                _ => Found::Nothing,
-            };
+        match super::thread_of(l) {
+            Some(thread) if thread.light.is_some() && thread.base.l == l => Found::Running(thread),
+            Some(_) => Found::Nothing,
+            None => Found::over(l),
         }
+    }
+
+    fn over(l: *mut ffi::lua_State) -> Found {
         // SAFETY: callers have it from a stack.
         match unsafe { Mark::of(l) } {
             None | Some(Mark::Abandoned) => Found::Nothing,
@@ -269,7 +267,7 @@ impl Found {
     }
 
     /// The number of the one that spawned it.
-    fn parent(&self) -> Option<u64> {
+    fn parent(&self) -> Option<i64> {
         match self {
             Found::Running(thread) => thread.light.as_ref().map(|member| member.parent),
             Found::Over(Mark::Zombie { parent, .. } | Mark::Gone { parent }) => Some(*parent),
@@ -303,7 +301,8 @@ fn coroutine_at(state: &State, idx: c_int) -> Result<*mut ffi::lua_State, Throw>
     Ok(l)
 }
 
-/// `ngx.thread.wait(thread, ...)`
+/// `ngx.thread.wait(thread, ...)`: those that were waited for or killed before count only
+/// if there is no other, so that the same list can be waited for until none is left.
 pub fn wait(state: &mut State) -> LuaResult {
     let n = state.top();
     if n == 0 {
@@ -313,6 +312,7 @@ pub fn wait(state: &mut State) -> LuaResult {
         return Err(Throw::error("no request found"));
     };
     let number = SCHED.with(|s| next(&s.waits));
+    let mut any_runs = false;
     for idx in 1..=n {
         let l = coroutine_at(state, idx)?;
         let found = Found::of(l);
@@ -328,6 +328,7 @@ pub fn wait(state: &mut State) -> LuaResult {
         }
         match found {
             Found::Running(awaited) => {
+                any_runs = true;
                 if let Some(member) = &awaited.light {
                     let thread = thread.id();
                     member.waiter.set(Some(WaitId { thread, number }));
@@ -335,21 +336,20 @@ pub fn wait(state: &mut State) -> LuaResult {
             }
             Found::Over(Mark::Zombie { ok, .. }) => {
                 // SAFETY: the coroutine stands on the live stack, and its mark on
-                // the top of its own, where the new one takes less room.
+                // the top of its own.
                 let n = unsafe {
                     ffi::lua_settop(l, -Mark::SLOTS - 1);
-                    let n = take_results(thread.vm(), state, l, ok);
-                    Mark::Gone { parent }.set(l);
-                    n
+                    take_results(thread.vm(), state, l, parent, ok)
                 };
                 return Ok(Ret::Values(n));
             }
-            Found::Over(_) | Found::Nothing => {
-                return Ok(Ret::Values(state.push_nil_err("already waited or killed")));
-            }
+            Found::Over(_) | Found::Nothing => {}
         }
     }
-    let suspended = suspend(state, Waiting)?;
+    if !any_runs {
+        return Ok(Ret::Values(state.push_nil_err("already waited or killed")));
+    }
+    let suspended = suspend(state, Box::new(Waiting))?;
     thread.wait.set(number);
     Ok(suspended)
 }
@@ -369,7 +369,8 @@ impl Parked for Waiting {
 }
 
 /// Moves what the coroutine `l`, which has ended, returned, or its error, to
-/// the top, behind a boolean that tells which it is. Raises no error.
+/// the top, behind a boolean that tells which it is. Marks `l` as one that
+/// `parent` has waited for. Raises no error.
 ///
 /// # Safety
 /// `l` must be a live coroutine of `vm`, as `state` is.
@@ -377,6 +378,7 @@ pub(super) unsafe fn take_results(
     vm: &Vm,
     state: &State,
     l: *mut ffi::lua_State,
+    parent: i64,
     ok: bool,
 ) -> c_int {
     // SAFETY: by the caller's promise. One that the scheduler failed, not its
@@ -395,9 +397,15 @@ pub(super) unsafe fn take_results(
     } else if !fits || !ok && n == 0 {
         state.push_nil();
     }
-    if fits {
-        // SAFETY: as above; there is room for the results.
-        unsafe { ffi::lua_xmove(l, state.raw(), n) };
+    // SAFETY: as above; there is room for the results, and for the mark where
+    // they have been, on a stack that has nothing else.
+    unsafe {
+        if fits {
+            ffi::lua_xmove(l, state.raw(), n);
+        }
+        if ok && fits || vm.fits(l, Mark::SLOTS) {
+            Mark::Gone { parent }.set(l);
+        }
     }
     if ok && fits { n + 1 } else { 2 }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::light::{Family, Member, WaitId, settle, take_results};
-use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Thread, Turn};
+use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Thread, ThreadId, Turn};
 use super::{make_ready, request_exit, request_spawn, waker};
 use crate::rt::panic_message;
 use crate::vm::ffi;
@@ -13,6 +13,7 @@ use crate::vm::function::Ret;
 use crate::vm::mark::Mark;
 use crate::vm::op::Parked;
 use crate::vm::protect::NO_MEMORY;
+use crate::vm::resume::resume_with;
 use crate::vm::stack::State;
 use crate::vm::state::Coroutine;
 use crate::vm::trace::describe_error;
@@ -53,16 +54,7 @@ pub(super) enum End {
 /// of that, until all of them wait (None) or the handler has ended.
 pub(super) fn drive(thread: &Rc<Thread>, step: Step) -> Option<Outcome> {
     let entered = Entered::new(thread);
-    let run = || match go_on(thread, step) {
-        Stop::Unchanged => None,
-        Stop::Ended(outcome) if thread.is_alone() => Some(outcome),
-        Stop::Waits if thread.is_alone() => {
-            thread.host.suspended();
-            None
-        }
-        stop => run_threads(thread, stop),
-    };
-    let outcome = catch_panic(run).unwrap_or_else(|payload| {
+    let outcome = catch_panic(|| run_handler(thread, step)).unwrap_or_else(|payload| {
         let message = panic_message(&*payload);
         Some(fail(
             thread,
@@ -76,37 +68,78 @@ pub(super) fn drive(thread: &Rc<Thread>, step: Step) -> Option<Outcome> {
     outcome
 }
 
-#[inline]
-fn go_on(thread: &Rc<Thread>, step: Step) -> Stop {
-    match step {
-        Step::Resume(nargs) => run(thread, nargs),
-        Step::Poll(op) => poll(thread, op),
+/// Lets `first` go on, and others after it.
+#[inline(always)]
+fn run_handler(first: &Rc<Thread>, mut step: Step) -> Option<Outcome> {
+    let mut thread = first.clone();
+    let mut has_run = false;
+    loop {
+        let turn = match step {
+            Step::Resume(nargs) => Ok(nargs),
+            Step::Poll(op) => poll(&thread, op),
+        };
+        let stop = match turn {
+            Ok(nargs) => run(&thread, nargs),
+            Err(stop) => stop,
+        };
+        match stop {
+            Stop::Unchanged => {}
+            Stop::Ended(outcome) if thread.is_alone() => return Some(outcome),
+            Stop::Ended(outcome @ Outcome::Exit(_)) => return Some(outcome),
+            Stop::Ended(Outcome::Error) if thread.light.is_none() => return Some(Outcome::Error),
+            _ => has_run = true,
+        }
+        let Some((next, then)) = next_turn(&thread, stop) else {
+            return if has_run {
+                suspend(thread.entry())
+            } else {
+                None
+            };
+        };
+        switch_to(&next);
+        (thread, step) = (next, then);
     }
 }
 
-/// Lets others go on after a thread that has stopped.
-fn run_threads(first: &Rc<Thread>, stop: Stop) -> Option<Outcome> {
-    let entry = first.entry();
-    let (mut thread, mut stop) = (first.clone(), stop);
-    loop {
-        let mut next = None;
-        match stop {
-            Stop::Unchanged | Stop::Waits => {}
-            Stop::Spawned(child, nargs) => next = Some((child, nargs)),
-            Stop::Ended(outcome) => match (outcome, &thread.light) {
-                (Outcome::Done, None) => finish(&thread, End::Returned),
-                (Outcome::Exit(_), _) | (Outcome::Error, None) => return Some(outcome),
-                (_, Some(member)) => next = end_light(&thread, member, outcome == Outcome::Done),
-            },
+/// Who goes on after a thread that has stopped, and how.
+#[inline(always)]
+fn next_turn(thread: &Rc<Thread>, stop: Stop) -> Option<(Rc<Thread>, Step)> {
+    let next = match (stop, &thread.light) {
+        (Stop::Spawned(child, nargs), _) => Some((child, nargs)),
+        (Stop::Ended(outcome), Some(member)) => end_light(thread, member, outcome == Outcome::Done),
+        (Stop::Ended(_), None) => {
+            finish(thread, End::Returned);
+            None
         }
-        let next = next.or_else(|| next_spawner(entry).map(|spawner| (spawner, 1)));
-        let Some((now, nargs)) = next else {
-            break;
-        };
-        switch_to(&now);
-        stop = run(&now, nargs);
-        thread = now;
+        (Stop::Unchanged | Stop::Waits, _) => None,
+    };
+    let entry = thread.entry();
+    let next = next.or_else(|| next_spawner(entry).map(|spawner| (spawner, 1)));
+    match next {
+        Some((next, nargs)) => Some((next, Step::Resume(nargs))),
+        None => next_woken(entry),
     }
+}
+
+/// The thread whose turn is next, if it is one of the handler of `entry`: what
+/// comes before and after Lua code is then done once for both.
+fn next_woken(entry: &Rc<Thread>) -> Option<(Rc<Thread>, Step)> {
+    if entry.is_over() {
+        return None;
+    }
+    SCHED.with(|s| {
+        let thread = s.get(s.first_ready()?)?;
+        if !Rc::ptr_eq(thread.entry(), entry) {
+            return None;
+        }
+        s.begin_turn();
+        let op = thread.parked.take()?;
+        Some((thread, Step::Poll(op)))
+    })
+}
+
+/// All threads of the handler wait, unless it is over.
+fn suspend(entry: &Rc<Thread>) -> Option<Outcome> {
     match entry.life.get() {
         Life::Cancelled => None,
         _ if entry.is_over() => Some(Outcome::Done),
@@ -138,7 +171,7 @@ fn end_light(thread: &Rc<Thread>, member: &Member, ok: bool) -> Option<(Rc<Threa
     // ended, the other one waits.
     let n = unsafe {
         let state = State::from_raw(waiter.top());
-        take_results(&thread.vm, &state, thread.base.l, ok)
+        take_results(&thread.vm, &state, thread.base.l, member.parent, ok)
     };
     finish(thread, End::Awaited);
     Some((waiter, n))
@@ -220,14 +253,14 @@ fn waiting_thread(wait: WaitId) -> Option<Rc<Thread>> {
         return None;
     }
     thread.wait.set(0);
-    thread.parked.borrow_mut().take()?;
+    thread.parked.take()?;
     Some(thread)
 }
 
-/// Polls what the thread waits for; when that is complete runs the thread
-/// until it stops again.
-#[inline(never)]
-fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Stop {
+/// Polls what the thread waits for: how many values it goes on with when that
+/// is complete.
+#[inline(always)]
+fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Result<c_int, Stop> {
     // SAFETY: the coroutine is anchored and its VM alive.
     let mut state = unsafe { State::from_raw(thread.top()) };
     let waker = waker(thread.id());
@@ -240,17 +273,17 @@ fn poll(thread: &Rc<Thread>, mut op: Box<dyn Parked>) -> Stop {
     match polled {
         Ok(Poll::Pending) => {
             if thread.life.get() == Life::Alive {
-                *thread.parked.borrow_mut() = Some(op);
+                thread.parked.set(Some(op));
             }
-            Stop::Unchanged
+            Err(Stop::Unchanged)
         }
         Ok(Poll::Ready(n)) => {
             drop(op);
-            run(thread, n)
+            Ok(n)
         }
         Err(message) => {
             drop(op);
-            Stop::Ended(fail(thread, &message))
+            Err(Stop::Ended(fail(thread, &message)))
         }
     }
 }
@@ -266,89 +299,119 @@ fn fail(thread: &Rc<Thread>, message: &str) -> Outcome {
 }
 
 /// Runs the thread until it stops.
-fn run(thread: &Rc<Thread>, mut nargs: c_int) -> Stop {
-    let mut l = thread.top();
-    loop {
-        if SCHED.with(|s| s.gc_stress.get()) {
-            thread.vm.collect_garbage();
+#[inline(always)]
+fn run(thread: &Rc<Thread>, nargs: c_int) -> Stop {
+    let (status, request) = resume(thread, thread.top(), nargs);
+    match stop_of(thread, status, request) {
+        Some(stop) => stop,
+        None => run_on(thread, status, request),
+    }
+}
+
+/// Resumes `l`, the last coroutine of the thread; returns Lua's status, and
+/// what is to be done.
+#[inline(always)]
+fn resume(thread: &Thread, l: *mut ffi::lua_State, nargs: c_int) -> (c_int, Request) {
+    if SCHED.with(|s| s.gc_stress.get()) {
+        thread.vm.collect_garbage();
+    }
+    thread.running.set(true);
+    let previous = SCHED.with(|s| s.running.replace(l));
+    // SAFETY: `l` is the anchored last coroutine of the chain; function
+    // and arguments, or results of the yield, stand on its stack.
+    let status = unsafe { resume_with(l, nargs) };
+    SCHED.with(|s| s.running.set(previous));
+    thread.running.set(false);
+    (status, SCHED.with(|s| s.request.take()))
+}
+
+/// What the most frequent ends of a run mean.
+#[inline(always)]
+fn stop_of(thread: &Thread, status: c_int, request: Request) -> Option<Stop> {
+    match (status, request) {
+        _ if thread.life.get() != Life::Alive => None,
+        (ffi::LUA_YIELD, Request::Park) => Some(Stop::Waits),
+        (ffi::LUA_OK, _) if thread.top() == thread.base.l => {
+            if thread.light.is_none() {
+                report_result(thread);
+            }
+            Some(Stop::Ended(Outcome::Done))
         }
-        thread.running.set(true);
-        // SAFETY: `l` is the anchored last coroutine of the chain; function
-        // and arguments, or results of the yield, stand on its stack.
-        let status = unsafe { ffi::lua_resume_(l, nargs) };
-        thread.running.set(false);
-        let request = SCHED.with(|s| s.request.take());
+        _ => None,
+    }
+}
+
+/// Goes on when the last coroutine has stopped, until the thread does.
+#[inline(never)]
+fn run_on(thread: &Rc<Thread>, mut status: c_int, mut request: Request) -> Stop {
+    loop {
         if thread.life.get() != Life::Alive {
             discard(thread, request);
-            // It may have been given one since it ended.
-            let known = thread.id.get().and_then(|id| SCHED.with(|s| s.remove(id)));
-            drop(known);
             let last = thread.chain.borrow_mut().pop();
             give_up(thread, last.unwrap_or(thread.base), End::Cancelled);
             return Stop::Waits;
         }
-        match (status, request) {
-            (ffi::LUA_YIELD, Request::Park) => return Stop::Waits,
+        let l = thread.top();
+        let (next, nargs) = match (status, request) {
             (ffi::LUA_YIELD, Request::Exit(code)) => return Stop::Ended(Outcome::Exit(code)),
             (ffi::LUA_YIELD, Request::Spawn(n)) => {
                 let spawned = SCHED.with(|s| s.spawned.take());
                 return spawned.map_or(Stop::Waits, |child| Stop::Spawned(child, n));
             }
             (ffi::LUA_YIELD, Request::Resume(child, n)) => {
-                thread.chain.borrow_mut().push(child);
-                SCHED.with(|s| s.active.borrow_mut().insert(child.l, thread.id()));
-                l = child.l;
-                nargs = n;
+                // SAFETY: the child is anchored.
+                if unsafe { ffi::lua_status(child.l) } == ffi::LUA_OK {
+                    // It begins, perhaps where one stood that the collector has taken.
+                    thread.coroutine_ended(child.l);
+                }
+                thread.enter_coroutine(child);
+                (child.l, n)
             }
-            (ffi::LUA_YIELD, Request::None) => match return_to_parent(thread, true) {
-                Some((parent, n)) => (l, nargs) = (parent, n),
+            (ffi::LUA_YIELD, _) => match return_to_parent(thread, true) {
+                Some(parent) => parent,
                 None => {
                     // The thread's own coroutine yielded: others run first.
-                    // SAFETY: as above.
+                    // SAFETY: it waits, and has values on its stack at most.
                     unsafe { ffi::lua_settop(l, 0) };
-                    *thread.parked.borrow_mut() = Some(Box::new(Yielded));
+                    thread.parked.set(Some(Box::new(Yielded)));
                     make_ready(thread.id(), Turn::AfterEvents);
                     return Stop::Waits;
                 }
             },
-            (ffi::LUA_OK, _) => match return_to_parent(thread, true) {
-                Some((parent, n)) => {
-                    thread.coroutine_ended(l);
-                    (l, nargs) = (parent, n);
-                }
-                None => {
-                    if thread.light.is_none() {
-                        report_result(thread);
-                    }
-                    return Stop::Ended(Outcome::Done);
-                }
-            },
             (status, _) => {
+                let ok = status == ffi::LUA_OK;
                 if status == ffi::LUA_ERRMEM {
                     // What follows needs some.
                     thread.vm.collect_garbage();
                 }
-                if thread.chain.borrow().is_empty() {
-                    // SAFETY: the coroutine has just died of an error.
-                    let text = thread.vm.protect(|main| unsafe {
-                        describe_error(thread.kind(), l, status, main.raw())
-                    });
-                    let text = text.unwrap_or_else(|e| {
-                        format!("lua {} thread aborted: {e}", thread.kind()).into()
-                    });
-                    thread.host.log_error(&text);
-                    return Stop::Ended(Outcome::Error);
-                }
-                match return_to_parent(thread, false) {
-                    Some((parent, n)) => {
+                match return_to_parent(thread, ok) {
+                    Some(parent) => {
                         thread.coroutine_ended(l);
-                        (l, nargs) = (parent, n);
+                        parent
                     }
-                    None => return Stop::Ended(Outcome::Error),
+                    None => {
+                        log_failure(thread, l, status);
+                        return Stop::Ended(Outcome::Error);
+                    }
                 }
             }
+        };
+        (status, request) = resume(thread, next, nargs);
+        if let Some(stop) = stop_of(thread, status, request) {
+            return stop;
         }
     }
+}
+
+/// Logs the error that `l`, the base coroutine of the thread, has died of.
+#[cold]
+fn log_failure(thread: &Thread, l: *mut ffi::lua_State, status: c_int) {
+    // SAFETY: the coroutine is anchored, and has its error on its stack.
+    let text = thread
+        .vm
+        .protect(|main| unsafe { describe_error(thread.kind(), l, status, main.raw()) });
+    let text = text.unwrap_or_else(|e| format!("lua {} thread aborted: {e}", thread.kind()).into());
+    thread.host.log_error(&text);
 }
 
 /// Tells the host what the code of an entry thread has returned, if it has.
@@ -364,7 +427,7 @@ fn report_result(thread: &Thread) {
 fn discard(thread: &Thread, request: Request) {
     match request {
         Request::Park => {
-            let parked = thread.parked.borrow_mut().take();
+            let parked = thread.parked.take();
             drop(parked);
         }
         Request::Resume(child, _) => thread.vm.release_coroutine(child),
@@ -381,7 +444,7 @@ fn discard(thread: &Thread, request: Request) {
 /// Ends the last coroutine's turn, if another one resumed it: that goes on.
 #[inline]
 fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c_int)> {
-    let child = thread.chain.borrow_mut().pop()?;
+    let child = thread.leave_coroutine()?;
     Some(hand_over(thread, child, ok))
 }
 
@@ -389,7 +452,6 @@ fn return_to_parent(thread: &Thread, ok: bool) -> Option<(*mut ffi::lua_State, c
 /// it, as the results of `coroutine.resume`.
 #[inline(never)]
 fn hand_over(thread: &Thread, child: Coroutine, ok: bool) -> (*mut ffi::lua_State, c_int) {
-    SCHED.with(|s| s.active.borrow_mut().remove(child.l));
     let parent = thread.top();
     // SAFETY: both are live coroutines of one VM: the child is anchored until
     // release() below, the parent by its own place in the chain.
@@ -447,45 +509,43 @@ pub(super) fn finish(thread: &Rc<Thread>, end: End) {
         return;
     }
     thread.life.set(Life::Ended);
-    let known = thread.id.get().and_then(|id| SCHED.with(|s| s.remove(id)));
-    drop(known);
+    if thread.id.get() != ThreadId::NONE {
+        SCHED.with(|s| s.forget(thread.base.l));
+    }
     // Taken out of the cell first: dropping an operation may wake others.
-    let parked = thread.parked.borrow_mut().take();
+    let parked = thread.parked.take();
     drop(parked);
     // Its own threads have nobody any more who may wait for them.
     thread.number.set(0);
-    let is_simple = thread.light.is_none() && !thread.escaped.get();
-    if is_simple && !thread.running.get() && thread.chain.borrow().is_empty() {
-        return thread.vm.give_coroutine(thread.base, end == End::Returned);
-    }
-    abandon(thread, end);
-}
-
-/// Gives up the coroutines of a thread that has ended. One that runs is given
-/// up when it stops: Lua must not collect it before.
-#[inline(never)]
-fn abandon(thread: &Rc<Thread>, end: End) {
-    let mut chain = std::mem::take(&mut *thread.chain.borrow_mut());
-    let running = thread.running.get();
-    let base_runs = running && chain.is_empty();
-    if running && let Some(last) = chain.pop() {
-        thread.forget(last);
-        thread.chain.borrow_mut().push(last);
-    }
-    for co in chain {
-        thread.forget(co);
-        give_up(thread, co, end);
-    }
-    if thread.escaped.get() {
-        SCHED.with(|s| s.active.borrow_mut().remove(thread.base.l));
-    }
     if let Some(member) = &thread.light
         && !thread.fresh.get()
     {
         member.leave();
     }
-    if !base_runs {
+    let is_base = thread.top() == thread.base.l;
+    if !is_base {
+        abandon_chain(thread, end);
+    }
+    // One that runs is given up when it stops: Lua must not collect it before.
+    if !(is_base && thread.running.get()) {
         give_up(thread, thread.base, end);
+    }
+}
+
+/// Gives up the coroutines above the base of a thread that has ended, but for
+/// one that runs.
+#[cold]
+fn abandon_chain(thread: &Rc<Thread>, end: End) {
+    let mut chain = std::mem::take(&mut *thread.chain.borrow_mut());
+    for co in &chain {
+        thread.coroutine_ended(co.l);
+        SCHED.with(|s| s.forget(co.l));
+    }
+    if thread.running.get() {
+        thread.chain.borrow_mut().extend(chain.pop());
+    }
+    for co in chain {
+        give_up(thread, co, end);
     }
 }
 
@@ -500,6 +560,10 @@ fn give_up(thread: &Thread, co: Coroutine, end: End) {
         }
         let reusable = end == End::Returned && !thread.escaped.get();
         thread.vm.give_coroutine(co, reusable);
+    } else if end == End::Awaited {
+        // It is marked, and refers to nothing: it may stay in its place until
+        // that is used again.
+        thread.vm.give_place(co.anchor);
     } else {
         seal(thread, co.l, end);
         // Its results, if any, stay on its stack as long as Lua has it.
@@ -518,8 +582,11 @@ fn seal(thread: &Thread, l: *mut ffi::lua_State, end: End) {
     let status = unsafe { ffi::lua_status(l) };
     let is_base = l == thread.base.l;
     let mark = match (&thread.light, end) {
-        (Some(member), End::Cancelled | End::Awaited) if is_base => member.gone(),
-        (Some(member), _) if is_base => member.zombie(end == End::Returned),
+        (&Some(Member { parent, .. }), End::Cancelled) if is_base => Mark::Gone { parent },
+        (&Some(Member { parent, .. }), _) if is_base => Mark::Zombie {
+            parent,
+            ok: end == End::Returned,
+        },
         // One that an error has ended shows it.
         _ if status > ffi::LUA_YIELD => return,
         _ => Mark::Abandoned,
