@@ -67,5 +67,6 @@ printf 'load_module %s;\nevents {}\nhttp {}\n' "$TEST_NGINX_LOAD_MODULES" >"$hom
 
 cargo test --target "$target"
 if [[ $what == test ]]; then
-    TEST_NGINX_BINARY=$home/nginx tools/prove.sh "$@"
+    # What is emulated is slow, TLS above all.
+    TEST_NGINX_TIMEOUT=${TEST_NGINX_TIMEOUT:-30} TEST_NGINX_BINARY=$home/nginx tools/prove.sh "$@"
 fi

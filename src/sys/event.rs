@@ -1,6 +1,6 @@
 //! Timers and posted events.
 
-use std::cell::{Cell, RefCell, UnsafeCell};
+use std::cell::{RefCell, UnsafeCell};
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
@@ -32,8 +32,6 @@ struct ListEvent(UnsafeCell<ngx_event_t>);
 
 worker_local! {
     static LISTS: RefCell<Lists<ListEvent>> = RefCell::new(Lists::EMPTY);
-    /// How often the posted calls of each [`Turn`] have run: they are due then.
-    static TURNS: [Cell<Millis>; 2] = [const { Cell::new(0) }; 2];
 }
 
 impl Default for ListEvent {
@@ -50,14 +48,17 @@ impl OneShot for ListEvent {
         // it is initialised, and not in the tree or a queue.
         unsafe {
             (*event).data = list.cast_mut().cast();
-            (*event).handler = Some(on_list_event);
             (*event).log = cycle_log();
             match Turn::of((*list).delay()) {
-                // What is overdue goes before what was due after it.
-                None => ngx_add_timer(event, at.wrapping_sub(now_msec()) as ngx_msec_t),
-                // A timer of 0 ms that is set by the handler of another one
-                // fires before nginx looks at any other event.
+                None => {
+                    (*event).handler = Some(on_list_event);
+                    // What is overdue goes before what was due after it.
+                    ngx_add_timer(event, at.wrapping_sub(now_msec()) as ngx_msec_t);
+                }
                 Some(turn) => {
+                    (*event).handler = Some(on_posted_list);
+                    // A timer of 0 ms that is set by the handler of another one
+                    // fires before nginx looks at any other event.
                     ngx_post_event(event, turn.queue());
                     ngx_add_timer(event, HOLD);
                 }
@@ -74,23 +75,30 @@ impl OneShot for ListEvent {
 unsafe extern "C" fn on_list_event(event: *mut ngx_event_t) {
     // SAFETY: nginx passes an event of ours, which is armed.
     guard((), || unsafe {
-        let list = (*event).data.cast_const().cast::<TimerList<ListEvent>>();
-        if let Some(turn) = Turn::of((*list).delay()) {
-            disarm(event);
-            TURNS.with(|turns| turns[turn as usize].update(|n| n + 1));
-        }
-        TimerList::fire(list);
+        TimerList::<ListEvent>::fire((*event).data.cast())
     });
+}
+
+unsafe extern "C" fn on_posted_list(event: *mut ngx_event_t) {
+    // SAFETY: as above. It is posted, or in the timer tree, or both.
+    unsafe {
+        disarm(event);
+        on_list_event(event);
+    }
 }
 
 /// Sets a timer of `delay` milliseconds, or a call in that `turn`. It is not
 /// cancelable: nginx does not leave before.
 fn set(delay: Millis, turn: Turn, action: Action) -> Timer<ListEvent> {
-    let (delay, at) = match delay {
-        0 => (turn.delay(), TURNS.with(|turns| turns[turn as usize].get())),
-        _ => (delay as usize, now_msec().saturating_add(delay)),
+    let kind = match delay {
+        0 => turn.delay(),
+        _ => delay as usize,
     };
-    let list = LISTS.with_borrow_mut(|lists| lists.get(delay));
+    let list = LISTS.with_borrow_mut(|lists| lists.get(kind));
+    let at = match delay {
+        0 => list.fired(),
+        _ => now_msec().saturating_add(delay),
+    };
     Timer::set(list, at, action)
 }
 

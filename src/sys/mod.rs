@@ -4,6 +4,7 @@ pub mod abort;
 pub mod address;
 pub mod balancer;
 pub mod body;
+mod built_body;
 pub mod conf;
 pub mod connection;
 pub mod context;

@@ -40,6 +40,7 @@ pub(super) struct TimerList<O: OneShot> {
     /// What the one-shot is armed for: while there are timers and none expires,
     /// the time of the first one, or of one before it that was taken back.
     armed: Cell<Option<Millis>>,
+    fired: Cell<Millis>,
     one_shot: O,
 }
 
@@ -52,6 +53,7 @@ impl<O: OneShot> TimerList<O> {
                 next: Cell::new(ptr::null()),
             },
             armed: Cell::new(None),
+            fired: Cell::new(0),
             one_shot: O::default(),
         });
         list.ring.prev.set(&list.ring);
@@ -62,6 +64,12 @@ impl<O: OneShot> TimerList<O> {
     /// The delay of its timers.
     pub(super) fn delay(&self) -> usize {
         self.delay
+    }
+
+    /// How often it has fired: the time of those that do not wait for a time but
+    /// for the list to fire.
+    pub(super) fn fired(&self) -> Millis {
+        self.fired.get()
     }
 
     fn first(&self) -> Option<&Node<O>> {
@@ -109,12 +117,18 @@ impl<O: OneShot> TimerList<O> {
         let Some(until) = firing.0.armed.take() else {
             return;
         };
+        firing.0.fired.update(|times| times + 1);
+        let mut is_alone = true;
         while let Some(first) = firing.0.first()
             && first.at <= until
         {
             first.unlink();
+            // Several have their turn together: then those of one handler go on
+            // one after the other.
+            is_alone &= firing.0.first().is_none_or(|next| next.at > until);
             match first.action.take() {
-                Some(Action::Wake(waker)) => wake_now(waker),
+                Some(Action::Wake(waker)) if is_alone => wake_now(waker),
+                Some(Action::Wake(waker)) => waker.wake(),
                 Some(Action::Call(f)) => f(),
                 None => {}
             }

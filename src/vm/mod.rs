@@ -10,6 +10,7 @@ pub mod coroutine;
 mod ffi;
 mod function;
 mod guard;
+mod heap;
 mod mark;
 mod object;
 mod op;

@@ -30,9 +30,11 @@ use super::op::Parked;
 use super::state::{Coroutine, Vm};
 use crate::rt::{AddressMap, may_run_now, worker_local};
 
+use end::end_all;
 use light::{Family, Member};
-use run::{Step, drive, end_all};
+use run::{Step, drive};
 
+mod end;
 pub(super) mod light;
 mod run;
 

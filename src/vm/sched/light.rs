@@ -11,7 +11,8 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::run::{End, finish, run_inside};
+use super::end::{End, finish};
+use super::run::run_inside;
 use super::{FREE_SLOTS, SCHED, Thread, ThreadId, current};
 use crate::rt::AddressMap;
 use crate::vm::ffi;
