@@ -99,7 +99,8 @@ fn size_of_class(class: usize) -> usize {
 /// A Lua state, closed when this is dropped.
 pub(super) struct Heap {
     l: *mut ffi::lua_State,
-    memory: Box<Memory>,
+    /// Lies in the heap itself.
+    memory: NonNull<Memory>,
 }
 
 struct Memory {
@@ -120,18 +121,26 @@ impl Heap {
         let mut data = ptr::null_mut();
         // SAFETY: the state is live.
         let allocate = unsafe { ffi::lua_getallocf(l, &raw mut data) };
-        let memory = Box::new(Memory {
-            free: array::from_fn(Queue::new),
-            allocate,
-            data,
-        });
+        // SAFETY: LuaJIT's function with its data. What it makes is aligned for a word.
+        let memory = unsafe {
+            let size = size_of::<Memory>();
+            let Some(memory) = NonNull::new(allocate(data, ptr::null_mut(), 0, size)) else {
+                ffi::lua_close(l);
+                return None;
+            };
+            let memory = memory.cast();
+            memory.write(Memory {
+                free: array::from_fn(Queue::new),
+                allocate,
+                data,
+            });
+            memory
+        };
         // Elsewhere LuaJIT's own pieces may be smaller than their size rounded up.
         if cfg!(target_pointer_width = "64") {
-            let data = (&raw const *memory).cast_mut().cast();
-            // SAFETY: the state is live, and the box stays where it is until that is
-            // closed. Pieces that it has already came from LuaJIT's allocator, too,
+            // SAFETY: the state is live, and the memory stays until that is closed. Pieces that it has already came from LuaJIT's allocator, too,
             // where each has a word before it and is aligned to one.
-            unsafe { ffi::lua_setallocf(l, reallocate, data) };
+            unsafe { ffi::lua_setallocf(l, reallocate, memory.as_ptr().cast()) };
         }
         Some(Heap { l, memory })
     }
@@ -144,20 +153,22 @@ impl Heap {
 
 impl Drop for Heap {
     fn drop(&mut self) {
-        let Memory {
-            free,
-            allocate,
-            data,
-        } = &*self.memory;
         // SAFETY: whoever may use the state owns the heap. LuaJIT gives all its memory
         // back where it finds its own allocator, which knows every piece.
         unsafe {
-            ffi::lua_setallocf(self.l, *allocate, *data);
+            let memory = self.memory.read();
+            let Memory {
+                free,
+                allocate,
+                data,
+            } = memory;
+            ffi::lua_setallocf(self.l, allocate, data);
             for (class, queue) in free.iter().enumerate() {
                 while let Some(piece) = NonNull::new(queue.take()) {
-                    allocate(*data, piece.as_ptr(), size_of_class(class), 0);
+                    allocate(data, piece.as_ptr(), size_of_class(class), 0);
                 }
             }
+            allocate(data, self.memory.as_ptr().cast(), size_of::<Memory>(), 0);
             ffi::lua_close(self.l);
         }
     }
