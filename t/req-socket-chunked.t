@@ -209,7 +209,7 @@ client intended to send too large chunked body
         }
     }
 --- lua
-talk(post("/x", "Transfer-Encoding: chunked\r\nConnection: close\r\n", "5\r\nab"), 0.05, "cde")
+talk(post("/x", "Transfer-Encoding: chunked\r\nConnection: close\r\n", "5\r\nab"), 0.5, "cde")
 c.leave(post("/gone", "Transfer-Encoding: chunked\r\n", "5\r\nab"), 0.02, "cde")
 t.eventually(true, function() return c.seen[1] ~= nil end)
 show(unpack(c.seen[1], 1, 3))
