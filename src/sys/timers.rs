@@ -118,17 +118,12 @@ impl<O: OneShot> TimerList<O> {
             return;
         };
         firing.0.fired.update(|times| times + 1);
-        let mut is_alone = true;
         while let Some(first) = firing.0.first()
             && first.at <= until
         {
             first.unlink();
-            // Several have their turn together: then those of one handler go on
-            // one after the other.
-            is_alone &= firing.0.first().is_none_or(|next| next.at > until);
             match first.action.take() {
-                Some(Action::Wake(waker)) if is_alone => wake_now(waker),
-                Some(Action::Wake(waker)) => waker.wake(),
+                Some(Action::Wake(waker)) => wake_now(waker),
                 Some(Action::Call(f)) => f(),
                 None => {}
             }
