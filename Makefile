@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help run build install check unittest test soak bench clean deps deps-build headers \
-        check-port check-mainline test-mainline
+        check-port check-mainline test-mainline check-aarch64 test-aarch64
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PORT ?= 8080
@@ -28,7 +28,7 @@ export NGINX_SOURCE_DIR NGINX_BUILD_DIR
 
 help: ## this text
 	@echo 'usage: make TARGET'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | \
 	    while IFS='|' read -r target text; do printf '  %-16s %s\n' "$$target" "$$text"; done
 	@echo
 	@echo 'variables:'
@@ -69,6 +69,12 @@ check-mainline: deps-build ## build for the newest nginx source on crates.io, to
 
 test-mainline: deps ## and run the .t suite with that nginx
 	@tools/mainline.sh test $(T)
+
+check-aarch64: deps-build headers ## cross-build for AArch64, unit tests under qemu (Debian)
+	@tools/aarch64.sh build
+
+test-aarch64: deps headers ## and run the .t suite under qemu
+	@tools/aarch64.sh test $(T)
 
 soak: deps build ## load that misbehaves, for SOAK=600 seconds; then a look at what it left
 	@python3 t/soak/soak.py --seconds $(SOAK)

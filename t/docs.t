@@ -72,9 +72,9 @@ for my $document (@documents) {
 
 # ---- commands
 
-my %targets = map { $_ => 1 } slurp('Makefile') =~ /^([a-z-]+):/mg;
+my %targets = map { $_ => 1 } slurp('Makefile') =~ /^([a-z0-9-]+):/mg;
 for my $document (@documents) {
-    my @commands = $text{$document} =~ /(?:^|`)\s*make ([a-z-]+)\b/mg;
+    my @commands = $text{$document} =~ /(?:^|`)\s*make ([a-z0-9-]+)\b/mg;
     none( [ map {"make $_"} grep { !$targets{$_} } @commands ], "commands of $document" );
 }
 

@@ -573,7 +573,7 @@ qr{Content-Type: text/plain%0D%0AA: b\r\nTransfer-Encoding: chunked\r\nConnectio
             try("x-broken", { setmetatable({}, { __tostring = function() error("broken") end }) })
             try("x-number", { 1.5, false })
             try(7, "seven")
-            ngx.print(ngx.ctx_text, ngx.header.x, "\n")
+            ngx.print(ngx.ctx_text, ngx.header.x, ngx.header[nil], ngx.header[{}], "\n")
             ngx.ctx_text = nil
         }
     }
@@ -591,7 +591,7 @@ element
 content_by_lua(nginx.conf:40):13: broken
 table: 0x
 seven
-nil
+nilnilnil
 "
 --- response_body_filters eval
 sub { my $text = shift; $text =~ s/(table: 0x)\w+/$1/; $text }

@@ -117,6 +117,9 @@ a file
 ["^named /r a=hello\n\$", "^named /wc -\n\$", "Internal Server Error", "Internal Server Error"]
 --- error_log
 could not find named location "@none"
+--- grep_error_log eval: qr/query strings .* named location \S+(?=,)/
+--- grep_error_log_out eval
+["query strings a=goodbye ignored when exec'ing named location \@named\n", "", "", ""]
 
 
 

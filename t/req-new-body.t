@@ -1,4 +1,4 @@
-# ngx.req.set_body_data, set_body_file, discard_body, get_body_file, get_post_args, set_method,
+# ngx.req.set_body_data, set_body_file, init_body, discard_body, get_body_file, get_post_args, set_method,
 # raw_header, is_internal.
 use Test::Nginx::Socket::Lua 'no_plan';
 use Test::Nginx::Puppet;
@@ -361,3 +361,162 @@ POST /discard
 0123456789
 --- response_body
 POST 0
+
+
+
+=== TEST 10: a body in the place of one that a request socket has read, once it is at its end
+--- config
+    location = /socket {
+        access_by_lua_block {
+            local sock = ngx.req.socket()
+            local text = sock:receive(2)
+            local ok, err = pcall(ngx.req.set_body_data, "early")
+            text = text .. sock:receive("*a")
+            ngx.req.set_body_data(text:upper() .. " " .. tostring(err))
+        }
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/echo;
+    }
+    location = /at-once {
+        access_by_lua_block {
+            local sock = ngx.req.socket()
+            ngx.req.set_body_data("new")
+            ngx.var.args = sock:receive("*a")
+        }
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/echo;
+    }
+--- script
+local next = "GET /echo HTTP/1.1\r\nHost: localhost\r\n" .. close .. "\r\n"
+talk(post("/socket", "hello"):sub(1, -3), "lo" .. next)
+talk("POST /socket HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n", "2\r\nlo\r\n0\r\n\r\n" .. next)
+talk(post("/at-once", "hello") .. next)
+--- response_body
+200 POST 31 nil HELLO request body not read yet
+200 GET nil nil nil
+200 POST 31 nil HELLO request body not read yet
+200 GET nil nil nil
+200 POST 3 nil new
+200 GET nil nil nil
+
+
+
+=== TEST 11: init_body, append_body, finish_body
+--- config
+    client_body_buffer_size 1k;
+    location = /build {
+        content_by_lua_block {
+            ngx.req.read_body()
+            local function show()
+                local file = ngx.req.get_body_file()
+                local data = file and io.open(file):read("*a") or ngx.req.get_body_data()
+                ngx.say(file and "file " or "memory ", ngx.var.http_content_length, " ", data and #data, " ",
+                    data and ngx.crc32_long(data))
+            end
+            local function build(size, ...)
+                ngx.req.init_body(size)
+                for _, piece in ipairs { ... } do ngx.req.append_body(piece) end
+                ngx.req.finish_body()
+                show()
+            end
+            build(10, "he", "", "llo")
+            build(5, "he", 110)
+            build(4, "he", "l", "lo, ", "world")
+            build(1, "hello, world")
+            build(100)
+            local long = ("x"):rep(1024)
+            build(0, long)
+            build(0, long, "y")
+            ngx.say(ngx.crc32_long("hello"), " ", ngx.crc32_long("he110"), " ", ngx.crc32_long("hello, world"), " ",
+                ngx.crc32_long(long), " ", ngx.crc32_long(long .. "y"))
+            -- One that is not finished changes nothing, one that is begun anew starts empty.
+            ngx.req.init_body(1)
+            ngx.req.append_body("not this")
+            show()
+            ngx.req.init_body()
+            ngx.req.append_body("a")
+            ngx.req.finish_body()
+            show()
+        }
+    }
+--- script
+talk(post("/build", "old", close))
+--- response_body
+200 memory 5 5 907060870
+memory 5 5 2796909593
+file 12 12 4289425978
+file 12 12 4289425978
+memory 0 nil nil
+memory 1024 1024 1222111331
+file 1025 1025 791200007
+907060870 2796909593 4289425978 1222111331 791200007
+file 1025 1025 791200007
+memory 1 1 3904355907
+
+
+
+=== TEST 12: a filter of request bodies, piece by piece
+--- config
+    location = /filter {
+        access_by_lua_block {
+            local sock = ngx.req.socket()
+            ngx.req.init_body(tonumber(ngx.var.arg_size))
+            local ok, err = pcall(ngx.req.finish_body)
+            while true do
+                local piece = sock:receiveany(3)
+                if not piece then break end
+                ngx.req.append_body(piece:upper())
+            end
+            ngx.req.append_body(" " .. tostring(err))
+            ngx.req.finish_body()
+        }
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/echo;
+    }
+--- script
+local next = "GET /echo HTTP/1.1\r\nHost: localhost\r\n" .. close .. "\r\n"
+talk(post("/filter?size=4", "hello"):sub(1, -3), "lo" .. next)
+talk("POST /filter?size=100 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n", "2\r\nlo\r\n0\r\n\r\n" .. next)
+--- response_body
+200 POST 31 nil HELLO request body not read yet
+200 GET nil nil nil
+200 POST 31 nil HELLO request body not read yet
+200 GET nil nil nil
+
+
+
+=== TEST 13: init_body, append_body, finish_body: what they refuse
+--- config
+    location = /refuse {
+        content_by_lua_block {
+            local function fails(f, ...) ngx.say((select(2, pcall(f, ...)))) end
+            fails(ngx.req.init_body)
+            fails(ngx.req.finish_body)
+            ngx.req.read_body()
+            fails(ngx.req.append_body, "x")
+            fails(ngx.req.finish_body)
+            for _, size in ipairs { -1, "x", {} } do fails(ngx.req.init_body, size) end
+            fails(ngx.req.init_body, 1, 2)
+            ngx.req.init_body()
+            fails(ngx.req.append_body)
+            fails(ngx.req.append_body, {})
+            fails(ngx.req.append_body, nil)
+            ngx.req.finish_body()
+            fails(ngx.req.append_body, "x")
+        }
+        log_by_lua_block { ngx.log(ngx.WARN, select(2, pcall(ngx.req.init_body))) }
+    }
+--- script
+talk(post("/refuse", "old", close))
+--- response_body
+200 request body not read yet
+request body not read yet
+request_body not initialized
+request_body not initialized
+bad size argument: -1
+bad argument #1 to '?' (number expected, got string)
+bad argument #1 to '?' (number expected, got table)
+expecting 0 or 1 argument but seen 2
+expecting 1 arguments but seen 0
+bad argument #1 to '?' (string expected, got table)
+bad argument #1 to '?' (string expected, got nil)
+request_body not initialized
+--- error_log
+API disabled in the context of log_by_lua*

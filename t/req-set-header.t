@@ -49,7 +49,7 @@ ngx.req.set_header("User-Agent", "Mozilla/4.0 (compatible; MSIE 6.0)")
 show(ngx.var.http_x_foo, ngx.var.http_user_agent)
 show(ngx.req.get_headers(0, true)["X-Foo"])
 ngx.req.set_header("User-Agent", { "a", "b" })
-show(ngx.var.http_user_agent:sub(1, 1))
+show(ngx.var.http_user_agent, ngx.req.get_headers().user_agent)
 ngx.req.clear_header("User-Agent")
 show(ngx.var.http_user_agent)
 ngx.req.set_header("Cookie", { "a=1", "b=2" })
@@ -60,18 +60,22 @@ ngx.req.clear_header("Cookie")
 show(ngx.var.cookie_c, ngx.var.http_cookie)
 ngx.req.set_header("X-Forwarded-For", { "1.1.1.1", "2.2.2.2" })
 show(ngx.var.http_x_forwarded_for)
+ngx.req.set_header("Accept", { "a/b", "c/d" })
+ngx.req.set_header("Authorization", { "a", "b", "" })
+show(ngx.var.http_accept, ngx.req.get_headers().authorization)
 --- more_headers
 User-Agent: test
 Cookie: c=0
 --- response_body
 "v" "Mozilla/4.0 (compatible; MSIE 6.0)"
 "v"
-"a"
+"b" "b"
 nil
 "1" "2" "a=1; b=2"
 nil "3" "c=3"
 nil nil
 "1.1.1.1, 2.2.2.2"
+"a/b" "b"
 
 
 
@@ -86,13 +90,13 @@ host("[::1]:80")
 host("bad host/")
 host({ "first", "second" })
 ngx.req.clear_header("Host")
-show(ngx.var.http_host, ngx.req.get_headers().host)
+show(ngx.var.http_host, ngx.req.get_headers().host, ngx.var.host == ngx.var.server_name)
 --- response_body
 "Example.COM:8080" "example.com" "Example.COM:8080"
 "[::1]:80" "[::1]" "[::1]:80"
 "bad host/" "[::1]" "bad host/"
-"first" "first" {1="first" 2="second"}
-nil nil
+"second" "second" "second"
+nil nil true
 
 
 

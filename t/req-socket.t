@@ -240,7 +240,7 @@ talk(post("/x", "Content-Length: 8\r\nConnection: close\r\n", "ab"), 0.08, "c", 
             local show = require "puppet".show
             assert(ngx.req.socket())
             show(ngx.req.socket())
-            show(ngx.req.socket(true))
+            if ngx.var.arg_unread then show(ngx.req.socket(true)) end
             ngx.req.read_body()
             show(ngx.req.get_body_data())
         }
@@ -278,7 +278,7 @@ talk(post("/x", "Content-Length: 8\r\nConnection: close\r\n", "ab"), 0.08, "c", 
 --- lua
 local close = "Content-Length: 2\r\nConnection: close\r\n"
 talk(post("/twice", close, "ab"))
-talk(post("/twice", close), 0.02, "ab")
+talk(post("/twice?unread=1", close), 0.1, "ab")
 talk(post("/read", close, "ab"))
 talk(post("/need", close, "ab"))
 talk(post("/read", "Content-Length: 0\r\nConnection: close\r\n"))
@@ -286,11 +286,10 @@ talk(post("/args", close, "ab"))
 --- response_body
 200 close
 nil "request body already exists"
-nil "duplicate call"
 nil
 200 close
 nil "request body already exists"
-nil "duplicate call"
+nil "pending request body reading in some other thread"
 nil
 200 close
 nil "request body already exists"
@@ -518,3 +517,42 @@ ngx.say(c.seen.sent_meanwhile < 50000000 or c.seen.sent_meanwhile)
 200000000 bounded
 true
 --- timeout: 60
+
+
+
+=== TEST 15: a raw socket, after a body that was read by a socket
+--- config
+    location = /all {
+        content_by_lua_block {
+            local body = assert(ngx.req.socket())
+            local data = body:receive("*a")
+            local sock = assert(ngx.req.socket(true))
+            sock:send("HTTP/1.1 200 OK\r\n\r\n" .. data .. " " .. sock:receive() .. "\n")
+            sock:send(tostring(body:receive()) .. " " .. sock:receive() .. "\n")
+            sock:send((select(2, ngx.req.socket(true))))
+        }
+    }
+    location = /waits {
+        content_by_lua_block {
+            local body = assert(ngx.req.socket())
+            local reader = ngx.thread.spawn(body.receive, body, 3)
+            ngx.say((select(2, ngx.req.socket(true))))
+            ngx.say(select(2, ngx.thread.wait(reader)))
+        }
+    }
+--- lua
+talk(post("/all", "Content-Length: 3\r\n", "abcraw\nmore\n"), false)
+talk(post("/all", "Content-Length: 3\r\n", "a"), 0.02, "bc", 0.02, "raw\n", 0.02, "more\n", false)
+talk(post("/waits", "Content-Length: 3\r\nConnection: close\r\n"), 0.02, "abc")
+--- response_body
+200 -
+abc raw
+nil more
+duplicate call
+200 -
+abc raw
+nil more
+duplicate call
+200 close
+pending request body reading in some other thread
+abc

@@ -122,3 +122,27 @@ t.eventually(0, ngx.timer.running_count)
 show(seen)
 --- response_body
 {1="the other timer"}
+
+
+
+=== TEST 5: threads that wake together go on in order, until one of them ends its handler
+--- lua
+local seen = {}
+local function handler(name, last)
+    return function()
+        for i = 1, 6 do
+            ngx.thread.spawn(function()
+                ngx.sleep(0.05)
+                seen[#seen + 1] = name .. i
+                if i == last then ngx.exit(0) end
+            end)
+        end
+    end
+end
+ngx.timer.at(0, handler("a", 3))
+ngx.timer.at(0, handler("b", 6))
+t.eventually(0, ngx.timer.pending_count)
+t.eventually(0, ngx.timer.running_count)
+show(table.concat(seen, " "))
+--- response_body
+"a1 a2 a3 b1 b2 b3 b4 b5 b6"

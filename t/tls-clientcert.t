@@ -13,36 +13,38 @@ __DATA__
 local ssl, pem = require "ngx.ssl", require("puppet").pem
 local cert, key = ssl.parse_pem_cert(pem "client.pem"), ssl.parse_pem_priv_key(pem "client.key")
 local sock = ngx.socket.tcp()
-fails(sock.setclientcert, sock)
-fails(sock.setclientcert, sock, cert)
-fails(sock.setclientcert, sock, cert, key, 1)
 fails(sock.setclientcert, {}, cert, key)
+show(sock:setclientcert(cert))
 show(sock:setclientcert(cert, nil))
 show(sock:setclientcert(nil, key))
-fails(function() sock:setclientcert(pem "client.pem", key) end)
-fails(function() sock:setclientcert(cert, pem "client.key") end)
-fails(function() sock:setclientcert({}, key) end)
+show(sock:setclientcert(false, key))
+show(sock:setclientcert(pem "client.pem", key))
+show(sock:setclientcert(cert, pem "client.key"))
+show(sock:setclientcert({}, key))
 fails(function() sock:setclientcert(key, cert) end)
 fails(function() sock:setclientcert(cert, cert) end)
 local ffi = require "ffi"
 fails(function() sock:setclientcert(ffi.cast("void *", 64), key) end)
 fails(function() sock:setclientcert(ffi.new("char[1]"), key) end)
 show(sock:setclientcert(nil, nil))
+show(sock:setclientcert(false, false))
+show(sock:setclientcert())
 show(sock:setclientcert(cert, key))
 --- response_body
-expecting 3 arguments (including the object), but got 1
-expecting 3 arguments (including the object), but got 2
-expecting 3 arguments (including the object), but got 4
 bad argument #1 to '?' (socket object expected, got table)
 nil "client certificate must be supplied with corresponding private key"
 nil "client certificate must be supplied with corresponding private key"
-bad argument #1 to 'setclientcert' (cdata expected, got string)
-bad argument #2 to 'setclientcert' (cdata expected, got string)
-bad argument #1 to 'setclientcert' (cdata expected, got table)
+nil "client certificate must be supplied with corresponding private key"
+nil "client certificate must be supplied with corresponding private key"
+nil "bad cert arg: cdata expected, got string"
+nil "bad pkey arg: cdata expected, got string"
+nil "bad cert arg: cdata expected, got table"
 bad argument #1 to 'setclientcert' (a certificate of ngx.ssl.parse_pem_cert or parse_der_cert expected)
 bad argument #2 to 'setclientcert' (a key of ngx.ssl.parse_pem_priv_key or parse_der_priv_key expected)
 bad argument #1 to 'setclientcert' (a certificate of ngx.ssl.parse_pem_cert or parse_der_cert expected)
 bad argument #1 to 'setclientcert' (a certificate of ngx.ssl.parse_pem_cert or parse_der_cert expected)
+true
+true
 true
 true
 

@@ -109,7 +109,7 @@ stale global
 
 
 
-=== TEST 5: never connected, and closed
+=== TEST 5: never connected, closed, closed by the peer
 --- lua
 local sock = ngx.socket.tcp()
 fails(sock.sslhandshake, sock)
@@ -118,10 +118,23 @@ sock:close()
 show(sock:sslhandshake())
 sock:connect("127.0.0.1", 1)
 show(sock:sslhandshake())
+for _, method in ipairs { "receive", "setkeepalive" } do
+    sock = open("half hold")
+    ngx.sleep(0.05)
+    show(sock[method](sock))
+    show(sock:sslhandshake())
+    show(sock:close())
+end
 --- response_body
 socket is never created nor connected
 nil "closed"
 nil "closed"
+nil "closed" ""
+nil "closed"
+1
+nil "closed"
+nil "closed"
+1
 --- error_log
 connect() failed
 

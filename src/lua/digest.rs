@@ -2,12 +2,13 @@
 
 use std::os::raw::c_int;
 
+use super::preload;
 use super::scratch::with_scratch;
 use super::text::{make_text, wrong_type};
 use crate::sys::digest::{decode_base64, encode_base64, md5, sha1};
 use crate::vm::{LuaResult, Ret, State, Throw, Type};
 
-/// Adds to the `ngx` table on the top.
+/// Adds to the `ngx` table on the top, and has `require` find the module `ngx.base64`.
 pub fn open(state: &mut State) {
     state.set_function("md5", |state| {
         digest(state, |text, state| state.push_bytes(hex(&md5(text))))
@@ -27,6 +28,14 @@ pub fn open(state: &mut State) {
     state.set_function("encode_base64", encode);
     state.set_function("decode_base64", decode);
     state.set_function("decode_base64mime", decode_mime);
+    preload(state, "ngx.base64", |state| {
+        state.new_table(0, 3);
+        state.set_function("encode_base64url", encode_url);
+        state.set_function("decode_base64url", decode_url);
+        state.push_bytes("0.1.0");
+        state.raw_set_field(-2, "version");
+        Ok(Ret::Values(1))
+    });
 }
 
 /// Refuses a call with less than `expected` arguments. More are ignored, such as the count that
@@ -187,6 +196,70 @@ fn decode_mime(state: &mut State) -> LuaResult {
         1
     } else {
         state.push_nil_err("invalid base64 string")
+    }))
+}
+
+/// The argument of the functions for URLs; the error is what they return.
+fn url_argument(state: &State) -> Result<&[u8], Ret> {
+    match state.type_of(1) {
+        Type::String => Ok(state.bytes(1).unwrap_or_default()),
+        _ => Err(Ret::Values(state.push_nil_err("must provide a string"))),
+    }
+}
+
+/// `text, err = encode_base64url(str)`: Base64 that stands in URLs as it is, without padding.
+fn encode_url(state: &mut State) -> LuaResult {
+    let data = match url_argument(state) {
+        Ok(data) => data,
+        Err(failed) => return Ok(failed),
+    };
+    with_scratch(|to| {
+        encode_base64(data, to);
+        while to.last() == Some(&b'=') {
+            to.pop();
+        }
+        for byte in to.iter_mut() {
+            match byte {
+                b'+' => *byte = b'-',
+                b'/' => *byte = b'_',
+                _ => {}
+            }
+        }
+        state.push_bytes(to);
+    });
+    Ok(Ret::Values(1))
+}
+
+/// `str, err = decode_base64url(text)`
+fn decode_url(state: &mut State) -> LuaResult {
+    let text = match url_argument(state) {
+        Ok(text) => text,
+        Err(failed) => return Ok(failed),
+    };
+    let plain = |&byte: &u8| match byte {
+        b'-' => Some(b'+'),
+        b'_' => Some(b'/'),
+        b'+' | b'/' => None,
+        byte => Some(byte),
+    };
+    let pushed = with_scratch(|digits| {
+        for byte in text.iter().map(plain) {
+            match byte {
+                Some(byte) => digits.push(byte),
+                None => return false,
+            }
+        }
+        with_scratch(|to| {
+            let decoded = decode_base64(digits, to);
+            if decoded {
+                state.push_bytes(to);
+            }
+            decoded
+        })
+    });
+    Ok(Ret::Values(match pushed {
+        true => 1,
+        false => state.push_nil_err("invalid input"),
     }))
 }
 

@@ -33,7 +33,10 @@ fn name(state: &State) -> Result<Rc<HeaderName>, Throw> {
 /// nil, the value, or a table of several.
 fn get(state: &mut State) -> LuaResult {
     let request = only_request()?;
-    let name = name(state)?;
+    let Ok(name) = name(state) else {
+        state.push_nil();
+        return Ok(Ret::Values(1));
+    };
     let mut count = 0;
     request.response_headers().get(&name, |value| {
         // One more than the value: the table for all of them.

@@ -1,5 +1,6 @@
-//! `ngx.log`, `print` and the log levels.
+//! `ngx.log`, `print` and the log levels; `require "ngx.errlog"`.
 
+use super::preload;
 use super::text::wrong_type;
 use crate::sys::context;
 use crate::sys::log::{self, Level};
@@ -17,7 +18,8 @@ const LEVELS: [(&str, Level); 9] = [
     ("DEBUG", Level::Debug),
 ];
 
-/// Adds to the `ngx` table on the top, and replaces the global `print`.
+/// Adds to the `ngx` table on the top, replaces the global `print`, and has `require` find the
+/// module `ngx.errlog`.
 pub fn open(state: &mut State) {
     for (name, level) in LEVELS {
         state.push_int(level as i64);
@@ -37,6 +39,49 @@ pub fn open(state: &mut State) {
     state.push_globals();
     state.set_function("print", |state| write(state, Level::Notice, 1));
     state.pop(1);
+    preload(state, "ngx.errlog", load);
+}
+
+fn load(state: &mut State) -> LuaResult {
+    state.new_table(0, 5);
+    state.set_function("raw_log", raw_log);
+    state.set_function("get_sys_filter_level", |state| {
+        let current = context::current();
+        let enabled = |level: &Level| match &current {
+            Some(context) => context.log_enabled(*level),
+            None => log::cycle_enabled(*level),
+        };
+        let levels = LEVELS.iter().rev().map(|(_, level)| *level);
+        let lowest = levels.into_iter().find(enabled);
+        state.push_int(lowest.unwrap_or(Level::Stderr) as i64);
+        Ok(Ret::Values(1))
+    });
+    for name in ["set_filter_level", "get_logs"] {
+        state.set_function(name, |state| {
+            let message = "missing the capture error log patch for nginx";
+            Ok(Ret::Values(state.push_nil_err(message)))
+        });
+    }
+    state.push_bytes("0.1.0");
+    state.raw_set_field(-2, "version");
+    Ok(Ret::Values(1))
+}
+
+/// `raw_log(level, message)`: without a place in front.
+fn raw_log(state: &mut State) -> LuaResult {
+    let level = state.number(1).map(|n| n as i64);
+    let level = level
+        .and_then(Level::from_number)
+        .ok_or_else(|| Throw::error("bad log level"))?;
+    if state.type_of(2) != Type::String {
+        return Err(Throw::argument(2, "must be a string"));
+    }
+    let message = state.bytes(2).unwrap_or_default();
+    match context::current() {
+        Some(context) => context.log(level, message),
+        None => log::cycle(level, message),
+    }
+    Ok(Ret::Values(0))
 }
 
 /// Logs the arguments from `first` on, with the caller's place before them.

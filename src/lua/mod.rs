@@ -35,6 +35,7 @@ pub mod timer;
 mod uri;
 mod var;
 
+use std::os::raw::c_int;
 use std::rc::Rc;
 
 use crate::sys::context::{self, Context};
@@ -78,17 +79,23 @@ pub fn open(state: &mut State) {
 
 /// Has `require` of `name` call `load`.
 fn preload<F: Body>(state: &mut State, name: &str, load: F) {
+    preload_with(state, name, load, 0);
+}
+
+/// The same; pops `n` values, which `load` has as upvalues.
+fn preload_with<F: Body>(state: &mut State, name: &str, load: F, n: c_int) {
     let top = state.top();
+    state.push_closure(load, n);
     state.push_globals();
     state.raw_get_field(-1, "package");
     if state.type_of(-1) == Type::Table {
         state.raw_get_field(-1, "preload");
         if state.type_of(-1) == Type::Table {
-            state.push_function(load);
+            state.push_value(top - n + 1);
             state.raw_set_field(-2, name);
         }
     }
-    state.set_top(top);
+    state.set_top(top - n);
 }
 
 /// The context that runs.

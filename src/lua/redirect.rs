@@ -4,6 +4,7 @@ use super::args::take_args;
 use super::request_in;
 use super::text::wrong_type;
 use crate::sys::headers::{HeaderError, HeaderName};
+use crate::sys::log::Level;
 use crate::sys::phase::Phases;
 use crate::sys::uri::Target;
 use crate::vm::{LuaResult, Ret, State, Throw, sched};
@@ -79,7 +80,22 @@ fn exec(state: &mut State) -> LuaResult {
         return Err(Throw::error("The uri argument is empty"));
     }
     let target = if uri.starts_with(b"@") {
-        Target::Named(uri.to_vec())
+        let uri = uri.to_vec();
+        let mut args = Vec::new();
+        if !state.is_none_or_nil(2) {
+            take_args(state, 2, &mut args)?;
+        }
+        if !args.is_empty() {
+            context.log(
+                Level::Warn,
+                format!(
+                    "query strings {} ignored when exec'ing named location {}",
+                    printable(&args),
+                    printable(&uri)
+                ),
+            );
+        }
+        Target::Named(uri)
     } else {
         let Some((path, mut args)) = request.split_uri(uri) else {
             return Err(Throw::error(format!("unsafe uri: \"{}\"", printable(uri))));

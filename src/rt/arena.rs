@@ -120,6 +120,7 @@ impl<T> Arena<T> {
     }
 
     /// Appends what `make` returns to `list`; `make` is told the key of the new entry.
+    #[inline(always)]
     pub fn push_back(&mut self, list: &mut List, make: impl FnOnce(Key) -> T) -> Key {
         let index = self.vacant();
         let generation = self
@@ -143,6 +144,19 @@ impl<T> Arena<T> {
     /// The newest entry of `list`.
     pub fn back(&self, list: &List) -> Option<Key> {
         self.key_at(list.tail)
+    }
+
+    /// The first entry of `list` that `is_it`.
+    #[inline(always)]
+    pub fn find(&self, list: &List, is_it: impl Fn(&T) -> bool) -> Option<Key> {
+        let mut index = list.head;
+        loop {
+            let node = self.node(index)?;
+            if node.value.as_ref().is_some_and(&is_it) {
+                return self.key_at(index);
+            }
+            index = node.next;
+        }
     }
 
     /// The entries of `list`, from the oldest to the newest.

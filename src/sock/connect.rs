@@ -212,7 +212,7 @@ type Reused<T> = Result<Box<Connection<T>>, Lease<Idle<T>>>;
 
 /// Takes over a connection of the pool, or drops it if something happened on it that the event
 /// loop did not report yet.
-#[inline]
+#[inline(always)]
 fn reuse<N: Net>(
     net: &N,
     lease: Lease<Idle<N::Transport>>,

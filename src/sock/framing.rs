@@ -133,17 +133,6 @@ impl Frame {
         matches!(&self.mode, Mode::Until(until, _) if until.take_end())
     }
 
-    /// Whether nothing at all is surely not enough.
-    #[inline]
-    pub(crate) fn needs_data(&self) -> bool {
-        match &self.mode {
-            Mode::Line | Mode::All | Mode::Any(_) => true,
-            Mode::Exact(n) => *n > 0,
-            // What it has seen already may do.
-            Mode::Until(..) => false,
-        }
-    }
-
     /// Looks at `data`, which begins where the call began and has only grown since. A line is
     /// tidied in place.
     #[inline(always)]
@@ -178,7 +167,7 @@ impl Frame {
             return Step::Want(1);
         }
         if !self.carriage_return {
-            let Some(found) = memchr2(b'\r', b'\n', rest) else {
+            let Some(found) = line_end(rest) else {
                 self.scanned = data.len();
                 return Step::Want(1);
             };

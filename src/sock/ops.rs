@@ -16,16 +16,18 @@ use crate::sock::rxbuf::RxBuf;
 use crate::sock::stream::{Begun, ReadOutcome, Socket, TcpSocket};
 use crate::sock::transport::{Direction, Timer, Transport};
 
-/// A read came to nothing without waiting.
+/// A read has to wait.
 pub(super) struct Stalled {
+    /// How much it needs.
+    pub(super) want: usize,
     /// Something was received.
     progress: bool,
 }
 
 impl<T: Transport> Socket<T> {
-    /// Receives until `frame` is complete or there is nothing to receive. Inlined up to where
-    /// the data are there already: that is the life of a pipeline of short replies. When it
-    /// has failed, the read half may be closed, and the caller reaps.
+    /// Looks for the end of `frame`, and receives until it is there or there is nothing to
+    /// receive. Inlined up to where the data are there already: that is the life of a pipeline of
+    /// short replies. When it has failed, the read half may be closed, and the caller reaps.
     #[inline(always)]
     pub(super) fn advance(
         &mut self,
@@ -35,12 +37,18 @@ impl<T: Transport> Socket<T> {
         match &self.connection {
             Some(connection) if connection.readable => match frame.step(rx.data()) {
                 Step::Done(piece) => Ok(ReadOutcome::Data(piece)),
+                // Nearly every first read of an answer.
+                Step::Want(want) if connection.must_wait() => Err(Stalled {
+                    want,
+                    progress: false,
+                }),
                 Step::Want(want) => self.receive(rx, frame, want),
             },
-            _ => Ok(ReadOutcome::Failed(Error::NotConnected(Stage::Read), None)),
+            _ => Ok(not_connected()),
         }
     }
 
+    /// Receives, for a `frame` that still needs `want` bytes; see [`advance`](Self::advance).
     #[inline(never)]
     fn receive(
         &mut self,
@@ -51,14 +59,16 @@ impl<T: Transport> Socket<T> {
         let mut progress = false;
         let error = loop {
             let transport = match &mut self.connection {
+                Some(connection) if !connection.readable => return Ok(not_connected()),
                 Some(connection) if connection.ended => return Ok(self.at_eof(rx, frame)),
                 Some(connection) if connection.transport.ready(Direction::Read) => {
                     &mut connection.transport
                 }
-                _ => {
+                Some(_) => {
                     rx.release_if_empty();
-                    return Err(Stalled { progress });
+                    return Err(Stalled { want, progress });
                 }
+                None => return Ok(not_connected()),
             };
             let spare = match rx.spare(want) {
                 Ok(spare) => spare,
@@ -70,7 +80,7 @@ impl<T: Transport> Socket<T> {
                 // The transport is no longer ready.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     rx.release_if_empty();
-                    return Err(Stalled { progress });
+                    return Err(Stalled { want, progress });
                 }
                 Err(error) => break Error::from_io(&error, Stage::Read),
             }
@@ -96,13 +106,6 @@ impl<T: Transport> Socket<T> {
                 self.close_half(Direction::Read);
                 ReadOutcome::Failed(Error::Closed, Some(part))
             }
-        }
-    }
-
-    fn is_ready(&self, dir: Direction) -> bool {
-        match &self.connection {
-            Some(connection) => connection.transport.ready(dir),
-            None => true,
         }
     }
 
@@ -164,6 +167,7 @@ impl<T: Transport> Socket<T> {
     }
 
     /// The operation in `dir` is over.
+    #[inline(always)]
     fn finish(&mut self, dir: Direction, wait: &mut Wait) {
         if let (Wait::Waiting, Some(connection)) = (&wait, &mut self.connection) {
             connection.transport.cancel_wait(dir);
@@ -171,6 +175,11 @@ impl<T: Transport> Socket<T> {
         *wait = Wait::Over;
         self.slots.clear(operation(dir));
     }
+}
+
+#[cold]
+fn not_connected() -> ReadOutcome {
+    ReadOutcome::Failed(Error::NotConnected(Stage::Read), None)
 }
 
 struct TimedOut;
@@ -220,16 +229,19 @@ fn abort<T: Transport>(socket: &TcpSocket<T>, dir: Direction, wait: &mut Wait) {
 pub struct ReadOp<T: Transport> {
     socket: TcpSocket<T>,
     frame: Frame,
+    /// How much the frame still needs.
+    want: usize,
     wait: Wait,
 }
 
 impl<T: Transport> ReadOp<T> {
     /// Takes the reading slot.
-    pub(super) fn new(socket: TcpSocket<T>, frame: Frame) -> Self {
+    pub(super) fn new(socket: TcpSocket<T>, frame: Frame, want: usize) -> Self {
         socket.0.socket.borrow_mut().slots.set(Operation::Reading);
         Self {
             socket,
             frame,
+            want,
             wait: Wait::Begun,
         }
     }
@@ -247,6 +259,7 @@ impl<T: Transport> Future for ReadOp<T> {
         let Self {
             socket,
             frame,
+            want,
             wait,
         } = &mut *self;
         if *wait == Wait::Over {
@@ -257,17 +270,21 @@ impl<T: Transport> Future for ReadOp<T> {
         let Ok(mut rx) = socket.rx() else {
             return Poll::Pending;
         };
-        let advance = if *wait == Wait::Begun && !inner.is_ready(Direction::Read) {
+        let received = if *wait == Wait::Begun && inner.must_wait() {
             // As when it began, right before.
-            Err(Stalled { progress: false })
+            Err(Stalled {
+                want: *want,
+                progress: false,
+            })
         } else {
-            inner.advance(&mut rx, frame)
+            inner.receive(&mut rx, frame, *want)
         };
-        let outcome = match advance {
+        let outcome = match received {
             Ok(outcome) => outcome,
-            Err(Stalled { progress }) => {
+            Err(stalled) => {
+                *want = stalled.want;
                 let timeout = inner.timeouts.read;
-                match inner.wait(Direction::Read, wait, progress, timeout, cx) {
+                match inner.wait(Direction::Read, wait, stalled.progress, timeout, cx) {
                     Ok(()) => return Poll::Pending,
                     Err(TimedOut) => {
                         let partial = frame.partial_at_timeout(rx.data());
@@ -296,6 +313,43 @@ impl<T: Transport> fmt::Debug for ReadOp<T> {
         f.debug_struct("ReadOp")
             .field("frame", &self.frame)
             .finish_non_exhaustive()
+    }
+}
+
+impl<T: Transport> TcpSocket<T> {
+    /// `send`: ready with the byte count when the kernel took everything; otherwise the rest is
+    /// copied and the operation holds the writing slot.
+    pub fn send(&self, data: &[u8]) -> Begun<Result<usize, Error>, SendOp<T>> {
+        self.send_rest(data, self.send_now(data))
+    }
+
+    /// The beginning of [`send`](Self::send), which [`send_rest`](Self::send_rest) has to follow
+    /// unless all of `data` is sent: how much the kernel took.
+    ///
+    /// # Errors
+    /// As `send`.
+    #[inline(always)]
+    pub fn send_now(&self, data: &[u8]) -> Result<usize, Error> {
+        let mut socket = self.0.socket.borrow_mut();
+        socket.begin_send()?;
+        socket.push(data)
+    }
+
+    /// Goes on with a [`send`](Self::send) that has begun.
+    pub fn send_rest(
+        &self,
+        data: &[u8],
+        sent: Result<usize, Error>,
+    ) -> Begun<Result<usize, Error>, SendOp<T>> {
+        match sent {
+            Ok(sent) if sent == data.len() => Begun::Ready(Ok(sent)),
+            Ok(sent) => SendOp::begin(self, data, sent),
+            Err(error) => {
+                // Where it could not even begin, there is nothing to reap.
+                self.reap();
+                Begun::Ready(Err(error))
+            }
+        }
     }
 }
 

@@ -269,11 +269,10 @@ impl<I: Poolable> Registry<I> {
         Some(key)
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(&self, name: PoolName<'_>) -> Option<Key> {
         if self.all.len() <= FEW {
-            let is_it = |key: &Key| self.pools.get(*key).is_some_and(|pool| pool.name.is(name));
-            return self.pools.keys(&self.all).find(is_it);
+            return self.pools.find(&self.all, |pool| pool.name.is(name));
         }
         self.find_among_many(name)
     }
@@ -286,6 +285,7 @@ impl<I: Poolable> Registry<I> {
         }
     }
 
+    #[inline(always)]
     fn take_idle(&mut self, name: PoolName<'_>) -> Option<(Key, I)> {
         let key = self.find(name)?;
         let pool = self.pools.get_mut(key)?;
@@ -296,7 +296,7 @@ impl<I: Poolable> Registry<I> {
     }
 
     /// Returns whom to wake, and what to close.
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, key: Key, item: I) -> (Option<Waker>, Option<I>) {
         let Some(pool) = self.pools.get_mut(key) else {
             return (None, Some(item));

@@ -7,13 +7,14 @@
 use std::cell::{RefCell, RefMut};
 use std::fmt;
 use std::io;
+use std::num::NonZero;
 use std::rc::Rc;
 
 use crate::rt::Millis;
 use crate::sock::error::{Error, Operation, Stage};
 use crate::sock::framing::{Frame, Mode, Piece};
 use crate::sock::net::Local;
-use crate::sock::ops::{ReadOp, SendOp, Stalled};
+use crate::sock::ops::ReadOp;
 use crate::sock::pool::{IdleKey, Lease, Poolable, Pools};
 use crate::sock::rxbuf::{Buffers, RxBuf};
 use crate::sock::transport::{Direction, Transport};
@@ -65,7 +66,9 @@ pub struct Idle<T: Transport>(Box<Connection<T>>);
 impl<T: Transport> Poolable for Idle<T> {
     fn park(&mut self, key: IdleKey) {
         let connection = &mut *self.0;
-        connection.transport.park(key, connection.keep);
+        connection
+            .transport
+            .park(key, connection.keep.map(NonZero::get));
     }
 }
 
@@ -103,12 +106,13 @@ pub(crate) struct Connection<T: Transport> {
     pub(super) transport: T,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// `receive("*a")` met the end: no error, so the half stays open, with nothing to wait for.
+    /// `receive("*a")` or `setkeepalive` met the end: no read has failed, so the half stays open,
+    /// with nothing to wait for.
     pub(super) ended: bool,
     reused: u32,
     membership: Membership<T>,
     /// How long it may be idle; `None` is no limit.
-    keep: Option<Millis>,
+    keep: Option<NonZero<Millis>>,
 }
 
 impl<T: Transport> Connection<T> {
@@ -122,6 +126,12 @@ impl<T: Transport> Connection<T> {
             membership,
             keep: None,
         })
+    }
+
+    /// Whether a read that needs more than was received cannot but wait.
+    #[inline]
+    pub(super) fn must_wait(&self) -> bool {
+        self.readable && !self.ended && !self.transport.ready(Direction::Read)
     }
 }
 
@@ -193,10 +203,8 @@ impl<T: Transport> Socket<T> {
 
     /// Whether a read that needs more than was received cannot but wait.
     #[inline]
-    fn must_wait(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| {
-            connection.readable && !connection.ended && !connection.transport.ready(Direction::Read)
-        })
+    pub(super) fn must_wait(&self) -> bool {
+        matches!(&self.connection, Some(connection) if connection.must_wait())
     }
 
     pub(super) fn close_half(&mut self, dir: Direction) {
@@ -350,11 +358,6 @@ impl<T: Transport> TcpSocket<T> {
             if frame.take_end() {
                 return Begun::Ready(ReadOutcome::EndOfPieces);
             }
-            if rx.is_empty() && frame.needs_data() && socket.must_wait() {
-                // Nearly every first read of an answer.
-                drop((socket, rx));
-                return Begun::Pending(ReadOp::new(self.clone(), frame));
-            }
             socket.advance(&mut rx, &mut frame)
         };
         match advance {
@@ -364,7 +367,7 @@ impl<T: Transport> TcpSocket<T> {
                 }
                 Begun::Ready(outcome)
             }
-            Err(Stalled { .. }) => Begun::Pending(ReadOp::new(self.clone(), frame)),
+            Err(stalled) => Begun::Pending(ReadOp::new(self.clone(), frame, stalled.want)),
         }
     }
 
@@ -391,26 +394,6 @@ impl<T: Transport> TcpSocket<T> {
             rx.consume(piece.used);
         }
         result
-    }
-
-    /// `send`: ready with the byte count when the kernel took everything; otherwise the rest is
-    /// copied and the operation holds the writing slot.
-    pub fn send(&self, data: &[u8]) -> Begun<Result<usize, Error>, SendOp<T>> {
-        let sent = {
-            let mut socket = self.0.socket.borrow_mut();
-            match socket.begin_send() {
-                Err(error) => return Begun::Ready(Err(error)),
-                Ok(()) => socket.push(data),
-            }
-        };
-        match sent {
-            Ok(sent) if sent == data.len() => Begun::Ready(Ok(sent)),
-            Ok(sent) => SendOp::begin(self, data, sent),
-            Err(error) => {
-                self.reap();
-                Begun::Ready(Err(error))
-            }
-        }
     }
 
     /// `setkeepalive`. `timeout`: `None` is no limit. `size` is used if this creates the pool.
@@ -459,7 +442,7 @@ impl<T: Transport> TcpSocket<T> {
             return Err(Error::Closed);
         }
         connection.transport.disown();
-        connection.keep = timeout;
+        connection.keep = timeout.and_then(NonZero::new);
         match std::mem::replace(&mut connection.membership, Membership::Idle) {
             Membership::Leased(lease) => pools.put(lease, Idle(connection)),
             Membership::Named(name) => pools.put_new(&name, size, Idle(connection)),
@@ -502,6 +485,7 @@ impl<T: Transport> TcpSocket<T> {
     }
 
     /// Takes the connecting slot and closes the connection there may be.
+    #[inline(always)]
     pub(crate) fn begin_connect(&self) -> Result<Connecting<T>, Error> {
         let closed = {
             let mut socket = self.0.socket.borrow_mut();
@@ -518,11 +502,11 @@ impl<T: Transport> TcpSocket<T> {
     /// Takes the whole socket, as for a TLS handshake.
     ///
     /// # Errors
-    /// `closed` and the busy strings.
+    /// `closed`, also where only one half is, and the busy strings.
     pub fn exclusive(&self) -> Result<Exclusive<T>, Error> {
         let mut socket = self.0.socket.borrow_mut();
         socket.slots.idle(&Slots::ANY)?;
-        if socket.connection.is_none() {
+        if !matches!(&socket.connection, Some(c) if c.readable && c.writable && !c.ended) {
             return Err(not_connected());
         }
         socket.slots.set(Operation::Connecting);
@@ -580,7 +564,7 @@ impl<T: Transport> Connecting<T> {
     }
 
     /// The connect succeeded.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn install(self, connection: Box<Connection<T>>) {
         self.0.0.socket.borrow_mut().connection = Some(connection);
     }
@@ -588,12 +572,8 @@ impl<T: Transport> Connecting<T> {
 
 impl<T: Transport> Drop for Connecting<T> {
     fn drop(&mut self) {
-        self.0
-            .0
-            .socket
-            .borrow_mut()
-            .slots
-            .clear(Operation::Connecting);
+        let mut socket = self.0.0.socket.borrow_mut();
+        socket.slots.clear(Operation::Connecting);
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::sock::mock::{MockTransport, Peer, Task};
+use crate::sock::ops::SendOp;
 use crate::sock::until::Until;
 use Direction::{Read, Write};
 use proptest::prelude::*;

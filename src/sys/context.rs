@@ -346,6 +346,11 @@ impl Context {
         drop(previous);
     }
 
+    /// The request socket.
+    pub fn request_socket(&self) -> Option<TcpSocket<Link>> {
+        self.request_socket.borrow().clone()
+    }
+
     /// Has the request look as what is left of its body demands: a handler
     /// has ended, and nginx goes on.
     #[inline]

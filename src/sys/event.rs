@@ -1,12 +1,11 @@
 //! Timers and posted events.
 
-use std::cell::{Cell, RefCell, UnsafeCell};
+use std::cell::{RefCell, UnsafeCell};
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::ptr;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use ngx::ffi::{
     ngx_add_timer, ngx_current_msec, ngx_del_timer, ngx_delete_posted_event, ngx_event_t,
@@ -15,69 +14,92 @@ use ngx::ffi::{
 };
 
 use super::entry::{cycle_log, guard};
-use crate::rt::wake_now;
+use super::timers::{Action, Lists, OneShot, Timer, TimerList};
+use crate::rt::{Millis, worker_local};
 
 /// Milliseconds since some start, as of the current event loop round.
-pub fn now_msec() -> u64 {
+pub fn now_msec() -> Millis {
     // SAFETY: a plain read of a counter that nginx's time code writes.
-    unsafe { ngx_current_msec as u64 }
+    unsafe { ngx_current_msec as Millis }
 }
 
 /// Keeps a worker that is leaving from doing so while something is posted:
 /// nginx looks at its timers only. Milliseconds, more than a round may take.
 const HOLD: ngx_msec_t = 1000;
 
-/// What comes of an event.
-enum Action {
-    Wake(Waker),
-    Call(Box<dyn FnOnce()>),
+/// An event of nginx's that fires for a list of timers.
+struct ListEvent(UnsafeCell<ngx_event_t>);
+
+worker_local! {
+    static LISTS: RefCell<Lists<ListEvent>> = RefCell::new(Lists::EMPTY);
 }
 
-struct Shared {
-    event: UnsafeCell<ngx_event_t>,
-    fired: Cell<bool>,
-    action: RefCell<Option<Action>>,
-}
-
-impl Shared {
-    fn new() -> Rc<Shared> {
-        let shared = Rc::new(Shared {
-            // SAFETY: an ngx_event_t of zeros is nginx's initial state.
-            event: unsafe { mem::zeroed() },
-            fired: Cell::new(false),
-            action: RefCell::new(None),
-        });
-        let event = shared.event.get();
-        // SAFETY: the event lives in the Rc, which the timer tree, or a queue,
-        // refers to only until disarm(), which both owners call first.
-        unsafe {
-            (*event).data = Rc::as_ptr(&shared).cast_mut().cast();
-            (*event).handler = Some(on_event);
-            (*event).log = cycle_log();
-        }
-        shared
+impl Default for ListEvent {
+    fn default() -> ListEvent {
+        // SAFETY: an ngx_event_t of zeros is nginx's initial state.
+        ListEvent(UnsafeCell::new(unsafe { mem::zeroed() }))
     }
+}
 
-    /// Has the event fire after `delay` milliseconds; with 0, in that `turn`.
-    fn arm(&self, delay: ngx_msec_t, turn: Turn) {
-        let event = self.event.get();
-        // SAFETY: the event is initialised, and not in the tree or a queue.
+impl OneShot for ListEvent {
+    fn arm(&self, list: *const TimerList<ListEvent>, at: Millis) {
+        let event = self.0.get();
+        // SAFETY: the event lives in the list, which disarms it before it goes;
+        // it is initialised, and not in the tree or a queue.
         unsafe {
-            if delay > 0 {
-                ngx_add_timer(event, delay);
-            } else {
-                // A timer of 0 ms that is set by the handler of another one
-                // fires before nginx looks at any other event.
-                ngx_post_event(event, turn.queue());
-                ngx_add_timer(event, HOLD);
+            (*event).data = list.cast_mut().cast();
+            (*event).log = cycle_log();
+            match Turn::of((*list).delay()) {
+                None => {
+                    (*event).handler = Some(on_list_event);
+                    // What is overdue goes before what was due after it.
+                    ngx_add_timer(event, at.wrapping_sub(now_msec()) as ngx_msec_t);
+                }
+                Some(turn) => {
+                    (*event).handler = Some(on_posted_list);
+                    // A timer of 0 ms that is set by the handler of another one
+                    // fires before nginx looks at any other event.
+                    ngx_post_event(event, turn.queue());
+                    ngx_add_timer(event, HOLD);
+                }
             }
         }
     }
 
     fn disarm(&self) {
         // SAFETY: the event is initialised.
-        unsafe { disarm(self.event.get()) }
+        unsafe { disarm(self.0.get()) }
     }
+}
+
+unsafe extern "C" fn on_list_event(event: *mut ngx_event_t) {
+    // SAFETY: nginx passes an event of ours, which is armed.
+    guard((), || unsafe {
+        TimerList::<ListEvent>::fire((*event).data.cast())
+    });
+}
+
+unsafe extern "C" fn on_posted_list(event: *mut ngx_event_t) {
+    // SAFETY: as above. It is posted, or in the timer tree, or both.
+    unsafe {
+        disarm(event);
+        on_list_event(event);
+    }
+}
+
+/// Sets a timer of `delay` milliseconds, or a call in that `turn`. It is not
+/// cancelable: nginx does not leave before.
+fn set(delay: Millis, turn: Turn, action: Action) -> Timer<ListEvent> {
+    let kind = match delay {
+        0 => turn.delay(),
+        _ => delay as usize,
+    };
+    let list = LISTS.with_borrow_mut(|lists| lists.get(kind));
+    let at = match delay {
+        0 => list.fired(),
+        _ => now_msec().saturating_add(delay),
+    };
+    Timer::set(list, at, action)
 }
 
 /// Takes an event out of the timer tree and of its queue.
@@ -96,41 +118,20 @@ unsafe fn disarm(event: *mut ngx_event_t) {
     }
 }
 
-unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
-    guard((), || {
-        // SAFETY: `data` was set by Shared::new, and the owner takes the event
-        // out of timer tree and queue before the Rc can go.
-        let action = unsafe {
-            disarm(event);
-            let shared = (*event).data.cast::<Shared>();
-            (*shared).fired.set(true);
-            (*shared).action.borrow_mut().take()
-        };
-        // Nothing of the event is used any more: what follows may drop it.
-        match action {
-            Some(Action::Wake(waker)) => wake_now(waker),
-            Some(Action::Call(f)) => f(),
-            None => {}
-        }
-    });
-}
-
 /// A future that completes after a while. Holds up a graceful shutdown until
-/// then; dropping it disarms the timer.
+/// then; dropping it takes the timer back.
 pub struct Sleep {
-    shared: Rc<Shared>,
-    delay: ngx_msec_t,
-    armed: bool,
+    delay: Millis,
+    timer: Option<Timer<ListEvent>>,
 }
 
 impl Sleep {
     /// Completes `msec` milliseconds after it is first polled; with 0, in the
     /// next round of the event loop.
-    pub fn new(msec: u64) -> Sleep {
+    pub fn new(msec: Millis) -> Sleep {
         Sleep {
-            shared: Shared::new(),
-            delay: msec as ngx_msec_t,
-            armed: false,
+            delay: msec,
+            timer: None,
         }
     }
 }
@@ -139,43 +140,26 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.shared.fired.get() {
+        if self.timer.as_ref().is_some_and(Timer::has_expired) {
             return Poll::Ready(());
         }
-        if !self.armed {
-            self.shared.arm(self.delay, Turn::Next);
-            self.armed = true;
-        }
         let action = Action::Wake(cx.waker().clone());
-        let previous = self.shared.action.replace(Some(action));
-        drop(previous);
+        match &self.timer {
+            None => self.timer = Some(set(self.delay, Turn::Next, action)),
+            Some(timer) => timer.set_action(action),
+        }
         Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        self.shared.disarm();
     }
 }
 
 /// A call at a later time. Holds up a graceful shutdown until then; dropping
 /// it takes the call back.
-pub struct Alarm(Rc<Shared>);
+pub struct Alarm(#[expect(dead_code, reason = "set while it is there")] Timer<ListEvent>);
 
 impl Alarm {
     /// Has `f` called after `msec` milliseconds; with 0, in that `turn`.
-    pub fn new(msec: u64, turn: Turn, f: impl FnOnce() + 'static) -> Alarm {
-        let shared = Shared::new();
-        *shared.action.borrow_mut() = Some(Action::Call(Box::new(f)));
-        shared.arm(msec as ngx_msec_t, turn);
-        Alarm(shared)
-    }
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        self.0.disarm();
+    pub fn new(msec: Millis, turn: Turn, f: impl FnOnce() + 'static) -> Alarm {
+        Alarm(set(msec, turn, Action::Call(Box::new(f))))
     }
 }
 
@@ -190,6 +174,19 @@ pub enum Turn {
 }
 
 impl Turn {
+    /// What stands for the turn where timers have a delay.
+    fn delay(self) -> usize {
+        match self {
+            Turn::This => 0,
+            Turn::Next => usize::MAX,
+        }
+    }
+
+    fn of(delay: usize) -> Option<Turn> {
+        let turns = [Turn::This, Turn::Next];
+        turns.into_iter().find(|turn| turn.delay() == delay)
+    }
+
     fn queue(self) -> *mut ngx_queue_t {
         match self {
             Turn::This => ptr::addr_of_mut!(ngx_posted_events),

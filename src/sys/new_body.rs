@@ -134,6 +134,19 @@ impl Request {
         }
     }
 
+    /// Makes what nginx has written to a temporary file the request's body.
+    pub(super) fn set_body_to(self, file: *mut ngx_temp_file_t) -> Result<(), NewBodyError> {
+        let (link, buf) = self.body_link()?;
+        // SAFETY: the file is the request's, the buffer new.
+        let size = unsafe {
+            (*buf).file = &raw mut (*file).file;
+            (*buf).file_last = (*file).offset;
+            (*buf).set_in_file(1);
+            (*file).offset as u64
+        };
+        self.replace_body(link, file, size)
+    }
+
     /// The file that the body was written to; None where it is in memory, or was not read.
     pub fn body_file(&self) -> Option<&[u8]> {
         // SAFETY: the request is live; the name lives as long as it.
@@ -146,7 +159,7 @@ impl Request {
         }
     }
 
-    fn zeroed<T>(self) -> Result<*mut T, NewBodyError> {
+    pub(super) fn zeroed<T>(self) -> Result<*mut T, NewBodyError> {
         // SAFETY: the pool is live.
         let memory = unsafe { ngx_pcalloc(self.pool(), size_of::<T>()) };
         if memory.is_null() {

@@ -1,6 +1,7 @@
 //! Waiting for one direction of a connection.
 
 use std::cell::Cell;
+use std::num::NonZero;
 use std::task::Waker;
 
 use ngx::ffi::{
@@ -20,7 +21,7 @@ pub(super) struct Side {
     pub(super) crossed: Cell<bool>,
     /// When what waits gives up. nginx's timer fires then or before: it is left
     /// alone while it is not too late, since most waits end long before.
-    deadline: Cell<Option<Millis>>,
+    deadline: Cell<Option<NonZero<Millis>>>,
     pub(super) timed_out: Cell<bool>,
 }
 
@@ -28,7 +29,7 @@ impl Side {
     /// Begins a wait of `timeout` milliseconds.
     pub(super) fn arm(&self, event: *mut ngx_event_t, timeout: Millis) {
         let deadline = now_msec().saturating_add(timeout);
-        self.deadline.set(Some(deadline));
+        self.deadline.set(NonZero::new(deadline));
         self.timed_out.set(false);
         // SAFETY: callers pass the event of their live connection.
         unsafe {
@@ -55,7 +56,7 @@ impl Side {
         let Some(deadline) = self.deadline.get() else {
             return false;
         };
-        match deadline.checked_sub(now_msec()) {
+        match deadline.get().checked_sub(now_msec()) {
             // SAFETY: as arm; the timer is no longer set.
             Some(left) if left > 0 => unsafe { ngx_add_timer(event, left as ngx_msec_t) },
             _ => {

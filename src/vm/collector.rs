@@ -14,9 +14,9 @@
 //! Sockets are another matter, and so are certificates, keys and TLS sessions: Lua
 //! knows nothing of the memory that they take outside of its heap, and of
 //! connections, of which nginx has not so many. A cycle begins when there are
-//! [`MANY`] more sockets than before, or so many new ones of the others, however small
-//! they are to Lua; not so where somebody else has set the pause. Sockets that end with
-//! their request, as nearly all do, leave nothing behind to be collected soon.
+//! [`MANY_MORE`] sockets more than before, or when [`MANY`] new ones were made, however
+//! small they are to Lua; not so where somebody else has set the pause. Sockets that end
+//! with their request, as nearly all do, leave little behind to be collected soon.
 
 use std::cell::Cell;
 use std::os::raw::c_int;
@@ -29,13 +29,16 @@ use crate::rt::worker_local;
 const FLOOR: c_int = 1024;
 
 /// New objects after which a cycle begins.
-const MANY: i64 = 768;
+const MANY: i64 = 2048;
 
-/// No number of sockets: [`look_at`] takes the next one.
-const UNKNOWN: usize = usize::MAX - MANY as usize;
+/// More sockets than before, after which one begins.
+const MANY_MORE: usize = 768;
+
+/// No number of sockets: [`count`] takes the next one.
+const UNKNOWN: usize = usize::MAX - MANY_MORE;
 
 /// What takes kilobytes outside of Lua's heap counts as so many objects.
-const HEAVY: i64 = 4;
+const HEAVY: i64 = 10;
 
 /// Lua's own: a cycle begins when the heap has doubled.
 const DEFAULT_PAUSE: c_int = 200;
@@ -59,15 +62,20 @@ pub(super) fn install(state: &mut State) {
     leave_sentinel(state);
 }
 
-/// To be told, when another one is made, how many objects there are that stand for more than
-/// Lua knows, which may go before Lua collects them.
+/// To be told, when a socket is made, how many there are.
 #[inline]
-pub(super) fn look_at(state: &State, held: usize) {
-    let fewest = FEWEST.get().min(held);
-    FEWEST.set(fewest);
-    if held >= fewest + MANY as usize {
+pub(super) fn count(state: &State, sockets: usize) {
+    NEW.set(NEW.get() + 1);
+    if NEW.get() >= MANY || are_many_more(sockets) {
         begin_cycle(state);
     }
+}
+
+#[inline]
+fn are_many_more(sockets: usize) -> bool {
+    let fewest = FEWEST.get().min(sockets);
+    FEWEST.set(fewest);
+    sockets >= fewest + MANY_MORE
 }
 
 impl State {
@@ -142,7 +150,8 @@ unsafe extern "C-unwind" fn cycle_ends(l: *mut ffi::lua_State) -> c_int {
 
 #[cfg(test)]
 mod tests {
-    use super::{DEFAULT_PAUSE, FLOOR, install, pause_for};
+    use super::{DEFAULT_PAUSE, FEWEST, FLOOR, MANY_MORE, UNKNOWN, are_many_more};
+    use super::{install, pause_for};
     use crate::vm::ffi;
     use crate::vm::stack::State;
 
@@ -190,6 +199,22 @@ mod tests {
                 assert(collectgarbage("setpause", 123) == 123)
             end
         "#);
+    }
+
+    #[test]
+    fn sockets_that_end_by_themselves_begin_no_cycle() {
+        let many = MANY_MORE;
+        // Left by a cycle; then those of 100 requests at a time come and go.
+        assert!(!are_many_more(many * 3));
+        for _ in 0..many {
+            assert!(!are_many_more(5));
+            assert!(!are_many_more(105));
+        }
+        assert!(!are_many_more(5 + many - 1));
+        assert!(are_many_more(5 + many));
+        FEWEST.set(UNKNOWN);
+        assert!(!are_many_more(5 + many));
+        assert!(are_many_more(5 + 2 * many));
     }
 
     #[test]

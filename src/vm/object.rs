@@ -112,7 +112,7 @@ impl State {
 
     /// Pushes an object with the metatable at the index `metatable`. `make` says what its
     /// number is, and its place in the register at the index `register`, which is free.
-    /// There are `held` objects already whose things are still there.
+    /// `things`: how many things there are that objects stand for.
     ///
     /// From when `make` is called until the object is in the register, nothing
     /// sets off the collector.
@@ -120,13 +120,13 @@ impl State {
         &mut self,
         metatable: c_int,
         register: c_int,
-        held: usize,
+        things: usize,
         make: impl FnOnce() -> (f64, u32),
     ) {
         if IS_MISSING.get() {
             self.make_sentinel(register);
         }
-        collector::look_at(self, held);
+        collector::count(self, things);
         // Without room for anything else: nearly no code needs it.
         self.new_table(NUMBER, 0);
         let (number, place) = make();

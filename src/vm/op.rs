@@ -45,6 +45,7 @@ pub fn run_op<O: Parked + 'static>(state: &mut State, op: O) -> LuaResult {
 }
 
 /// Suspends the running coroutine until `op`, which is pending, completes.
+#[inline(always)]
 pub(super) fn suspend(state: &mut State, op: Box<dyn Parked>) -> LuaResult {
     if !state.is_yieldable() {
         return Err(Throw::error("attempt to yield across C-call boundary"));

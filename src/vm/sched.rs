@@ -30,9 +30,11 @@ use super::op::Parked;
 use super::state::{Coroutine, Vm};
 use crate::rt::{AddressMap, may_run_now, worker_local};
 
+use end::end_all;
 use light::{Family, Member};
-use run::{Step, drive, end_all};
+use run::{Step, drive};
 
+mod end;
 pub(super) mod light;
 mod run;
 
@@ -270,6 +272,8 @@ struct Scheduler {
     request: Cell<Request>,
     spawned: Cell<Option<Rc<Thread>>>,
     ready: RefCell<VecDeque<ThreadId>>,
+    /// How many of these have their turn before others that become ready.
+    turns: Cell<usize>,
     post: Cell<Option<fn(Turn)>>,
     /// Collect all garbage before each resume.
     gc_stress: Cell<bool>,
@@ -474,11 +478,9 @@ fn advance(id: ThreadId) {
 
 /// Wakes those threads that were ready when it was called.
 pub fn run_ready() {
-    let count = SCHED.with(|s| s.ready.borrow().len());
-    for _ in 0..count {
-        let Some(id) = SCHED.with(|s| s.ready.borrow_mut().pop_front()) else {
-            return;
-        };
+    SCHED.with(|s| s.turns.set(s.ready.borrow().len()));
+    while let Some(id) = SCHED.with(|s| s.first_ready()) {
+        SCHED.with(|s| s.begin_turn());
         advance(id);
     }
 }
@@ -493,6 +495,7 @@ impl Scheduler {
             request: Cell::new(Request::None),
             spawned: Cell::new(None),
             ready: RefCell::new(VecDeque::new()),
+            turns: Cell::new(0),
             post: Cell::new(None),
             gc_stress: Cell::new(false),
             parents: Cell::new(0),
@@ -521,8 +524,22 @@ impl Scheduler {
         (thread.id.get() == id).then(|| thread.clone())
     }
 
+    /// The thread whose turn is next, if any has one.
+    fn first_ready(&self) -> Option<ThreadId> {
+        match self.turns.get() {
+            0 => None,
+            _ => self.ready.borrow().front().copied(),
+        }
+    }
+
+    /// It has its turn.
+    fn begin_turn(&self) {
+        self.ready.borrow_mut().pop_front();
+        self.turns.set(self.turns.get().saturating_sub(1));
+    }
+
     /// A coroutine is not one of a thread any more.
-    #[inline]
+    #[inline(always)]
     fn forget(&self, l: *mut ffi::lua_State) {
         let thread = self.known.borrow_mut().remove(l);
         drop(thread);

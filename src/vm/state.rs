@@ -8,6 +8,7 @@ use std::rc::{Rc, Weak};
 
 use super::chunk::{Cache, Chunk, LoadError};
 use super::ffi;
+use super::heap::Heap;
 use super::protect::{Gate, NO_MEMORY};
 use super::stack::State;
 use super::{collector, coroutine, guard};
@@ -39,6 +40,8 @@ pub(super) struct Coroutine {
 /// One Lua VM. Closed when the last owner lets go of it.
 pub struct Vm {
     l: *mut ffi::lua_State,
+    /// Closes the state.
+    _heap: Heap,
     gate: Gate,
     /// The table of globals, to compare.
     globals: Cell<*const c_void>,
@@ -58,20 +61,14 @@ impl Vm {
     /// # Errors
     /// A text when Lua cannot be started or a library fails to load.
     pub fn new(options: &VmOptions<'_>) -> Result<Rc<Vm>, String> {
-        // SAFETY: a plain constructor.
-        let l = unsafe { ffi::luaL_newstate() };
-        let no_memory = || "failed to create a Lua VM: not enough memory".to_string();
-        if l.is_null() {
-            return Err(no_memory());
-        }
+        let no_memory = || "failed to create a Lua VM: not enough memory";
+        let heap = Heap::new().ok_or_else(no_memory)?;
+        let l = heap.state();
         // SAFETY: the new state is live.
-        let Some(gate) = (unsafe { Gate::new(l) }) else {
-            // SAFETY: nothing refers to the state.
-            unsafe { ffi::lua_close(l) };
-            return Err(no_memory());
-        };
+        let gate = unsafe { Gate::new(l) }.ok_or_else(no_memory)?;
         let vm = Rc::new(Vm {
             l,
+            _heap: heap,
             gate,
             globals: Cell::new(ptr::null()),
             spare: RefCell::default(),
@@ -301,14 +298,6 @@ fn new_coroutine(state: &mut State) -> Coroutine {
     Coroutine {
         l,
         anchor: state.anchor(),
-    }
-}
-
-impl Drop for Vm {
-    fn drop(&mut self) {
-        // SAFETY: threads and handlers own the Vm while they may use it, so
-        // nothing refers to the state any more.
-        unsafe { ffi::lua_close(self.l) }
     }
 }
 

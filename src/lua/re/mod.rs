@@ -6,6 +6,7 @@
 //! pattern are read again.
 
 mod search;
+mod split;
 mod sub;
 mod template;
 
@@ -13,6 +14,7 @@ use std::cell::Cell;
 use std::os::raw::c_int;
 use std::rc::Rc;
 
+use super::preload_with;
 use super::text::{make_text, wrong_type};
 use crate::sys::context;
 use crate::sys::log::{self, Level};
@@ -40,7 +42,7 @@ pub fn configure(max_cached: Option<usize>, match_limit: Option<usize>) {
     set_match_limit(match_limit.map_or(0, |limit| u32::try_from(limit).unwrap_or(u32::MAX)));
 }
 
-/// Adds `re` to the `ngx` table on the top.
+/// Adds `re` to the `ngx` table on the top, and has `require` find the module `ngx.re`.
 pub fn open(state: &mut State) {
     state.new_table(0, 5);
     state.new_table(0, 16);
@@ -49,7 +51,7 @@ pub fn open(state: &mut State) {
     add(state, "find", search::find_position);
     add(state, "gmatch", search::iterate);
     sub::open(state);
-    state.pop(2);
+    preload_with(state, "ngx.re", split::load, 2);
     state.raw_set_field(-2, "re");
 }
 

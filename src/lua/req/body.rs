@@ -24,6 +24,9 @@ pub fn open(state: &mut State) {
     state.set_function("get_post_args", get_post_args);
     state.set_function("set_body_data", set_body_data);
     state.set_function("set_body_file", set_body_file);
+    state.set_function("init_body", init_body);
+    state.set_function("append_body", append_body);
+    state.set_function("finish_body", finish_body);
 }
 
 /// `ngx.req.read_body()`
@@ -145,7 +148,8 @@ fn replaceable() -> Result<Request, Throw> {
             "request body already discarded asynchronously",
         ));
     }
-    if !request.has_read_body() {
+    // nginx would read what a request socket asks for into the new body.
+    if !request.has_read_body() || request.has_unread_socket() {
         return Err(Throw::error("request body not read yet"));
     }
     Ok(request)
@@ -185,6 +189,63 @@ fn set_body_file(state: &mut State) -> LuaResult {
         .set_body_file(name, state.to_bool(2))
         .map_err(|error| failure(error, name))?;
     Ok(Ret::Values(0))
+}
+
+/// `ngx.req.init_body(buffer_size?)`
+fn init_body(state: &mut State) -> LuaResult {
+    let limit = match state.top() {
+        0 => None,
+        1 => match state.number(1) {
+            // As in the original, 0 is the default.
+            Some(0.0) => None,
+            Some(size) if size > 0.0 => Some(size as usize),
+            Some(size) => return Err(Throw::error(format!("bad size argument: {size}"))),
+            None => return Err(wrong_type(state, 1, "number", 1)),
+        },
+        n => {
+            return Err(Throw::error(format!(
+                "expecting 0 or 1 argument but seen {n}"
+            )));
+        }
+    };
+    // A request socket that has yet to read is no obstacle: the body is replaced at the end.
+    let (_, request) = request_in(Phases::BEFORE_RESPONSE)?;
+    let request = match request.has_unread_socket() {
+        true => request,
+        false => replaceable()?,
+    };
+    request
+        .begin_new_body(limit)
+        .map_err(|error| failure(error, b""))?;
+    Ok(Ret::Values(0))
+}
+
+/// `ngx.req.append_body(data)`
+fn append_body(state: &mut State) -> LuaResult {
+    let n = state.top();
+    if n != 1 {
+        return Err(Throw::error(format!("expecting 1 arguments but seen {n}")));
+    }
+    let data = state
+        .bytes(1)
+        .ok_or_else(|| wrong_type(state, 1, "string", 1))?;
+    let (_, request) = request_in(Phases::BEFORE_RESPONSE)?;
+    begun(request.append_to_body(data))
+}
+
+/// `ngx.req.finish_body()`
+fn finish_body(_: &mut State) -> LuaResult {
+    let request = replaceable()?;
+    begun(request.finish_new_body())
+}
+
+/// What functions return that need a body that was begun.
+fn begun(result: Result<bool, NewBodyError>) -> LuaResult {
+    match result {
+        Ok(true) => Ok(Ret::Values(0)),
+        Ok(false) => Err(Throw::error("request_body not initialized")),
+        Err(error) => Err(failure(error, b"")),
+    }
 }
 
 fn failure(error: NewBodyError, file: &[u8]) -> Throw {

@@ -70,6 +70,15 @@ pub fn open(state: &mut State) {
     });
 }
 
+/// Makes the module `ngx.req`.
+pub fn load(state: &mut State) -> LuaResult {
+    state.new_table(0, 2);
+    state.set_function("add_header", add_header);
+    state.push_bytes("0.1.0");
+    state.raw_set_field(-2, "version");
+    Ok(Ret::Values(1))
+}
+
 /// Pushes a function whose body is for [`reply`], with what that needs: one
 /// metatable for all results, and common names.
 pub fn push_getter<F: Body>(state: &mut State, body: F) {
@@ -101,15 +110,7 @@ fn set_other(
     match state.type_of(VALUE) {
         Type::Nil => Ok(request.set_header(name, &[])),
         Type::Table => {
-            let mut values = Vec::new();
-            for i in 1..=c_int::try_from(state.len(VALUE)).unwrap_or(c_int::MAX) {
-                state.raw_geti(VALUE, i);
-                if !make_text(state, -1)? {
-                    return Err(wrong_type(state, VALUE, "array of strings", -1));
-                }
-                values.push(state.bytes(-1).unwrap_or_default().to_vec());
-                state.pop(1);
-            }
+            let values = array(state)?;
             let values: Vec<_> = values.iter().map(|value| &value[..]).collect();
             Ok(request.set_header(name, &values))
         }
@@ -121,6 +122,40 @@ fn set_other(
             Err(wrong_type(state, VALUE, expected, VALUE))
         }
     }
+}
+
+/// The texts in the array that is value 2.
+fn array(state: &mut State) -> Result<Vec<Vec<u8>>, Throw> {
+    let mut values = Vec::new();
+    for i in 1..=c_int::try_from(state.len(VALUE)).unwrap_or(c_int::MAX) {
+        state.raw_geti(VALUE, i);
+        if !make_text(state, -1)? {
+            return Err(wrong_type(state, VALUE, "array of strings", -1));
+        }
+        values.push(state.bytes(-1).unwrap_or_default().to_vec());
+        state.pop(1);
+    }
+    Ok(values)
+}
+
+/// `add_header(name, value)` of the module: header 1 gets value 2, or several, besides those it has.
+fn add_header(state: &mut State) -> LuaResult {
+    let request = only_request_in(Phases::BEFORE_LOG)?;
+    let name = name(state)?;
+    let expected = "string or table";
+    let added = match state.type_of(VALUE) {
+        Type::Table => array(state)?,
+        Type::Nil | Type::None => return Err(wrong_type(state, VALUE, expected, VALUE)),
+        _ if make_text(state, VALUE)? => vec![state.bytes(VALUE).unwrap_or_default().to_vec()],
+        _ => return Err(wrong_type(state, VALUE, expected, VALUE)),
+    };
+    if added.is_empty() {
+        return Err(Throw::argument(VALUE, "non-empty table expected"));
+    }
+    let there = request.headers().filter(|header| name.is(header.name));
+    let mut values: Vec<_> = there.map(|header| header.value).collect();
+    values.extend(added.iter().map(Vec::as_slice));
+    report(request.set_header(&name, &values))
 }
 
 fn report(result: Result<(), HeaderError>) -> LuaResult {

@@ -3,6 +3,7 @@
 use crate::lua::output::options;
 use crate::lua::request_in;
 use crate::lua::socket::{push_register, push_request_metatables, push_request_socket};
+use crate::sock::Error;
 use crate::sys::context::Context;
 use crate::sys::downstream::{Downstream, Unavailable};
 use crate::sys::output::OutputError;
@@ -67,7 +68,16 @@ fn raw_socket(context: &Context, request: Request) -> Result<Downstream, &'stati
                 error => error.text(),
             })?;
     }
+    // A socket that reads the body gives way, unless a thread waits for it.
+    let body = match context.request_socket().map(|body| body.exclusive()) {
+        Some(Err(Error::Busy(_))) => return Err(Unavailable::BodyBeingRead.text()),
+        Some(Ok(body)) => Some(body),
+        Some(Err(_)) | None => None,
+    };
     let stream = Downstream::raw(request).map_err(Unavailable::text)?;
+    if let Some(body) = body {
+        body.close();
+    }
     output.hand_over();
     Ok(stream)
 }

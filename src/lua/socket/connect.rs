@@ -58,6 +58,7 @@ pub fn socket_connect(state: &mut State) -> LuaResult {
 
 /// Connects `socket` to what the arguments say. The result is the `object`, or
 /// 1 where there is none.
+#[inline(always)]
 fn connect_with(
     state: &mut State,
     socket: &TcpSocket,
@@ -163,7 +164,7 @@ impl Peer<'_> {
 
 /// The host in the argument `first`, and the port after it if there is one;
 /// Err: the string for Lua.
-#[inline]
+#[inline(always)]
 pub fn peer(
     state: &State,
     first: c_int,

@@ -9,7 +9,7 @@ use super::object::TcpSocket;
 use super::owned::own_socket;
 use super::{ahead, log_failure};
 use crate::lua::text::wrong_type;
-use crate::sock::{Begun, Mode, ReadOp, ReadOutcome, Until};
+use crate::sock::{Begun, Error, Mode, Piece, ReadOp, ReadOutcome, Until};
 use crate::sys::link::Link;
 use crate::vm::{LuaResult, Parked, Ret, State, Throw, Type, run_op};
 
@@ -176,15 +176,16 @@ fn read(state: &mut State, socket: TcpSocket, mode: Mode) -> LuaResult {
         ahead::row_ends();
     }
     match socket.read(mode) {
-        Begun::Ready(outcome) => Ok(Ret::Values(push_outcome(state, &socket, outcome))),
+        Begun::Ready(outcome) => Ok(Ret::Values(push_outcome(state, &socket, &outcome))),
         Begun::Pending(op) => run_op(state, Reading { op }),
     }
 }
 
-fn push_outcome(state: &State, socket: &TcpSocket, outcome: ReadOutcome) -> c_int {
+#[inline(always)]
+fn push_outcome(state: &State, socket: &TcpSocket, outcome: &ReadOutcome) -> c_int {
     match outcome {
         ReadOutcome::Data(piece) => {
-            socket.take(piece, |data| state.push_bytes(data));
+            socket.take(*piece, |data| state.push_bytes(data));
             1
         }
         ReadOutcome::EndOfPieces => {
@@ -193,17 +194,20 @@ fn push_outcome(state: &State, socket: &TcpSocket, outcome: ReadOutcome) -> c_in
             state.push_nil();
             3
         }
-        ReadOutcome::Failed(error, partial) => {
-            log_failure(&error);
-            let n = state.push_nil_err(error.to_string());
-            match partial {
-                Some(piece) => {
-                    socket.take(piece, |data| state.push_bytes(data));
-                    n + 1
-                }
-                None => n,
-            }
+        ReadOutcome::Failed(error, partial) => push_failure(state, socket, error, *partial),
+    }
+}
+
+#[inline(never)]
+fn push_failure(state: &State, socket: &TcpSocket, error: &Error, partial: Option<Piece>) -> c_int {
+    log_failure(error);
+    let n = state.push_nil_err(error.to_string());
+    match partial {
+        Some(piece) => {
+            socket.take(piece, |data| state.push_bytes(data));
+            n + 1
         }
+        None => n,
     }
 }
 
@@ -216,6 +220,6 @@ impl Parked for Reading {
     fn poll(&mut self, cx: &mut TaskContext<'_>, state: &mut State) -> Poll<c_int> {
         Pin::new(&mut self.op)
             .poll(cx)
-            .map(|outcome| push_outcome(state, self.op.socket(), outcome))
+            .map(|outcome| push_outcome(state, self.op.socket(), &outcome))
     }
 }

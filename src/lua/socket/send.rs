@@ -23,7 +23,14 @@ pub fn send(state: &mut State) -> LuaResult {
         )));
     }
     let socket = own_socket::<TcpSocket>(state, 1)?;
-    let begun = with_data(state, 2, |data| socket.send(data))?;
+    let begun = match state.bytes(2) {
+        Some(text) => match socket.send_now(text) {
+            // Nearly every call.
+            Ok(sent) if sent == text.len() => return Ok(Ret::Values(push_sent(state, sent))),
+            sent => socket.send_rest(text, sent),
+        },
+        None => with_data(state, 2, |data| socket.send(data))?,
+    };
     match begun {
         Begun::Ready(result) => Ok(Ret::Values(push_result(state, result))),
         Begun::Pending(op) => run_op(state, Sending { op }),
@@ -55,12 +62,15 @@ pub fn with_data<R>(state: &mut State, idx: c_int, f: impl FnOnce(&[u8]) -> R) -
     }
 }
 
+#[inline(always)]
+fn push_sent(state: &State, sent: usize) -> c_int {
+    state.push_int(sent as i64);
+    1
+}
+
 fn push_result(state: &State, result: Result<usize, Error>) -> c_int {
     match result {
-        Ok(sent) => {
-            state.push_number(sent as f64);
-            1
-        }
+        Ok(sent) => push_sent(state, sent),
         Err(error) => {
             log_failure(&error);
             state.push_nil_err(error.to_string())

@@ -192,20 +192,20 @@ impl Parked for Shaking {
 
 /// `sock:setclientcert(cert, pkey)`
 fn setclientcert(state: &mut State) -> LuaResult {
-    let n = state.top();
-    if n != 3 {
-        return Err(Throw::error(format!(
-            "expecting 3 arguments (including the object), but got {n}"
-        )));
-    }
     any_socket::<TcpSocket>(state, 1)?;
     state.set_top(3);
-    let client_cert = match (state.is_none_or_nil(2), state.is_none_or_nil(3)) {
-        (true, true) => None,
-        (false, false) => {
-            let certificates = certificates_at(state, 2)?;
-            let key = private_key_at(state, 3)?;
-            Some((certificates, key))
+    let client_cert = match (state.to_bool(2), state.to_bool(3)) {
+        (false, false) => None,
+        (true, true) => {
+            for (idx, name) in [(2, "cert"), (3, "pkey")] {
+                if state.type_of(idx) != Type::Cdata {
+                    return Ok(Ret::Values(state.push_nil_err(format!(
+                        "bad {name} arg: cdata expected, got {}",
+                        state.type_name(idx)
+                    ))));
+                }
+            }
+            Some((certificates_at(state, 2)?, private_key_at(state, 3)?))
         }
         _ => {
             return Ok(Ret::Values(state.push_nil_err(

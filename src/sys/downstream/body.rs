@@ -10,10 +10,11 @@ use std::ptr;
 
 use ngx::ffi::{
     NGX_AGAIN, NGX_HTTP_BAD_REQUEST, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, NGX_HTTP_SPECIAL_RESPONSE,
-    ngx_chain_t, ngx_http_read_unbuffered_request_body, ngx_http_request_t, ngx_int_t, off_t,
+    ngx_chain_t, ngx_http_read_unbuffered_request_body, ngx_http_request_body_t,
+    ngx_http_request_t, ngx_int_t, off_t,
 };
 
-use super::{Broken, Downstream, Kind, Unavailable, take};
+use super::{Broken, Downstream, Kind, Unavailable, shared_of, take};
 use crate::sock::Direction;
 use crate::sys::request::Request;
 use crate::sys::side::disarm;
@@ -24,6 +25,8 @@ pub(super) struct Body {
     rest: Cell<*mut ngx_chain_t>,
     /// nginx has not seen the end yet.
     unfinished: Cell<bool>,
+    /// What nginx reads into.
+    described: Cell<*const ngx_http_request_body_t>,
     /// There will be no more, and this is why.
     broken: Cell<Option<Broken>>,
     /// What the request says about its length, while [`Downstream::hide_body`]
@@ -36,9 +39,17 @@ impl Default for Body {
         Body {
             rest: Cell::new(ptr::null_mut()),
             unfinished: Cell::new(false),
+            described: Cell::new(ptr::null()),
             broken: Cell::new(None),
             hidden_length: Cell::new(None),
         }
+    }
+}
+
+impl Body {
+    /// Whether nginx has not seen the end yet.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.unfinished.get()
     }
 }
 
@@ -58,6 +69,14 @@ fn broken(request: Request, rc: ngx_int_t) -> Option<Broken> {
         Ok(NGX_HTTP_REQUEST_ENTITY_TOO_LARGE) => Broken::TooLarge,
         _ => Broken::Internal,
     })
+}
+
+impl Request {
+    /// Whether a request socket has still to read what nginx may find of the body.
+    pub fn has_unread_socket(self) -> bool {
+        shared_of(self)
+            .is_some_and(|shared| shared.kind == Kind::Body && shared.body.unfinished.get())
+    }
 }
 
 impl Downstream {
@@ -98,6 +117,7 @@ impl Downstream {
         unsafe {
             let bufs = ptr::replace(&raw mut (*(*r).request_body).bufs, ptr::null_mut());
             body.rest.set(bufs);
+            body.described.set((*r).request_body);
             body.unfinished.set((*r).reading_body() != 0);
         }
     }
@@ -198,6 +218,10 @@ impl Downstream {
         }
         // SAFETY: the request is live.
         unsafe {
+            if !ptr::eq((*r).request_body, body.described.get()) {
+                // Lua has put another one in its place.
+                return;
+            }
             if body.hidden_length.get().is_none() && body.unfinished.get() {
                 // nginx's reading needs it, should Lua go on.
                 body.hidden_length

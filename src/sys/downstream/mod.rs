@@ -211,10 +211,6 @@ unsafe fn take(to: &mut [u8], from: *mut ngx_buf_t) -> usize {
     }
 }
 
-fn is_open(request: Request) -> bool {
-    OPEN.with_borrow(|open| open.contains(request.raw()))
-}
-
 fn shared_of(request: Request) -> Option<Rc<Shared>> {
     OPEN.with_borrow(|open| open.get(request.raw()).cloned())
 }

@@ -7,7 +7,7 @@ use ngx::ffi::{
     ngx_tcp_nodelay,
 };
 
-use super::{Broken, Downstream, Kind, Unavailable, is_open, take};
+use super::{Broken, Downstream, Kind, Unavailable, shared_of, take};
 use crate::sock::Direction;
 use crate::sys::connection::{MAX_TRANSFER, clear_errno, from_nginx};
 use crate::sys::request::Request;
@@ -15,10 +15,12 @@ use crate::sys::side::disarm;
 use crate::sys::ssl;
 
 impl Downstream {
-    /// The whole connection.
+    /// The whole connection. A socket that has read the request's body to its end loses it.
     pub fn raw(request: Request) -> Result<Downstream, Unavailable> {
-        if is_open(request) {
-            return Err(Unavailable::Duplicate);
+        match shared_of(request) {
+            Some(open) if open.kind == Kind::Raw => return Err(Unavailable::Duplicate),
+            Some(open) if open.body.is_unfinished() => return Err(Unavailable::BodyBeingRead),
+            Some(_) | None => {}
         }
         let r = request.raw();
         // SAFETY: the request is live, and so is its connection.

@@ -30,13 +30,18 @@ const ROOM: usize = 8;
 
 impl Request {
     /// Gives the header `name` these values, in place of all it had. Empty
-    /// values are left out, so that none at all removes the header.
+    /// values are left out, so that none at all removes the header; of one that
+    /// nginx keeps in a single place, the last counts.
     ///
     /// # Errors
     /// Memory; a Content-Length that is none.
     pub fn set_header(self, name: &HeaderName, values: &[&[u8]]) -> Result<(), HeaderError> {
         let lowercase = name.lowercase();
-        let values = || values.iter().filter(|value| !value.is_empty());
+        let first = match values.iter().rposition(|value| !value.is_empty()) {
+            Some(last @ 1..) if self.has_one_value(name) => last,
+            _ => 0,
+        };
+        let values = || values[first..].iter().filter(|value| !value.is_empty());
         let length = match lowercase {
             b"content-length" => values()
                 .next_back()
@@ -141,6 +146,10 @@ impl Request {
             let place = Place::of(headers, known.offset);
             place.clear();
             let Some(first) = lines.first_mut() else {
+                if lowercase == b"host" {
+                    // $host is the server's name then.
+                    (*headers).server = ngx_str_t::default();
+                }
                 return;
             };
             if lowercase == b"host" {
@@ -160,6 +169,18 @@ impl Request {
             }
             place.fill(lines, self.pool());
         }
+    }
+
+    /// Whether nginx knows the header, and not as a list.
+    fn has_one_value(self, name: &HeaderName) -> bool {
+        const LISTS: [&[u8]; 5] = [
+            b"accept",
+            b"accept-language",
+            b"cookie",
+            b"te",
+            b"x-forwarded-for",
+        ];
+        !LISTS.contains(&name.lowercase()) && self.known_header(name).is_some()
     }
 
     /// nginx's entry for a header that it knows.

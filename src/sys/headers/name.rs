@@ -74,7 +74,7 @@ impl HeaderName {
 
     /// Whether it is the header with this name, in any case.
     #[inline]
-    pub(super) fn is(&self, name: &[u8]) -> bool {
+    pub fn is(&self, name: &[u8]) -> bool {
         // Mostly of another length, or the same to the letter.
         name.len() == self.name.len()
             && (*name == *self.name || name.eq_ignore_ascii_case(&self.name))

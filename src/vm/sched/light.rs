@@ -11,7 +11,8 @@ use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::run::{End, finish, run_inside};
+use super::end::{End, finish};
+use super::run::run_inside;
 use super::{FREE_SLOTS, SCHED, Thread, ThreadId, current};
 use crate::rt::AddressMap;
 use crate::vm::ffi;
@@ -249,7 +250,7 @@ enum Found {
 }
 
 impl Found {
-    #[inline]
+    #[inline(always)]
     fn of(l: *mut ffi::lua_State) -> Found {
         match super::thread_of(l) {
             Some(thread) if thread.light.is_some() && thread.base.l == l => Found::Running(thread),

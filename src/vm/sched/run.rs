@@ -1,18 +1,19 @@
-//! Running threads: from one wait to the next, and to their end.
+//! Running threads, from one wait to the next.
 
 use std::os::raw::c_int;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::light::{Family, Member, WaitId, settle, take_results};
-use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Thread, ThreadId, Turn};
+use super::end::{End, end_all, finish, give_up};
+use super::light::{Member, WaitId, settle, take_results};
+use super::{Entered, FREE_SLOTS, Life, Outcome, Request, SCHED, Thread, Turn};
 use super::{make_ready, request_exit, request_spawn, waker};
 use crate::rt::panic_message;
 use crate::vm::ffi;
 use crate::vm::function::Ret;
-use crate::vm::mark::Mark;
 use crate::vm::op::Parked;
 use crate::vm::protect::NO_MEMORY;
+use crate::vm::resume::resume_with;
 use crate::vm::stack::State;
 use crate::vm::state::Coroutine;
 use crate::vm::trace::describe_error;
@@ -38,17 +39,6 @@ enum Stop {
     Ended(Outcome),
 }
 
-/// How a thread came to its end.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Returned,
-    Failed,
-    /// Either, and the one that has waited for it has what it left.
-    Awaited,
-    /// From outside.
-    Cancelled,
-}
-
 /// Lets a thread go on, and then those of its handler that may go on because
 /// of that, until all of them wait (None) or the handler has ended.
 pub(super) fn drive(thread: &Rc<Thread>, step: Step) -> Option<Outcome> {
@@ -69,35 +59,40 @@ pub(super) fn drive(thread: &Rc<Thread>, step: Step) -> Option<Outcome> {
 
 /// Lets `first` go on, and others after it.
 #[inline(always)]
-fn run_handler(first: &Rc<Thread>, step: Step) -> Option<Outcome> {
-    let mut turn = match step {
-        Step::Resume(nargs) => Ok(nargs),
-        Step::Poll(op) => poll(first, op),
-    };
+fn run_handler(first: &Rc<Thread>, mut step: Step) -> Option<Outcome> {
     let mut thread = first.clone();
+    let mut has_run = false;
     loop {
+        let turn = match step {
+            Step::Resume(nargs) => Ok(nargs),
+            Step::Poll(op) => poll(&thread, op),
+        };
         let stop = match turn {
             Ok(nargs) => run(&thread, nargs),
             Err(stop) => stop,
         };
         match stop {
-            Stop::Unchanged => return None,
+            Stop::Unchanged => {}
             Stop::Ended(outcome) if thread.is_alone() => return Some(outcome),
             Stop::Ended(outcome @ Outcome::Exit(_)) => return Some(outcome),
             Stop::Ended(Outcome::Error) if thread.light.is_none() => return Some(Outcome::Error),
-            _ => {}
+            _ => has_run = true,
         }
-        let Some((next, nargs)) = next_turn(&thread, stop) else {
-            return suspend(thread.entry());
+        let Some((next, then)) = next_turn(&thread, stop) else {
+            return if has_run {
+                suspend(thread.entry())
+            } else {
+                None
+            };
         };
         switch_to(&next);
-        (thread, turn) = (next, Ok(nargs));
+        (thread, step) = (next, then);
     }
 }
 
-/// Who goes on after a thread that has stopped, with so many values.
+/// Who goes on after a thread that has stopped, and how.
 #[inline(always)]
-fn next_turn(thread: &Rc<Thread>, stop: Stop) -> Option<(Rc<Thread>, c_int)> {
+fn next_turn(thread: &Rc<Thread>, stop: Stop) -> Option<(Rc<Thread>, Step)> {
     let next = match (stop, &thread.light) {
         (Stop::Spawned(child, nargs), _) => Some((child, nargs)),
         (Stop::Ended(outcome), Some(member)) => end_light(thread, member, outcome == Outcome::Done),
@@ -107,7 +102,29 @@ fn next_turn(thread: &Rc<Thread>, stop: Stop) -> Option<(Rc<Thread>, c_int)> {
         }
         (Stop::Unchanged | Stop::Waits, _) => None,
     };
-    next.or_else(|| next_spawner(thread.entry()).map(|spawner| (spawner, 1)))
+    let entry = thread.entry();
+    let next = next.or_else(|| next_spawner(entry).map(|spawner| (spawner, 1)));
+    match next {
+        Some((next, nargs)) => Some((next, Step::Resume(nargs))),
+        None => next_woken(entry),
+    }
+}
+
+/// The thread whose turn is next, if it is one of the handler of `entry`: what
+/// comes before and after Lua code is then done once for both.
+fn next_woken(entry: &Rc<Thread>) -> Option<(Rc<Thread>, Step)> {
+    if entry.is_over() {
+        return None;
+    }
+    SCHED.with(|s| {
+        let thread = s.get(s.first_ready()?)?;
+        if !Rc::ptr_eq(thread.entry(), entry) {
+            return None;
+        }
+        s.begin_turn();
+        let op = thread.parked.take()?;
+        Some((thread, Step::Poll(op)))
+    })
 }
 
 /// All threads of the handler wait, unless it is over.
@@ -291,7 +308,7 @@ fn resume(thread: &Thread, l: *mut ffi::lua_State, nargs: c_int) -> (c_int, Requ
     let previous = SCHED.with(|s| s.running.replace(l));
     // SAFETY: `l` is the anchored last coroutine of the chain; function
     // and arguments, or results of the yield, stand on its stack.
-    let status = unsafe { ffi::lua_resume_(l, nargs) };
+    let status = unsafe { resume_with(l, nargs) };
     SCHED.with(|s| s.running.set(previous));
     thread.running.set(false);
     (status, SCHED.with(|s| s.request.take()))
@@ -453,124 +470,5 @@ impl Parked for Yielded {
 
     fn may_raise(&self) -> bool {
         false
-    }
-}
-
-/// Ends a handler with all of its threads.
-#[inline]
-pub(super) fn end_all(entry: &Rc<Thread>, clean: bool) {
-    // Taken out first: to end them is to look here.
-    let family = entry.family.borrow_mut().take();
-    if let Some(family) = family {
-        end_family(*family);
-    }
-    let end = if clean { End::Returned } else { End::Cancelled };
-    finish(entry, end);
-}
-
-#[inline(never)]
-fn end_family(family: Family) {
-    for light in family.into_threads() {
-        finish(&light, End::Cancelled);
-    }
-}
-
-/// Takes the thread out of the scheduler.
-pub(super) fn finish(thread: &Rc<Thread>, end: End) {
-    if thread.life.get() != Life::Alive {
-        return;
-    }
-    thread.life.set(Life::Ended);
-    if thread.id.get() != ThreadId::NONE {
-        SCHED.with(|s| s.forget(thread.base.l));
-    }
-    // Taken out of the cell first: dropping an operation may wake others.
-    let parked = thread.parked.take();
-    drop(parked);
-    // Its own threads have nobody any more who may wait for them.
-    thread.number.set(0);
-    if let Some(member) = &thread.light
-        && !thread.fresh.get()
-    {
-        member.leave();
-    }
-    let is_base = thread.top() == thread.base.l;
-    if !is_base {
-        abandon_chain(thread, end);
-    }
-    // One that runs is given up when it stops: Lua must not collect it before.
-    if !(is_base && thread.running.get()) {
-        give_up(thread, thread.base, end);
-    }
-}
-
-/// Gives up the coroutines above the base of a thread that has ended, but for
-/// one that runs.
-#[cold]
-fn abandon_chain(thread: &Rc<Thread>, end: End) {
-    let mut chain = std::mem::take(&mut *thread.chain.borrow_mut());
-    for co in &chain {
-        thread.coroutine_ended(co.l);
-        SCHED.with(|s| s.forget(co.l));
-    }
-    if thread.running.get() {
-        thread.chain.borrow_mut().extend(chain.pop());
-    }
-    for co in chain {
-        give_up(thread, co, end);
-    }
-}
-
-/// Lets Lua collect a coroutine of a thread that has ended, or uses it again.
-fn give_up(thread: &Thread, co: Coroutine, end: End) {
-    if co.l != thread.base.l {
-        seal(thread, co.l, end);
-        thread.vm.release_coroutine(co);
-    } else if thread.light.is_none() {
-        if thread.escaped.get() {
-            seal(thread, co.l, end);
-        }
-        let reusable = end == End::Returned && !thread.escaped.get();
-        thread.vm.give_coroutine(co, reusable);
-    } else if end == End::Awaited {
-        // It is marked, and refers to nothing: it may stay in its place until
-        // that is used again.
-        thread.vm.give_place(co.anchor);
-    } else {
-        seal(thread, co.l, end);
-        // Its results, if any, stay on its stack as long as Lua has it.
-        if thread.fresh.get() {
-            thread.vm.give_place(co.anchor);
-        } else {
-            thread.vm.release_coroutine(co);
-        }
-    }
-}
-
-/// Sees to it that nobody resumes `l`, a coroutine of a thread that has ended:
-/// code of the user may have it.
-fn seal(thread: &Thread, l: *mut ffi::lua_State, end: End) {
-    // SAFETY: callers hold the coroutine, or it has run till now.
-    let status = unsafe { ffi::lua_status(l) };
-    let is_base = l == thread.base.l;
-    let mark = match (&thread.light, end) {
-        (&Some(Member { parent, .. }), End::Cancelled) if is_base => Mark::Gone { parent },
-        (&Some(Member { parent, .. }), _) if is_base => Mark::Zombie {
-            parent,
-            ok: end == End::Returned,
-        },
-        // One that an error has ended shows it.
-        _ if status > ffi::LUA_YIELD => return,
-        _ => Mark::Abandoned,
-    };
-    // SAFETY: as above. One that waits has room, and a short stack, too; where
-    // there is none and no memory either, resuming it goes wrong with less of
-    // a message.
-    unsafe {
-        let has_room =
-            status == ffi::LUA_YIELD || status == ffi::LUA_OK && ffi::lua_gettop(l) <= FREE_SLOTS;
-        if has_room || thread.vm.fits(l, Mark::SLOTS) {
-            mark.set(l);
-        }
     }
 }
