@@ -17,7 +17,7 @@ $ENV{TEST_NGINX_CHAOS_SEED}    ||= time;
 diag "TEST_NGINX_CHAOS_SEED=$ENV{TEST_NGINX_CHAOS_SEED}" if $ENV{TEST_NGINX_VERBOSE};
 worker_connections(512);
 log_level('alert');
-timeout( $ENV{TEST_NGINX_CHAOS_SECONDS} + 30 );
+timeout( $ENV{TEST_NGINX_CHAOS_SECONDS} + 60 );
 run_tests();
 
 __DATA__
@@ -54,7 +54,11 @@ end))
 -- The pool has all of its places.
 local socks = {}
 for i = 1, 3 do socks[i] = open("say:x hold", { pool = "chaos" }) end
-for i = 1, 3 do assert(socks[i]:receive(1) == "x") end
+for i = 1, 3 do
+    -- On a loaded machine the peer has a long queue of connections that nobody needs any more.
+    socks[i]:settimeout(40000)
+    assert(socks[i]:receive(1) == "x")
+end
 ngx.say("done")
 --- response_body
 true
