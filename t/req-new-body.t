@@ -520,3 +520,57 @@ bad argument #1 to '?' (string expected, got nil)
 request_body not initialized
 --- error_log
 API disabled in the context of log_by_lua*
+
+
+
+=== TEST 14: the file of a body that is begun anew, or cannot be written, is gone at once
+--- config
+    location = /files {
+        content_by_lua_block {
+            local ffi = require "ffi"
+            local function fails(f, ...) ngx.say((select(2, pcall(f, ...)))) end
+            ffi.cdef[[
+                struct rlimit { unsigned long soft, hard; };
+                int getrlimit(int what, struct rlimit *limit);
+                int setrlimit(int what, const struct rlimit *limit);
+                intptr_t signal(int number, intptr_t handler);
+            ]]
+            local function show(what)
+                local list = io.popen("ls -l /proc/" .. ngx.worker.pid() .. "/fd")
+                local _, open = list:read("*a"):gsub("client_body/%d", "")
+                list:close()
+                ngx.say(what, open)
+            end
+            ngx.req.read_body()
+            for _ = 1, 5 do
+                ngx.req.init_body(1)
+                ngx.req.append_body("not this")
+            end
+            show("begun: ")
+            local FSIZE, SIGXFSZ, IGNORE = 1, 25, 1
+            local limit = ffi.new("struct rlimit")
+            ffi.C.signal(SIGXFSZ, IGNORE)
+            ffi.C.getrlimit(FSIZE, limit)
+            local before = limit.soft
+            limit.soft = 1048576
+            ffi.C.setrlimit(FSIZE, limit)
+            local piece = ("x"):rep(1048576)
+            ngx.req.append_body(piece:sub(9))
+            fails(ngx.req.append_body, "too much")
+            limit.soft = before
+            ffi.C.setrlimit(FSIZE, limit)
+            show("failed: ")
+            fails(ngx.req.append_body, "more")
+            fails(ngx.req.finish_body)
+        }
+    }
+--- script
+talk(post("/files", "old", close))
+--- response_body
+200 begun: 1
+write() failed
+failed: 0
+request_body not initialized
+request_body not initialized
+--- error_log
+File too large

@@ -47,7 +47,9 @@ impl Request {
             file: ptr::null_mut(),
         };
         if let Some(place) = self.place_of_body() {
-            place.set(Some(new));
+            if let Some(unfinished) = place.replace(Some(new)) {
+                self.discard_built(&unfinished);
+            }
             return Ok(());
         }
         // SAFETY: the pool is live; its memory is aligned for pointers, and is written before the
@@ -79,7 +81,8 @@ impl Request {
         };
         body.memory.extend_from_slice(data);
         if body.memory.len() > body.limit {
-            self.spill(&mut body)?;
+            self.spill(&mut body)
+                .inspect_err(|_| self.discard_built(&body))?;
         }
         place.set(Some(body));
         Ok(true)
@@ -97,11 +100,20 @@ impl Request {
             self.set_body_data(&body.memory)?;
         } else {
             if !body.memory.is_empty() {
-                self.spill(&mut body)?;
+                self.spill(&mut body)
+                    .inspect_err(|_| self.discard_built(&body))?;
             }
             self.set_body_to(body.file)?;
         }
         Ok(true)
+    }
+
+    /// Deletes the file of a body that nobody will see.
+    fn discard_built(self, body: &BuiltBody) {
+        if !body.file.is_null() {
+            // SAFETY: the file is the request's.
+            self.close_file(unsafe { (*body.file).file.fd });
+        }
     }
 
     /// Writes what is in memory to the file.

@@ -229,7 +229,7 @@ impl Request {
     }
 
     /// Closes a file now that would be closed with the request, and deletes it if it is to be.
-    fn close_file(self, fd: ngx_fd_t) {
+    pub(super) fn close_file(self, fd: ngx_fd_t) {
         let [close, delete]: [Cleanup; 2] = [ngx_pool_cleanup_file, ngx_pool_delete_file];
         // SAFETY: the pool and its cleanups are live; the data of these two are such a file.
         unsafe {

@@ -244,6 +244,8 @@ fn begun(result: Result<bool, NewBodyError>) -> LuaResult {
     match result {
         Ok(true) => Ok(Ret::Values(0)),
         Ok(false) => Err(Throw::error("request_body not initialized")),
+        // The line in error.log says which file.
+        Err(NewBodyError::File(call)) => Err(Throw::error(format!("{call}() failed"))),
         Err(error) => Err(failure(error, b"")),
     }
 }
