@@ -155,15 +155,18 @@ fn replaceable() -> Result<Request, Throw> {
     Ok(request)
 }
 
+/// The only argument, a text.
+fn only_text(state: &mut State) -> Result<&[u8], Throw> {
+    match state.top() {
+        1 if state.bytes(1).is_none() => Err(wrong_type(state, 1, "string", 1)),
+        1 => Ok(state.bytes(1).unwrap_or_default()),
+        n => Err(Throw::error(format!("expecting 1 arguments but seen {n}"))),
+    }
+}
+
 /// `ngx.req.set_body_data(data)`
 fn set_body_data(state: &mut State) -> LuaResult {
-    let n = state.top();
-    if n != 1 {
-        return Err(Throw::error(format!("expecting 1 arguments but seen {n}")));
-    }
-    let data = state
-        .bytes(1)
-        .ok_or_else(|| wrong_type(state, 1, "string", 1))?;
+    let data = only_text(state)?;
     let request = replaceable()?;
     request
         .set_body_data(data)
@@ -222,13 +225,7 @@ fn init_body(state: &mut State) -> LuaResult {
 
 /// `ngx.req.append_body(data)`
 fn append_body(state: &mut State) -> LuaResult {
-    let n = state.top();
-    if n != 1 {
-        return Err(Throw::error(format!("expecting 1 arguments but seen {n}")));
-    }
-    let data = state
-        .bytes(1)
-        .ok_or_else(|| wrong_type(state, 1, "string", 1))?;
+    let data = only_text(state)?;
     let (_, request) = request_in(Phases::BEFORE_RESPONSE)?;
     begun(request.append_to_body(data))
 }
