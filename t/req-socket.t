@@ -221,12 +221,12 @@ lua tcp socket read timed out
     location = /x {
         content_by_lua_block {
             local sock = assert(ngx.req.socket())
-            sock:settimeout(150)
+            sock:settimeout(400)
             require "puppet".show(sock:receive(8))
         }
     }
 --- lua
-talk(post("/x", "Content-Length: 8\r\nConnection: close\r\n", "ab"), 0.08, "c", 0.08, "d", 0.08, "e", 0.08, "fgh")
+talk(post("/x", "Content-Length: 8\r\nConnection: close\r\n", "ab"), 0.15, "c", 0.15, "d", 0.15, "e", 0.15, "fgh")
 --- response_body
 200 close
 "abcdefgh"
