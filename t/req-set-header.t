@@ -62,7 +62,7 @@ ngx.req.set_header("X-Forwarded-For", { "1.1.1.1", "2.2.2.2" })
 show(ngx.var.http_x_forwarded_for)
 ngx.req.set_header("Accept", { "a/b", "c/d" })
 ngx.req.set_header("Authorization", { "a", "b", "" })
-show(ngx.var.http_accept, ngx.req.get_headers().authorization)
+show(ngx.req.get_headers().accept, ngx.req.get_headers().authorization)
 --- more_headers
 User-Agent: test
 Cookie: c=0
@@ -75,7 +75,7 @@ nil
 nil "3" "c=3"
 nil nil
 "1.1.1.1, 2.2.2.2"
-"a/b" "b"
+{1="a/b" 2="c/d"} "b"
 
 
 

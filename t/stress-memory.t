@@ -48,7 +48,9 @@ my $pid   = $nginx->get('/ok');
 for my $name ( sort keys %fill ) {
     my $client = $nginx->begin("/$name");
     my $answer = do { local $/; <$client> };
-    like( $answer, qr{^HTTP/1\.1 500 }, "$name: the request fails" );
+    # Variables take nginx's own memory: where that runs out first, nginx closes the connection.
+    my $failed = $name eq 'var' ? qr{^(?:HTTP/1\.1 500 |\z)} : qr{^HTTP/1\.1 500 };
+    like( $answer, $failed, "$name: the request fails" );
     is( $nginx->get('/ok'), $pid, "$name: the worker goes on" );
 }
 my $log = $nginx->log;

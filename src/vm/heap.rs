@@ -138,8 +138,9 @@ impl Heap {
         };
         // Elsewhere LuaJIT's own pieces may be smaller than their size rounded up.
         if cfg!(target_pointer_width = "64") {
-            // SAFETY: the state is live, and the memory stays until that is closed. Pieces that it has already came from LuaJIT's allocator, too,
-            // where each has a word before it and is aligned to one.
+            // SAFETY: the state is live, and the memory stays until that is closed. Pieces
+            // that it has already came from LuaJIT's allocator, too, where each has a word
+            // before it and is aligned to one.
             unsafe { ffi::lua_setallocf(l, reallocate, memory.as_ptr().cast()) };
         }
         Some(Heap { l, memory })
