@@ -221,12 +221,12 @@ lua tcp socket read timed out
     location = /x {
         content_by_lua_block {
             local sock = assert(ngx.req.socket())
-            sock:settimeout(150)
+            sock:settimeout(400)
             require "puppet".show(sock:receive(8))
         }
     }
 --- lua
-talk(post("/x", "Content-Length: 8\r\nConnection: close\r\n", "ab"), 0.08, "c", 0.08, "d", 0.08, "e", 0.08, "fgh")
+talk(post("/x", "Content-Length: 8\r\nConnection: close\r\n", "ab"), 0.15, "c", 0.15, "d", 0.15, "e", 0.15, "fgh")
 --- response_body
 200 close
 "abcdefgh"
@@ -532,6 +532,18 @@ true
             sock:send((select(2, ngx.req.socket(true))))
         }
     }
+    location = /partly {
+        content_by_lua_block {
+            local body = assert(ngx.req.socket())
+            local data = ngx.var.arg_n and body:receive(ngx.var.arg_n) or ""
+            local sock, err = ngx.req.socket(true)
+            if not sock then
+                ngx.say(err, " ", data, "|", body:receive("*a"))
+                return
+            end
+            sock:send("HTTP/1.1 200 OK\r\n\r\n" .. data .. " " .. sock:receive() .. "\n")
+        }
+    }
     location = /waits {
         content_by_lua_block {
             local body = assert(ngx.req.socket())
@@ -543,6 +555,10 @@ true
 --- lua
 talk(post("/all", "Content-Length: 3\r\n", "abcraw\nmore\n"), false)
 talk(post("/all", "Content-Length: 3\r\n", "a"), 0.02, "bc", 0.02, "raw\n", 0.02, "more\n", false)
+local close = "Content-Length: 3\r\nConnection: close\r\n"
+talk(post("/partly", close, "abc"))
+talk(post("/partly?n=1", close, "abc"))
+talk(post("/partly?n=3", close, "abcraw\n"))
 talk(post("/waits", "Content-Length: 3\r\nConnection: close\r\n"), 0.02, "abc")
 --- response_body
 200 -
@@ -553,6 +569,12 @@ duplicate call
 abc raw
 nil more
 duplicate call
+200 close
+pending request body reading in some other thread |abc
+200 close
+pending request body reading in some other thread a|bc
+200 -
+abc raw
 200 close
 pending request body reading in some other thread
 abc

@@ -475,7 +475,7 @@ impl<T: Transport> TcpSocket<T> {
         }
     }
 
-    /// [`abandon`](Self::abandon), where nobody else may hold the socket.
+    /// [`abandon`](Self::abandon), where most often nobody else holds the socket.
     #[inline]
     pub fn give_up(self) {
         // Dropping the last one closes it.

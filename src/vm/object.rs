@@ -39,8 +39,10 @@ const NOTHING: Found = Found {
 
 worker_local! {
     /// What [`State::object`] found last: code calls many methods of one object in
-    /// a row. Forgotten when objects may have been collected, and replaced when one
-    /// is made, which may get the place of one that is gone.
+    /// a row. Forgotten at the end of a cycle of the collector, and replaced when one
+    /// is made, which may get the place of one that is gone. In between, another table
+    /// in that place, should somebody call a method with it, is taken for the object: it
+    /// reaches something that nothing else of Lua's does any more.
     static RECENT: Cell<Found> = Cell::new(NOTHING);
     /// A sentinel could not be made: memory was short.
     static IS_MISSING: Cell<bool> = Cell::new(false);

@@ -68,9 +68,11 @@ fn raw_socket(context: &Context, request: Request) -> Result<Downstream, &'stati
                 error => error.text(),
             })?;
     }
-    // A socket that reads the body gives way, unless a thread waits for it.
+    // A socket that has read the body gives way, unless a thread waits for it or
+    // has not taken all.
     let body = match context.request_socket().map(|body| body.exclusive()) {
         Some(Err(Error::Busy(_))) => return Err(Unavailable::BodyBeingRead.text()),
+        Some(Ok(body)) if body.has_unread() => return Err(Unavailable::BodyBeingRead.text()),
         Some(Ok(body)) => Some(body),
         Some(Err(_)) | None => None,
     };

@@ -47,9 +47,19 @@ impl Default for Body {
 }
 
 impl Body {
-    /// Whether nginx has not seen the end yet.
-    pub(super) fn is_unfinished(&self) -> bool {
-        self.unfinished.get()
+    /// Whether there is, or may be, something that Lua has not taken.
+    pub(super) fn is_unread(&self) -> bool {
+        let mut link = self.rest.get();
+        let mut is_unread = self.unfinished.get();
+        // SAFETY: the chain lives in the request's pool. The mark of the end may
+        // be a buffer of its own, with nothing in it.
+        unsafe {
+            while !is_unread && let Some(first) = link.as_ref() {
+                is_unread = (*first.buf).pos < (*first.buf).last;
+                link = first.next;
+            }
+        }
+        is_unread
     }
 }
 

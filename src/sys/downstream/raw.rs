@@ -19,7 +19,7 @@ impl Downstream {
     pub fn raw(request: Request) -> Result<Downstream, Unavailable> {
         match shared_of(request) {
             Some(open) if open.kind == Kind::Raw => return Err(Unavailable::Duplicate),
-            Some(open) if open.body.is_unfinished() => return Err(Unavailable::BodyBeingRead),
+            Some(open) if open.body.is_unread() => return Err(Unavailable::BodyBeingRead),
             Some(_) | None => {}
         }
         let r = request.raw();
