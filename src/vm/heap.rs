@@ -16,7 +16,9 @@ const STEP: usize = 8;
 /// The largest small size. The stack of a coroutine is smaller.
 const LARGEST: usize = 512;
 /// At most so many bytes of each size are kept: about what a cycle of the collector
-/// frees where the heap is small, see [`super::collector`].
+/// frees where the heap is small, see [`super::collector`]. They are not given back
+/// where memory runs out: Lua would go on until nginx, too, has none, which needs some
+/// to answer the request that fails.
 const KEPT: usize = 1024 * 1024;
 
 /// A free piece begins with the address of the next one.
@@ -138,9 +140,9 @@ impl Heap {
         };
         // Elsewhere LuaJIT's own pieces may be smaller than their size rounded up.
         if cfg!(target_pointer_width = "64") {
-            // SAFETY: the state is live, and the memory stays until that is closed. Pieces
-            // that it has already came from LuaJIT's allocator, too, where each has a word
-            // before it and is aligned to one.
+            // SAFETY: the state is live, and the memory stays until that is closed.
+            // Pieces that it has already came from LuaJIT's allocator, too, where
+            // each has a word before it and is aligned to one.
             unsafe { ffi::lua_setallocf(l, reallocate, memory.as_ptr().cast()) };
         }
         Some(Heap { l, memory })
