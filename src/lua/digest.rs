@@ -163,16 +163,23 @@ fn encoded(state: &State) -> Result<&[u8], Throw> {
     }
 }
 
+/// Pushes what `digits` stand for; false, and nothing, where they are not Base64.
+fn push_decoded(state: &State, digits: &[u8]) -> bool {
+    with_scratch(|to| {
+        let decoded = decode_base64(digits, to);
+        if decoded {
+            state.push_bytes(to);
+        }
+        decoded
+    })
+}
+
 /// `str = ngx.decode_base64(text)`, nil where that is not Base64.
 fn decode(state: &mut State) -> LuaResult {
     let text = encoded(state)?;
-    with_scratch(|to| {
-        if decode_base64(text, to) {
-            state.push_bytes(to);
-        } else {
-            state.push_nil();
-        }
-    });
+    if !push_decoded(state, text) {
+        state.push_nil();
+    }
     Ok(Ret::Values(1))
 }
 
@@ -184,13 +191,7 @@ fn decode_mime(state: &mut State) -> LuaResult {
     let pushed = with_scratch(|digits| {
         let body = text.iter().take_while(|&&byte| byte != b'=');
         digits.extend(body.copied().filter(is_digit));
-        with_scratch(|to| {
-            let decoded = decode_base64(digits, to);
-            if decoded {
-                state.push_bytes(to);
-            }
-            decoded
-        })
+        push_decoded(state, digits)
     });
     Ok(Ret::Values(if pushed {
         1
@@ -249,13 +250,7 @@ fn decode_url(state: &mut State) -> LuaResult {
                 None => return false,
             }
         }
-        with_scratch(|to| {
-            let decoded = decode_base64(digits, to);
-            if decoded {
-                state.push_bytes(to);
-            }
-            decoded
-        })
+        push_decoded(state, digits)
     });
     Ok(Ret::Values(match pushed {
         true => 1,
