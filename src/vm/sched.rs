@@ -272,8 +272,6 @@ struct Scheduler {
     request: Cell<Request>,
     spawned: Cell<Option<Rc<Thread>>>,
     ready: RefCell<VecDeque<ThreadId>>,
-    /// How many of these have their turn before others that become ready.
-    turns: Cell<usize>,
     post: Cell<Option<fn(Turn)>>,
     /// Collect all garbage before each resume.
     gc_stress: Cell<bool>,
@@ -478,9 +476,11 @@ fn advance(id: ThreadId) {
 
 /// Wakes those threads that were ready when it was called.
 pub fn run_ready() {
-    SCHED.with(|s| s.turns.set(s.ready.borrow().len()));
-    while let Some(id) = SCHED.with(|s| s.first_ready()) {
-        SCHED.with(|s| s.begin_turn());
+    let count = SCHED.with(|s| s.ready.borrow().len());
+    for _ in 0..count {
+        let Some(id) = SCHED.with(|s| s.ready.borrow_mut().pop_front()) else {
+            return;
+        };
         advance(id);
     }
 }
@@ -495,7 +495,6 @@ impl Scheduler {
             request: Cell::new(Request::None),
             spawned: Cell::new(None),
             ready: RefCell::new(VecDeque::new()),
-            turns: Cell::new(0),
             post: Cell::new(None),
             gc_stress: Cell::new(false),
             parents: Cell::new(0),
@@ -522,20 +521,6 @@ impl Scheduler {
         let known = self.known.borrow();
         let thread = known.get(id.coroutine())?;
         (thread.id.get() == id).then(|| thread.clone())
-    }
-
-    /// The thread whose turn is next, if any has one.
-    fn first_ready(&self) -> Option<ThreadId> {
-        match self.turns.get() {
-            0 => None,
-            _ => self.ready.borrow().front().copied(),
-        }
-    }
-
-    /// It has its turn.
-    fn begin_turn(&self) {
-        self.ready.borrow_mut().pop_front();
-        self.turns.set(self.turns.get().saturating_sub(1));
     }
 
     /// A coroutine is not one of a thread any more.

@@ -59,40 +59,35 @@ pub(super) fn drive(thread: &Rc<Thread>, step: Step) -> Option<Outcome> {
 
 /// Lets `first` go on, and others after it.
 #[inline(always)]
-fn run_handler(first: &Rc<Thread>, mut step: Step) -> Option<Outcome> {
+fn run_handler(first: &Rc<Thread>, step: Step) -> Option<Outcome> {
+    let mut turn = match step {
+        Step::Resume(nargs) => Ok(nargs),
+        Step::Poll(op) => poll(first, op),
+    };
     let mut thread = first.clone();
-    let mut has_run = false;
     loop {
-        let turn = match step {
-            Step::Resume(nargs) => Ok(nargs),
-            Step::Poll(op) => poll(&thread, op),
-        };
         let stop = match turn {
             Ok(nargs) => run(&thread, nargs),
             Err(stop) => stop,
         };
         match stop {
-            Stop::Unchanged => {}
+            Stop::Unchanged => return None,
             Stop::Ended(outcome) if thread.is_alone() => return Some(outcome),
             Stop::Ended(outcome @ Outcome::Exit(_)) => return Some(outcome),
             Stop::Ended(Outcome::Error) if thread.light.is_none() => return Some(Outcome::Error),
-            _ => has_run = true,
+            _ => {}
         }
-        let Some((next, then)) = next_turn(&thread, stop) else {
-            return if has_run {
-                suspend(thread.entry())
-            } else {
-                None
-            };
+        let Some((next, nargs)) = next_turn(&thread, stop) else {
+            return suspend(thread.entry());
         };
         switch_to(&next);
-        (thread, step) = (next, then);
+        (thread, turn) = (next, Ok(nargs));
     }
 }
 
-/// Who goes on after a thread that has stopped, and how.
+/// Who goes on after a thread that has stopped, with so many values.
 #[inline(always)]
-fn next_turn(thread: &Rc<Thread>, stop: Stop) -> Option<(Rc<Thread>, Step)> {
+fn next_turn(thread: &Rc<Thread>, stop: Stop) -> Option<(Rc<Thread>, c_int)> {
     let next = match (stop, &thread.light) {
         (Stop::Spawned(child, nargs), _) => Some((child, nargs)),
         (Stop::Ended(outcome), Some(member)) => end_light(thread, member, outcome == Outcome::Done),
@@ -102,29 +97,7 @@ fn next_turn(thread: &Rc<Thread>, stop: Stop) -> Option<(Rc<Thread>, Step)> {
         }
         (Stop::Unchanged | Stop::Waits, _) => None,
     };
-    let entry = thread.entry();
-    let next = next.or_else(|| next_spawner(entry).map(|spawner| (spawner, 1)));
-    match next {
-        Some((next, nargs)) => Some((next, Step::Resume(nargs))),
-        None => next_woken(entry),
-    }
-}
-
-/// The thread whose turn is next, if it is one of the handler of `entry`: what
-/// comes before and after Lua code is then done once for both.
-fn next_woken(entry: &Rc<Thread>) -> Option<(Rc<Thread>, Step)> {
-    if entry.is_over() {
-        return None;
-    }
-    SCHED.with(|s| {
-        let thread = s.get(s.first_ready()?)?;
-        if !Rc::ptr_eq(thread.entry(), entry) {
-            return None;
-        }
-        s.begin_turn();
-        let op = thread.parked.take()?;
-        Some((thread, Step::Poll(op)))
-    })
+    next.or_else(|| next_spawner(thread.entry()).map(|spawner| (spawner, 1)))
 }
 
 /// All threads of the handler wait, unless it is over.
